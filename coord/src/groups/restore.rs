@@ -1,0 +1,86 @@
+//! Taking up what is stored, after a restart or a takeover.
+
+use super::coordinator::Coordinator;
+use super::error::RestoreError;
+use super::group::{Group, GroupState};
+use super::ids::{MemberId, Now, OffsetKey};
+use super::member::Member;
+use super::stored::{CommittedOffset, StoredGroup};
+
+impl Coordinator {
+    /// Takes up the groups and offsets of the slot. Members get fresh session timers: they have a
+    /// full session timeout to be heard. Offsets without a group record make a group of their own,
+    /// as for consumers that assign themselves. The slot's bounds do not apply.
+    ///
+    /// On an error the coordinator must not be used: the slot cannot be served from these records.
+    ///
+    /// # Panics
+    /// If the coordinator has been used before.
+    pub fn restore(
+        &mut self,
+        groups: impl IntoIterator<Item = StoredGroup>,
+        offsets: impl IntoIterator<Item = (OffsetKey, CommittedOffset)>,
+        now: Now,
+    ) -> Result<(), RestoreError> {
+        assert!(
+            self.groups.is_empty(),
+            "a slot is restored once, before its first request"
+        );
+        for stored in groups {
+            let id = stored.group.clone();
+            stored.check().map_err(|reason| RestoreError::Invalid {
+                group: id.clone(),
+                reason,
+            })?;
+            if self
+                .groups
+                .insert(id.clone(), Group::restored(stored, now))
+                .is_some()
+            {
+                return Err(RestoreError::Twice(id));
+            }
+        }
+        for (key, offset) in offsets {
+            let OffsetKey {
+                group: id,
+                partition,
+            } = key;
+            let group = self
+                .groups
+                .entry(id)
+                .or_insert_with_key(|id| Group::new(id.clone(), now.wall));
+            group.put_offset(partition, offset);
+        }
+        for (id, group) in &mut self.groups {
+            self.timers.set(id, None, group.due);
+            group.armed = group.due;
+            group.accounted = group.bytes();
+            self.bytes += group.accounted;
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn restored(stored: StoredGroup, now: Now) -> Self {
+        let mut group = Self::new(stored.group, stored.state_timestamp);
+        group.generation = stored.generation;
+        group.protocol_type = stored.protocol_type;
+        group.protocol_name = stored.protocol_name;
+        group.leader = stored.leader;
+        group.is_durable = true;
+        if let Some(protocol) = group.protocol_name.clone() {
+            for member in stored.members {
+                group.insert_member(Member::restored(member, &protocol));
+            }
+            // Not a transition: the group was stable when its record was written.
+            group.state = GroupState::Stable;
+        }
+        let ids: Vec<MemberId> = group.members.keys().cloned().collect();
+        for id in &ids {
+            group.start_session(id, now.monotonic);
+        }
+        group.note_subscriptions();
+        group
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of the coordinator against a store in memory.
+
+mod admin;
+mod codec;
+mod join;
+mod model;
+mod offsets;
+mod persist;
+mod statics;
+mod sync;
+mod world;

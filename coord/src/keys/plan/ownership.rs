@@ -1,0 +1,249 @@
+//! Who owns a partition: takeover, closing of sources, release (log-protocol H5, H6, H7, H15).
+
+use segment::{Offset, SessionId, TopicName, TopicPartition, WalSequence};
+
+use super::{
+    PlanError, Planned, guarded, owned, revision_of, session_gone, session_lives, unchanged,
+};
+use crate::keys::codec::{CodecError, Seen, encode, seen as decode_seen};
+use crate::keys::floor::{self, FloorRecord};
+use crate::keys::partition::{self, EpochStart, Owner, PartitionRecord, Source};
+use crate::keys::space::Keyspace;
+use crate::keys::topic;
+use crate::kv::{Compare, Op, Revision, Txn, TxnReply};
+
+/// Partitions of one request ([`Txn::batch`]): each is atomic on its own.
+pub const PARTITIONS_MAX: usize = 32;
+
+/// A partition to take.
+#[derive(Clone, Debug)]
+pub struct Take<'a> {
+    /// The name of its topic.
+    pub topic: &'a TopicName,
+    /// The create revision of the topic key, as it was read with this partition's topic id.
+    pub topic_created: Revision,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Its record as it was read; none if the key was absent.
+    pub seen: Option<&'a Seen<PartitionRecord>>,
+    /// Who takes it.
+    pub me: Owner,
+    /// The first sequence of our session that can hold batches of it.
+    pub first_sequence: WalSequence,
+    /// Where our own session owns it already (a release that was not applied): the sequence
+    /// after the last that it has acknowledged, which ends our earlier source.
+    pub own_end: Option<WalSequence>,
+}
+
+/// A planned takeover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakePlan {
+    /// The transaction and the record that it writes.
+    pub planned: Planned<PartitionRecord>,
+    /// Sessions whose sources must be fenced, oldest first; the transaction reads their floors.
+    pub to_fence: Vec<SessionId>,
+}
+
+impl TakePlan {
+    /// The floor of each session to fence, from the reply of the transaction that succeeded.
+    ///
+    /// # Errors
+    /// [`CodecError`] if a floor does not decode.
+    pub fn floors(&self, reply: &TxnReply) -> Result<Vec<(SessionId, WalSequence)>, CodecError> {
+        assert!(
+            reply.succeeded,
+            "only a takeover that succeeded has read the floors"
+        );
+        let mut floors = Vec::with_capacity(self.to_fence.len());
+        for (index, session) in self.to_fence.iter().enumerate() {
+            // The first response is that of the put.
+            let floor = decode_seen::<FloorRecord>(reply.get(index + 1))?;
+            floors.push((
+                *session,
+                floor.map_or(WalSequence::ZERO, |seen| seen.record.floor),
+            ));
+        }
+        Ok(floors)
+    }
+}
+
+/// Takes a partition: its record is as it was read, its owner's session is gone (or it has no
+/// owner), our session lives, its topic is the one that was read. Writes us as owner, the next
+/// leader epoch and our source, and reads the floors of the sources to be fenced.
+///
+/// # Errors
+/// [`PlanError::OpenSource`] if we own it already and `own_end` is missing,
+/// [`PlanError::Exhausted`] after the last leader epoch.
+pub fn take_partition(space: &Keyspace, take: Take<'_>) -> Result<TakePlan, PlanError> {
+    let before = take
+        .seen
+        .map_or_else(PartitionRecord::absent, |seen| seen.record.clone());
+    let old_owner = before.owner;
+    let record = taken(before, &take)?;
+    let mut to_fence: Vec<SessionId> = Vec::new();
+    for source in record.sources.iter().filter(|source| source.is_open()) {
+        let ours = source.session == take.me.session;
+        if !ours && !to_fence.contains(&source.session) {
+            to_fence.push(source.session);
+        }
+    }
+    let key = partition::key(space, take.partition);
+    let topic_key = topic::key(space, take.topic);
+    let mut txn = Txn::new()
+        .when(unchanged(&key, take.seen))
+        .when(session_lives(space, take.me.session))
+        .when(Compare::create_revision(topic_key, take.topic_created));
+    if let Some(owner) = old_owner.filter(|owner| owner.session != take.me.session) {
+        txn = txn.when(session_gone(space, owner.session));
+    }
+    txn = txn.and_then(Op::put(key.clone(), encode(&record)));
+    for session in &to_fence {
+        txn = txn.and_then(Op::Get(floor::key(space, *session)));
+    }
+    let planned_on = revision_of(take.seen);
+    let planned = Planned {
+        txn: txn.or_else(Op::Get(key)),
+        record,
+        planned_on,
+    };
+    Ok(TakePlan { planned, to_fence })
+}
+
+fn taken(mut record: PartitionRecord, take: &Take<'_>) -> Result<PartitionRecord, PlanError> {
+    let epoch = record.leader_epoch.next();
+    record.leader_epoch = epoch.ok_or(PlanError::Exhausted {
+        what: "leader epoch",
+    })?;
+    for source in &mut record.sources {
+        if source.session == take.me.session && source.is_open() {
+            let end = take.own_end.ok_or(PlanError::OpenSource {
+                session: source.session,
+            })?;
+            source.end_sequence = Some(end);
+        }
+    }
+    record.sources.retain(|source| !source.is_empty());
+    record.owner = Some(take.me);
+    record.sources.push(Source {
+        session: take.me.session,
+        broker: take.me.broker,
+        first_sequence: take.first_sequence,
+        end_sequence: None,
+    });
+    Ok(record)
+}
+
+/// Closes the sources that were fenced, each at the sequence of its session's fence, and appends
+/// our leader epoch's start to the history if the log end is known already (else see
+/// [`append_epoch`]). The record is as it was read, our session lives.
+///
+/// # Errors
+/// [`PlanError::NotOwner`]; [`PlanError::OpenSource`] if a source but our last is left without an
+/// end; [`PlanError::Backward`] for a start below the last one.
+pub fn close_sources(
+    space: &Keyspace,
+    writer: SessionId,
+    partition: TopicPartition,
+    seen: &Seen<PartitionRecord>,
+    ends: &[(SessionId, WalSequence)],
+    start: Option<Offset>,
+) -> Result<Planned<PartitionRecord>, PlanError> {
+    let mut record = owned(seen, writer)?;
+    for source in record.sources.iter_mut().filter(|source| source.is_open()) {
+        if source.session == writer {
+            continue;
+        }
+        let end = ends.iter().find(|(session, _)| *session == source.session);
+        let (_, end) = end.ok_or(PlanError::OpenSource {
+            session: source.session,
+        })?;
+        source.end_sequence = Some(*end);
+    }
+    record.sources.retain(|source| !source.is_empty());
+    if let Some(start) = start {
+        push_epoch(&mut record, start)?;
+    }
+    let key = partition::key(space, partition);
+    Ok(guarded(space, writer, key, Some(seen), record))
+}
+
+/// Appends (our leader epoch, start) to the history: to be sent before we write at `start`. The
+/// record is as it was read, our session lives.
+///
+/// # Errors
+/// [`PlanError::NotOwner`]; [`PlanError::OpenSource`] while a fenced source is not closed;
+/// [`PlanError::Backward`] for a start below the last one.
+pub fn append_epoch(
+    space: &Keyspace,
+    writer: SessionId,
+    partition: TopicPartition,
+    seen: &Seen<PartitionRecord>,
+    start: Offset,
+) -> Result<Planned<PartitionRecord>, PlanError> {
+    let mut record = owned(seen, writer)?;
+    let open = record
+        .sources
+        .iter()
+        .find(|source| source.is_open() && source.session != writer);
+    if let Some(open) = open {
+        return Err(PlanError::OpenSource {
+            session: open.session,
+        });
+    }
+    push_epoch(&mut record, start)?;
+    let key = partition::key(space, partition);
+    Ok(guarded(space, writer, key, Some(seen), record))
+}
+
+/// An epoch that began where ours begins wrote nothing: it is dropped.
+fn push_epoch(record: &mut PartitionRecord, start: Offset) -> Result<(), PlanError> {
+    let epoch = record.leader_epoch;
+    record.epochs.retain(|past| past.epoch != epoch);
+    if let Some(last) = record.epochs.last()
+        && last.start > start
+    {
+        let (from, to) = (last.start.get().into(), start.get().into());
+        return Err(PlanError::Backward {
+            what: "start of the leader epoch",
+            from,
+            to,
+        });
+    }
+    record.epochs.retain(|past| past.start < start);
+    record.epochs.push(EpochStart { epoch, start });
+    Ok(())
+}
+
+/// Releases a partition, once every object with it is acknowledged: closes our source at the
+/// acknowledged sequence + 1 and leaves no owner. The record is as it was read, our session lives.
+/// **After this has been sent the partition takes no appends in this ownership, whatever the
+/// reply.**
+///
+/// # Errors
+/// [`PlanError::NotOwner`]; [`PlanError::OpenSource`] while a fenced source is not closed;
+/// [`PlanError::UnknownSource`] if our session has no open source.
+pub fn release_partition(
+    space: &Keyspace,
+    writer: SessionId,
+    partition: TopicPartition,
+    seen: &Seen<PartitionRecord>,
+    acknowledged_end: WalSequence,
+) -> Result<Planned<PartitionRecord>, PlanError> {
+    let mut record = owned(seen, writer)?;
+    let open = record
+        .sources
+        .iter()
+        .find(|source| source.is_open() && source.session != writer);
+    if let Some(open) = open {
+        return Err(PlanError::OpenSource {
+            session: open.session,
+        });
+    }
+    let ours = record.sources.iter_mut().find(|source| source.is_open());
+    let ours = ours.ok_or(PlanError::UnknownSource { session: writer })?;
+    ours.end_sequence = Some(acknowledged_end);
+    record.sources.retain(|source| !source.is_empty());
+    record.owner = None;
+    let key = partition::key(space, partition);
+    Ok(guarded(space, writer, key, Some(seen), record))
+}

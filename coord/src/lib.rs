@@ -1,0 +1,6 @@
+//! What KafScale brokers agree on: topics, partition ownership, consumer groups, producer ids,
+//! and the key-value seam that keeps them.
+
+pub mod groups;
+pub mod keys;
+pub mod kv;

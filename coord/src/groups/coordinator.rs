@@ -100,6 +100,11 @@ impl Coordinator {
         self.groups.len()
     }
 
+    /// State and number of members of each group, for gauges.
+    pub fn states(&self) -> impl Iterator<Item = (super::GroupState, usize)> + '_ {
+        self.groups.values().map(|group| (group.state, group.members.len()))
+    }
+
     /// Bytes of memory of the groups and the writes under way, about.
     pub fn memory_bytes(&self) -> usize {
         self.bytes + self.writes.bytes()

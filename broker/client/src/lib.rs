@@ -1,0 +1,42 @@
+//! Small blocking Kafka client on top of wire: for the command line, perf and tests.
+//!
+//! Why it exists: the command line and the tests must not need another implementation of the
+//! protocol, and one that shares the codec and the batch builder with the broker stays small.
+//!
+//! [`Client`] knows the cluster: it connects, agrees on versions with each broker, keeps the
+//! metadata, routes requests to leaders and coordinators, and repeats what may be repeated.
+//! [`Producer`] sends records in order, idempotently unless told otherwise. [`Fetcher`] reads
+//! partitions with fetch sessions. [`GroupConsumer`] does so as a member of a group.
+//!
+//! Invariants: everything waits at most for a stated time; queues are bounded; a connection that
+//! failed in the middle of a frame is never used again. Batches that arrive are checked by their
+//! CRC before their records are shown.
+
+#![forbid(unsafe_code)]
+
+mod admin;
+mod connection;
+mod consumer;
+mod error;
+mod group;
+mod groups;
+mod metadata;
+mod offsets;
+mod partitioner;
+mod pipe;
+mod producer;
+mod router;
+mod settings;
+
+pub use admin::{ConfigChange, ConfigEntry, NewTopic};
+pub use connection::{Connection, Reply};
+pub use consumer::{Fetched, Fetcher, FetcherSettings, OffsetReset};
+pub use error::{ClientError, FailureKind};
+pub use group::{GroupConsumer, GroupSettings};
+pub use groups::{CommittedOffset, GroupDescription, GroupListing, GroupMember};
+pub use metadata::{BrokerAddress, Metadata, PartitionInfo, TopicInfo, TopicPartition};
+pub use offsets::{FoundOffset, OffsetSpec};
+pub use partitioner::{murmur2, partition_of_key};
+pub use producer::{Acknowledged, Acks, Produced, Producer, ProducerSettings};
+pub use router::Client;
+pub use settings::ClientSettings;

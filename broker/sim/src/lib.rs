@@ -1,0 +1,1 @@
+//! Deterministic simulator that runs KafScale's sans-IO cores.

@@ -1,0 +1,133 @@
+//! CreatePartitions (key 37), versions 0-3.
+//!
+//! - Raises the number of partitions of topics (KIP-195). The new partitions are open when this is
+//!   answered. Validation only is honored.
+//! - INVALID_REQUEST for a topic that is named twice, UNKNOWN_TOPIC_OR_PARTITION,
+//!   INVALID_PARTITIONS for a count that is no increase or above the broker's bound,
+//!   INVALID_REPLICA_ASSIGNMENT for a manual assignment that does not give every new partition to
+//!   this broker alone, REQUEST_TIMED_OUT when the request's timeout (at least a second) is over.
+//!
+//! Left out: quotas (v3, KIP-599).
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use segment::TopicId;
+use wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+    CreatePartitionsTopicResult,
+};
+use wire::{ErrorCode, VersionRange};
+
+use super::create_topics::{
+    Refusal, check_assignment, partitions_within, refusal, timed_out, wait_of,
+};
+use super::{Reply, RequestContext};
+use crate::control::{ControlMsg, TopicError};
+use crate::metadata::Metadata;
+use crate::runtime;
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 3 };
+
+pub(crate) async fn handle(cx: &RequestContext, request: CreatePartitionsRequest<'_>) -> Reply {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for topic in &request.topics {
+        *counts.entry(topic.name).or_default() += 1;
+    }
+    let mut seen = HashSet::new();
+    let topics: Vec<&CreatePartitionsTopic<'_>> = request
+        .topics
+        .iter()
+        .filter(|topic| seen.insert(topic.name))
+        .collect();
+    let metadata = cx.shard.metadata();
+    let wait = wait_of(request.timeout_ms);
+    let work = topics.iter().map(|topic| async {
+        if counts.get(topic.name).is_some_and(|count| *count > 1) {
+            return Err((
+                ErrorCode::INVALID_REQUEST,
+                "Duplicate topic name.".to_owned(),
+            ));
+        }
+        let (id, count) = validate(cx, &metadata, topic)?;
+        if request.validate_only {
+            Ok(())
+        } else {
+            raise(cx, id, count, wait).await
+        }
+    });
+    let outcomes: Vec<Result<(), Refusal>> = join_all(work).await;
+    let results = topics.iter().zip(&outcomes).map(|(topic, outcome)| {
+        let (error_code, error_message) = match outcome {
+            Ok(()) => (ErrorCode::NONE, None),
+            Err((code, text)) => {
+                cx.failed(*code);
+                (*code, Some(text.as_str()))
+            }
+        };
+        CreatePartitionsTopicResult {
+            name: topic.name,
+            error_code,
+            error_message,
+        }
+    });
+    cx.reply(&CreatePartitionsResponse {
+        results: results.collect(),
+        ..CreatePartitionsResponse::default()
+    })
+}
+
+fn validate(
+    cx: &RequestContext,
+    metadata: &Metadata,
+    topic: &CreatePartitionsTopic<'_>,
+) -> Result<(TopicId, u32), Refusal> {
+    let invalid = |text: String| Err((ErrorCode::INVALID_PARTITIONS, text));
+    let found = metadata
+        .topic(topic.name)
+        .ok_or_else(|| refusal(&TopicError::Unknown))?;
+    let (name, asked, now) = (topic.name, topic.count, found.partitions.len());
+    let count = match usize::try_from(asked) {
+        Ok(count) if count > now => count,
+        Ok(count) if count == now => {
+            return invalid(format!("Topic already has {now} partition(s)."));
+        }
+        _ => {
+            return invalid(format!(
+                "The topic {name} currently has {now} partition(s); {asked} would not be an \
+                 increase."
+            ));
+        }
+    };
+    let partitions = partitions_within(cx, count)?;
+    if let Some(assignments) = &topic.assignments {
+        if assignments.len() != count - now {
+            let text = format!(
+                "Attempted to add {} additional partition(s), but {} assignment(s) were specified.",
+                count - now,
+                assignments.len()
+            );
+            return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text));
+        }
+        for assignment in assignments {
+            check_assignment(cx, &assignment.broker_ids)?;
+        }
+    }
+    Ok((found.id, partitions))
+}
+
+async fn raise(
+    cx: &RequestContext,
+    id: TopicId,
+    count: u32,
+    wait: Duration,
+) -> Result<(), Refusal> {
+    let control = &cx.shard.shared.control;
+    let raised = control.ask(|reply| ControlMsg::CreatePartitions(id, count, reply));
+    match runtime::timeout(wait, raised).await {
+        Some(Ok(raised)) => raised.map(drop).map_err(|error| refusal(&error)),
+        None | Some(Err(_)) => Err(timed_out()),
+    }
+}

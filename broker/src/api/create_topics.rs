@@ -1,0 +1,318 @@
+//! CreateTopics (key 19), versions 0-7.
+//!
+//! - The answer comes when the topic is durable, open and in the metadata of this broker. It is
+//!   REQUEST_TIMED_OUT when the request's timeout (at least a second) is over before; the topic may
+//!   then come into being later.
+//! - Refusals, in Kafka's order: INVALID_REQUEST for a name that is there twice and for Kafka's
+//!   internal topics, INVALID_TOPIC_EXCEPTION for an illegal name and for one that collides with a
+//!   topic ('.' and '_' are the same in metric names), TOPIC_ALREADY_EXISTS, INVALID_CONFIG,
+//!   INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS (also above the broker's bound on partitions),
+//!   INVALID_REPLICA_ASSIGNMENT.
+//! - Any replication factor from 1 up is taken, and one replica is reported: the object store keeps
+//!   the copies. A manual assignment is taken if it gives every partition to this broker alone.
+//! - v1: validation only, and texts for errors. v4: -1 for the broker's number of partitions and
+//!   replicas (KIP-464); taken in older versions too. v5: the reply describes the topic's settings
+//!   (KIP-525). v7: the topic's id; zero after validation only (KIP-516).
+//!
+//! Left out: quotas (v6, KIP-599), creation policies.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use segment::TopicName;
+use wire::messages::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
+    CreateTopicsRequest, CreateTopicsResponse,
+};
+use wire::{ErrorCode, Uuid, VersionRange};
+
+use super::describe_configs::source_code;
+use super::{Reply, RequestContext, error};
+use crate::control::{ControlMsg, NewTopic, TopicError};
+use crate::metadata::{Metadata, Topic};
+use crate::runtime;
+use crate::topic_config::{ConfigRow, TopicConfig};
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 7 };
+/// "The broker's default" for partitions and replicas.
+const DEFAULT: i32 = -1;
+/// Least and most time that an admin request waits for the metadata store.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// A code and the text that explains it.
+pub(super) type Refusal = (ErrorCode, String);
+
+/// What became of one topic.
+struct Created {
+    id: Uuid,
+    partitions: usize,
+    rows: Vec<ConfigRow>,
+}
+
+pub(crate) async fn handle(cx: &RequestContext, request: CreateTopicsRequest<'_>) -> Reply {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for topic in &request.topics {
+        *counts.entry(topic.name).or_default() += 1;
+    }
+    let mut seen = HashSet::new();
+    let topics: Vec<&CreatableTopic<'_>> = request
+        .topics
+        .iter()
+        .filter(|topic| seen.insert(topic.name))
+        .collect();
+    let metadata = cx.shard.metadata();
+    let wait = wait_of(request.timeout_ms);
+    let work = topics.iter().map(|topic| async {
+        if counts.get(topic.name).is_some_and(|count| *count > 1) {
+            return Err((
+                ErrorCode::INVALID_REQUEST,
+                "Duplicate topic name.".to_owned(),
+            ));
+        }
+        let new = validate(cx, &metadata, topic)?;
+        if request.validate_only {
+            return Ok(described(
+                cx,
+                Uuid::ZERO,
+                new.partitions as usize,
+                &new.config,
+            ));
+        }
+        let topic = create(cx, new, wait).await?;
+        let id = Uuid(topic.id.get());
+        Ok(described(cx, id, topic.partitions.len(), &topic.config))
+    });
+    let outcomes: Vec<Result<Created, Refusal>> = join_all(work).await;
+    let results = topics.iter().zip(&outcomes);
+    let results = results.map(|(topic, outcome)| result(cx, topic.name, outcome));
+    cx.reply(&CreateTopicsResponse {
+        topics: results.collect(),
+        ..CreateTopicsResponse::default()
+    })
+}
+
+/// How long an admin request waits.
+pub(super) fn wait_of(timeout_ms: i32) -> Duration {
+    let asked = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    asked.clamp(WAIT_MIN, WAIT_MAX)
+}
+
+/// What is said when that time is over, or the broker goes down.
+pub(super) fn timed_out() -> Refusal {
+    let text = "The request timed out; the change may still be carried out.";
+    (ErrorCode::REQUEST_TIMED_OUT, text.to_owned())
+}
+
+/// The code and text of a failed topic operation.
+pub(super) fn refusal(error: &TopicError) -> Refusal {
+    (error::topic_code(error), error.to_string())
+}
+
+fn validate(
+    cx: &RequestContext,
+    metadata: &Metadata,
+    topic: &CreatableTopic<'_>,
+) -> Result<NewTopic, Refusal> {
+    let name = TopicName::new(topic.name)
+        .map_err(|error| (error::topic_name_code(&error), error.to_string()))?;
+    if name.is_internal() {
+        let text = format!("Creation of internal topic {name} is prohibited.");
+        return Err((ErrorCode::INVALID_REQUEST, text));
+    }
+    if metadata.topic(name.as_str()).is_some() {
+        return Err(refusal(&TopicError::Exists(name.to_string())));
+    }
+    if name.has_collision_chars()
+        && let Some(other) = metadata
+            .topics()
+            .find(|other| other.name.collides_with(&name))
+    {
+        return Err(refusal(&TopicError::Collision(
+            name.to_string(),
+            other.name.to_string(),
+        )));
+    }
+    let config = config(topic)?;
+    let partitions = partitions(cx, topic)?;
+    Ok(NewTopic {
+        name,
+        partitions,
+        config,
+    })
+}
+
+fn config(topic: &CreatableTopic<'_>) -> Result<TopicConfig, Refusal> {
+    let nulls: Vec<&str> = topic
+        .configs
+        .iter()
+        .filter(|own| own.value.is_none())
+        .map(|own| own.name)
+        .collect();
+    if !nulls.is_empty() {
+        let text = format!(
+            "Null value not supported for topic configs: {}",
+            nulls.join(",")
+        );
+        return Err((ErrorCode::INVALID_CONFIG, text));
+    }
+    let pairs = topic
+        .configs
+        .iter()
+        .filter_map(|own| Some((own.name, own.value?)));
+    let overrides: BTreeMap<String, String> = pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    TopicConfig::from_overrides(overrides)
+        .map_err(|error| (error::config_code(&error), error.to_string()))
+}
+
+fn partitions(cx: &RequestContext, topic: &CreatableTopic<'_>) -> Result<u32, Refusal> {
+    let asked = if topic.assignments.is_empty() {
+        if topic.replication_factor < -1 || topic.replication_factor == 0 {
+            let text = "Replication factor must be larger than 0, or -1 to use the default value.";
+            return Err((ErrorCode::INVALID_REPLICATION_FACTOR, text.to_owned()));
+        }
+        topic.num_partitions
+    } else {
+        if i32::from(topic.replication_factor) != DEFAULT || topic.num_partitions != DEFAULT {
+            let text = "A manual partition assignment was specified, but replication factor and \
+                        numPartitions were not set to -1.";
+            return Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
+        }
+        assigned(cx, &topic.assignments)?
+    };
+    let settings = &cx.shard.shared.config.topic;
+    match usize::try_from(asked) {
+        Ok(0) => {}
+        Ok(count) => return partitions_within(cx, count),
+        Err(_) if asked == DEFAULT => {
+            return partitions_within(cx, settings.auto_create_partitions);
+        }
+        Err(_) => {}
+    }
+    let text = "Number of partitions was set to an invalid non-positive value.";
+    Err((ErrorCode::INVALID_PARTITIONS, text.to_owned()))
+}
+
+/// Checks a number of partitions against the broker's bound.
+pub(super) fn partitions_within(cx: &RequestContext, count: usize) -> Result<u32, Refusal> {
+    let max = cx.shard.shared.config.topic.partitions_max;
+    match u32::try_from(count) {
+        Ok(partitions) if count <= max => Ok(partitions),
+        _ => {
+            let text = format!(
+                "A topic may have {max} partitions at most (topic.partitions_max), {count} were \
+                 asked for."
+            );
+            Err((ErrorCode::INVALID_PARTITIONS, text))
+        }
+    }
+}
+
+/// The number of partitions of a manual assignment.
+fn assigned(
+    cx: &RequestContext,
+    assignments: &[CreatableReplicaAssignment],
+) -> Result<i32, Refusal> {
+    let refuse = |text: String| Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text));
+    let mut indexes = HashSet::new();
+    for assignment in assignments {
+        let index = assignment.partition_index;
+        if !indexes.insert(index) {
+            return refuse(format!(
+                "Found multiple manual partition assignments for partition {index}"
+            ));
+        }
+        check_assignment(cx, &assignment.broker_ids)?;
+    }
+    let count = i32::try_from(assignments.len()).unwrap_or(i32::MAX);
+    if (0..count).all(|index| indexes.contains(&index)) {
+        Ok(count)
+    } else {
+        refuse("partitions should be a consecutive 0-based integer sequence".to_owned())
+    }
+}
+
+/// A partition has one replica, its owner, which is this broker.
+pub(super) fn check_assignment(cx: &RequestContext, brokers: &[i32]) -> Result<(), Refusal> {
+    let own = cx.shard.metadata().broker.get();
+    if brokers == [own] {
+        return Ok(());
+    }
+    let text = format!(
+        "The manual partition assignment names {brokers:?}; a partition has one replica, and only \
+         broker {own} can be named."
+    );
+    Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text))
+}
+
+async fn create(cx: &RequestContext, new: NewTopic, wait: Duration) -> Result<Arc<Topic>, Refusal> {
+    let control = &cx.shard.shared.control;
+    let created = control.ask(|reply| ControlMsg::CreateTopic(new, reply));
+    match runtime::timeout(wait, created).await {
+        Some(Ok(created)) => created.map_err(|error| refusal(&error)),
+        None | Some(Err(_)) => Err(timed_out()),
+    }
+}
+
+fn described(cx: &RequestContext, id: Uuid, partitions: usize, config: &TopicConfig) -> Created {
+    let segment_bytes = cx.shard.shared.config.log.segment_bytes;
+    Created {
+        id,
+        partitions,
+        rows: config.describe(segment_bytes),
+    }
+}
+
+fn result<'a>(
+    cx: &RequestContext,
+    name: &'a str,
+    outcome: &'a Result<Created, Refusal>,
+) -> CreatableTopicResult<'a> {
+    match outcome {
+        Err((error_code, text)) => {
+            cx.failed(*error_code);
+            CreatableTopicResult {
+                name,
+                error_code: *error_code,
+                error_message: Some(text),
+                ..CreatableTopicResult::default()
+            }
+        }
+        Ok(created) => {
+            let configs = created.rows.iter().map(|row| CreatableTopicConfigs {
+                name: row.name,
+                value: Some(&row.value),
+                read_only: false,
+                config_source: source_code(row.source),
+                is_sensitive: false,
+            });
+            CreatableTopicResult {
+                name,
+                topic_id: created.id,
+                error_message: None,
+                num_partitions: i32::try_from(created.partitions).unwrap_or(i32::MAX),
+                replication_factor: 1,
+                configs: Some(configs.collect()),
+                ..CreatableTopicResult::default()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_bounded_both_ways() {
+        assert_eq!(wait_of(-1), WAIT_MIN);
+        assert_eq!(wait_of(0), WAIT_MIN);
+        assert_eq!(wait_of(30_000), Duration::from_secs(30));
+        assert_eq!(wait_of(i32::MAX), WAIT_MAX);
+    }
+}

@@ -1,0 +1,366 @@
+//! DescribeConfigs (key 32), versions 0-4.
+//!
+//! - Topics: every setting that Kafka has, with the value in force, whether it comes from the
+//!   topic, the broker or the default, its type and what it does here.
+//! - Brokers: with this broker's id, the settings that have a name in Kafka, all read-only, since
+//!   settings are read once at start; with an empty name the cluster-wide dynamic defaults, of
+//!   which there are none.
+//! - A list of names that is not empty filters. UNKNOWN_TOPIC_OR_PARTITION,
+//!   INVALID_TOPIC_EXCEPTION; INVALID_REQUEST for another broker's id and for other kinds of
+//!   resource.
+//! - v1: synonyms and sources (KIP-226). v3: documentation and types (KIP-569).
+//!
+//! Left out: broker loggers, client metrics and group settings, which do not exist here.
+
+use std::time::Duration;
+
+use segment::TopicName;
+use wire::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use wire::{ErrorCode, VersionRange};
+
+use super::create_topics::{Refusal, refusal};
+use super::{Reply, RequestContext, error};
+use crate::config::Config;
+use crate::control::TopicError;
+use crate::metadata::Metadata;
+use crate::topic_config::{ConfigRow, ConfigSource, ConfigType};
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 4 };
+/// First version with sources and synonyms.
+const SOURCES_FROM: i16 = 1;
+
+/// `ConfigResource.Type`: a topic.
+pub(super) const RESOURCE_TOPIC: i8 = 2;
+/// `ConfigResource.Type`: a broker.
+pub(super) const RESOURCE_BROKER: i8 = 4;
+
+/// The settings of one resource.
+struct Described {
+    rows: Vec<ConfigRow>,
+    read_only: bool,
+}
+
+pub(crate) async fn handle(cx: &RequestContext, request: DescribeConfigsRequest<'_>) -> Reply {
+    let metadata = cx.shard.metadata();
+    let outcomes: Vec<Result<Described, Refusal>> = request
+        .resources
+        .iter()
+        .map(|resource| describe(cx, &metadata, resource))
+        .collect();
+    let results = request.resources.iter().zip(&outcomes);
+    let results = results.map(|(resource, outcome)| {
+        let (error_code, error_message, configs) = match outcome {
+            Ok(described) => (
+                ErrorCode::NONE,
+                None,
+                rows(cx, &request, resource, described),
+            ),
+            Err((code, text)) => {
+                cx.failed(*code);
+                (*code, Some(text.as_str()), Vec::new())
+            }
+        };
+        DescribeConfigsResult {
+            error_code,
+            error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+            configs,
+        }
+    });
+    cx.reply(&DescribeConfigsResponse {
+        results: results.collect(),
+        ..DescribeConfigsResponse::default()
+    })
+}
+
+fn describe(
+    cx: &RequestContext,
+    metadata: &Metadata,
+    resource: &DescribeConfigsResource<'_>,
+) -> Result<Described, Refusal> {
+    let invalid = |text: String| Err((ErrorCode::INVALID_REQUEST, text));
+    let (name, config) = (resource.resource_name, &cx.shard.shared.config);
+    match resource.resource_type {
+        RESOURCE_TOPIC => {
+            TopicName::new(name)
+                .map_err(|error| (error::topic_name_code(&error), error.to_string()))?;
+            let topic = metadata
+                .topic(name)
+                .ok_or_else(|| refusal(&TopicError::Unknown))?;
+            let rows = topic.config.describe(config.log.segment_bytes);
+            Ok(Described {
+                rows,
+                read_only: false,
+            })
+        }
+        RESOURCE_BROKER if name.is_empty() => Ok(Described {
+            rows: Vec::new(),
+            read_only: true,
+        }),
+        RESOURCE_BROKER => {
+            check_broker(metadata, name)?;
+            Ok(Described {
+                rows: broker_rows(metadata, config),
+                read_only: true,
+            })
+        }
+        other => invalid(format!("Unsupported resource type: {other}")),
+    }
+}
+
+/// The name of a broker resource must be this broker's id.
+pub(super) fn check_broker(metadata: &Metadata, name: &str) -> Result<(), Refusal> {
+    let own = metadata.broker.get();
+    let text = match name.parse::<i32>() {
+        Ok(id) if id == own => return Ok(()),
+        Ok(_) => format!("Unexpected broker id, expected {own}, but received {name}"),
+        Err(_) => format!("Node id must be an integer, but it is: {name}"),
+    };
+    Err((ErrorCode::INVALID_REQUEST, text))
+}
+
+fn rows<'a>(
+    cx: &RequestContext,
+    request: &DescribeConfigsRequest<'_>,
+    resource: &DescribeConfigsResource<'_>,
+    described: &'a Described,
+) -> Vec<DescribeConfigsResourceResult<'a>> {
+    let wanted = resource.configuration_keys.as_deref().unwrap_or_default();
+    let is_wanted = |row: &&ConfigRow| wanted.is_empty() || wanted.contains(&row.name);
+    let has_sources = cx.version >= SOURCES_FROM;
+    let rows = described.rows.iter().filter(is_wanted);
+    let rows = rows.map(|row| DescribeConfigsResourceResult {
+        name: row.name,
+        value: Some(&row.value),
+        read_only: described.read_only,
+        is_default: !has_sources && row.source == ConfigSource::Default,
+        config_source: source_code(row.source),
+        is_sensitive: false,
+        synonyms: if request.include_synonyms {
+            synonyms(row)
+        } else {
+            Vec::new()
+        },
+        config_type: type_code(row.kind),
+        documentation: request.include_documentation.then_some(row.about),
+    });
+    rows.collect()
+}
+
+/// Where the value was looked for, the most specific place first.
+fn synonyms(row: &ConfigRow) -> Vec<DescribeConfigsSynonym<'_>> {
+    let own = (row.source == ConfigSource::Topic).then(|| DescribeConfigsSynonym {
+        name: row.name,
+        value: Some(&row.value),
+        source: source_code(ConfigSource::Topic),
+    });
+    let below = match row.source {
+        ConfigSource::Broker => ConfigSource::Broker,
+        ConfigSource::Topic | ConfigSource::Default => ConfigSource::Default,
+    };
+    let default = row.server_name.map(|name| DescribeConfigsSynonym {
+        name,
+        value: Some(&row.default),
+        source: source_code(below),
+    });
+    own.into_iter().chain(default).collect()
+}
+
+/// `ConfigSource` on the wire.
+pub(super) const fn source_code(source: ConfigSource) -> i8 {
+    match source {
+        ConfigSource::Topic => 1,
+        ConfigSource::Broker => 4,
+        ConfigSource::Default => 5,
+    }
+}
+
+/// `ConfigType` on the wire.
+const fn type_code(kind: ConfigType) -> i8 {
+    match kind {
+        ConfigType::Boolean => 1,
+        ConfigType::String => 2,
+        ConfigType::Int => 3,
+        ConfigType::Long => 5,
+        ConfigType::Double => 6,
+        ConfigType::List => 7,
+    }
+}
+
+/// A setting of the broker under the name that Kafka's tools know.
+struct BrokerSetting {
+    name: &'static str,
+    kind: ConfigType,
+    value: fn(&Config, &Metadata) -> String,
+    about: &'static str,
+}
+
+/// In order of name.
+static BROKER_SETTINGS: &[BrokerSetting] = &[
+    BrokerSetting {
+        name: "advertised.listeners",
+        kind: ConfigType::String,
+        value: advertised,
+        about: "Where clients are told to connect (broker.host, broker.port).",
+    },
+    BrokerSetting {
+        name: "auto.create.topics.enable",
+        kind: ConfigType::Boolean,
+        value: |config, _| config.topic.auto_create.to_string(),
+        about: "Whether a topic is created when a client asks for it (topic.auto_create).",
+    },
+    BrokerSetting {
+        name: "broker.id",
+        kind: ConfigType::Int,
+        value: |_, metadata| metadata.broker.to_string(),
+        about: "Node id of this broker (broker.id).",
+    },
+    BrokerSetting {
+        name: "default.replication.factor",
+        kind: ConfigType::Int,
+        value: |_, _| "1".to_owned(),
+        about: "Replicas reported for a partition; the object store keeps the copies.",
+    },
+    BrokerSetting {
+        name: "group.initial.rebalance.delay.ms",
+        kind: ConfigType::Int,
+        value: |config, _| millis(config.group.initial_rebalance_delay),
+        about: "How long the first rebalance of an empty group waits \
+                (group.initial_rebalance_delay_ms).",
+    },
+    BrokerSetting {
+        name: "group.max.session.timeout.ms",
+        kind: ConfigType::Int,
+        value: |config, _| millis(config.group.session_timeout_max),
+        about: "Longest session timeout of a member (group.session_timeout_max_ms).",
+    },
+    BrokerSetting {
+        name: "group.max.size",
+        kind: ConfigType::Int,
+        value: |config, _| config.group.size_max.to_string(),
+        about: "Members that one group may have (group.size_max).",
+    },
+    BrokerSetting {
+        name: "group.min.session.timeout.ms",
+        kind: ConfigType::Int,
+        value: |config, _| millis(config.group.session_timeout_min),
+        about: "Shortest session timeout of a member (group.session_timeout_min_ms).",
+    },
+    BrokerSetting {
+        name: "log.segment.bytes",
+        kind: ConfigType::Int,
+        value: |config, _| config.log.segment_bytes.to_string(),
+        about: "Bytes of one partition that are compacted into a segment (log.segment_bytes).",
+    },
+    BrokerSetting {
+        name: "message.max.bytes",
+        kind: ConfigType::Int,
+        value: |_, _| i32::MAX.to_string(),
+        about: "Largest record batch; unlimited unless a topic sets max.message.bytes.",
+    },
+    BrokerSetting {
+        name: "num.partitions",
+        kind: ConfigType::Int,
+        value: |config, _| config.topic.auto_create_partitions.to_string(),
+        about: "Partitions of a topic that is created without a number \
+                (topic.auto_create_partitions).",
+    },
+    BrokerSetting {
+        name: "offset.metadata.max.bytes",
+        kind: ConfigType::Int,
+        value: |config, _| config.group.offset_metadata_bytes_max.to_string(),
+        about: "Metadata stored with one committed offset (group.offset_metadata_bytes_max).",
+    },
+    BrokerSetting {
+        name: "offsets.retention.minutes",
+        kind: ConfigType::Int,
+        value: |config, _| (config.group.offsets_retention.as_secs() / 60).to_string(),
+        about: "How long the offsets of an empty group are kept (group.offsets_retention_ms).",
+    },
+    BrokerSetting {
+        name: "producer.id.expiration.ms",
+        kind: ConfigType::Int,
+        value: |config, _| millis(config.log.producer_id_expiration),
+        about: "How long the state of an idle idempotent producer is kept \
+                (log.producer_id_expiration_ms).",
+    },
+];
+
+fn advertised(_: &Config, metadata: &Metadata) -> String {
+    let own = metadata
+        .brokers
+        .iter()
+        .find(|node| node.id == metadata.broker);
+    own.map_or_else(String::new, |node| {
+        format!("PLAINTEXT://{}:{}", node.host, node.port)
+    })
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+fn broker_rows(metadata: &Metadata, config: &Config) -> Vec<ConfigRow> {
+    let rows = BROKER_SETTINGS.iter().map(|setting| {
+        let value = (setting.value)(config, metadata);
+        ConfigRow {
+            name: setting.name,
+            default: value.clone(),
+            value,
+            source: ConfigSource::Broker,
+            kind: setting.kind,
+            server_name: Some(setting.name),
+            about: setting.about,
+        }
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use segment::BrokerId;
+
+    use super::*;
+    use crate::topic_config::TopicConfig;
+
+    #[test]
+    fn broker_settings_are_in_order_and_follow_the_configuration() {
+        let config = Config::with(&[("topic.auto_create_partitions", "7")]).unwrap();
+        let metadata = Metadata::new("c".to_owned(), BrokerId::new(3), Vec::new(), []);
+        let rows = broker_rows(&metadata, &config);
+        assert!(rows.windows(2).all(|pair| pair[0].name < pair[1].name));
+        let value = |name| {
+            rows.iter()
+                .find(|row| row.name == name)
+                .unwrap()
+                .value
+                .as_str()
+        };
+        assert_eq!(value("num.partitions"), "7");
+        assert_eq!(value("broker.id"), "3");
+        assert_eq!(check_broker(&metadata, "3"), Ok(()));
+        assert!(check_broker(&metadata, "4").is_err());
+        assert!(check_broker(&metadata, "x").is_err());
+    }
+
+    #[test]
+    fn synonyms_go_from_the_topic_to_the_default() {
+        let own = [("retention.ms".to_owned(), "5".to_owned())].into();
+        let config = TopicConfig::from_overrides(own).unwrap();
+        let rows = config.describe(1);
+        let row = rows.iter().find(|row| row.name == "retention.ms").unwrap();
+        let synonyms = synonyms(row);
+        assert_eq!(synonyms.len(), 2);
+        assert_eq!((synonyms[0].name, synonyms[0].source), ("retention.ms", 1));
+        assert_eq!(
+            (synonyms[1].name, synonyms[1].source),
+            ("log.retention.ms", 5)
+        );
+        assert_eq!(synonyms[1].value, Some("604800000"));
+    }
+}

@@ -1,0 +1,553 @@
+//! Fetch (key 1), versions 4-17.
+//!
+//! - A partition whose offset is in the published tail is read on the connection's own shard, without a message,
+//!   a lock or a copy; anything older is read by its owner, from its chunk cache or the object store.
+//! - At least one whole batch is returned if there is one (KIP-74), whatever the limits; `max_bytes` and
+//!   `partition_max_bytes` bound the rest.
+//! - A fetch that finds fewer than `min_bytes` waits, at most `max_wait_ms`, and is woken exactly when its bytes
+//!   have become visible. An error, or anything that must be read from the store, answers at once.
+//! - v7: incremental sessions (KIP-227): only partitions with news are in the reply, and those that returned
+//!   data go to the end of the line. v9: leader epochs (KIP-320). v11: rack, ignored. v12: flexible. v13:
+//!   topic ids (KIP-516). v15-17: fields of followers.
+//! - Isolation level: without transactions the last stable offset is the high watermark.
+//!
+//! Left out: followers (replica id 0 and up is refused; CVE-2018-1288), diverging epochs (followers only).
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use segment::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
+use wire::messages::fetch::{
+    AbortedTransaction, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+};
+use wire::{ErrorCode, FetchResponseWriter, Records, Uuid, VersionRange};
+
+use super::fetch_session::{Context, Session, TopicKey, Wanted};
+use super::{Reply, RequestContext, error};
+use crate::metadata::{Metadata, Topic};
+use crate::partition::{FetchWaiter, PartitionHandle, ReadSnapshot, TailRead};
+use crate::shard::{ReadError, ShardId};
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 4, max: 17 };
+/// First version with topic ids instead of names.
+const TOPIC_IDS_FROM: i16 = 13;
+/// Reads of one fetch that may wait for the store; partitions beyond it come with the next fetch.
+const COLD_READS_MAX: usize = 64;
+
+/// What one fetch may return.
+struct Limits {
+    bytes: u64,
+    min_bytes: u64,
+    wait: Duration,
+}
+
+/// One partition of the fetch, looked up.
+struct Place {
+    handle: Option<Arc<PartitionHandle>>,
+    error: ErrorCode,
+}
+
+/// What is found of one partition.
+struct Found {
+    error: ErrorCode,
+    high_watermark: i64,
+    last_stable: i64,
+    log_start: i64,
+    /// Its slices in the list of all slices.
+    slices: std::ops::Range<usize>,
+    bytes: u64,
+}
+
+/// Answers a fetch.
+pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Reply {
+    if let Some(code) = refuse_whole(cx, &request) {
+        return refuse(cx, code, 0);
+    }
+    let (wanted, forgotten) = (wanted(cx, &request), forgotten(cx, &request));
+    let sessions = &cx.shard.fetch_sessions;
+    let context = sessions.context(
+        request.session_id,
+        request.session_epoch,
+        wanted,
+        &forgotten,
+    );
+    let context = match context {
+        Ok(context) => context,
+        Err(session) => return refuse(cx, error::session_code(&session), 0),
+    };
+    let config = &cx.shard.shared.config.request;
+    let limits = Limits {
+        bytes: u64::try_from(request.max_bytes)
+            .unwrap_or(0)
+            .min(config.fetch_bytes_max),
+        min_bytes: u64::try_from(request.min_bytes).unwrap_or(0),
+        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+    };
+    let read_committed = request.isolation_level == 1;
+    match context {
+        Context::Sessionless(mut session) => {
+            serve(cx, &mut session, &limits, 0, Filter::All, read_committed).await
+        }
+        Context::Full(id, session) => {
+            let mut copy = session.take();
+            let reply = serve(cx, &mut copy, &limits, id, Filter::All, read_committed).await;
+            session.replace(copy);
+            reply
+        }
+        Context::Incremental(id, session) => {
+            let mut copy = session.take();
+            let reply = serve(cx, &mut copy, &limits, id, Filter::News, read_committed).await;
+            session.replace(copy);
+            reply
+        }
+    }
+}
+
+/// Which partitions go into the reply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filter {
+    All,
+    News,
+}
+
+fn refuse_whole(cx: &RequestContext, request: &FetchRequest<'_>) -> Option<ErrorCode> {
+    if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
+        return Some(ErrorCode::INVALID_REQUEST);
+    }
+    let partitions: usize = request
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.len())
+        .sum();
+    if partitions > cx.shard.shared.config.request.partitions_max {
+        cx.shard.metrics.rejected_partitions.increment();
+        return Some(ErrorCode::INVALID_REQUEST);
+    }
+    None
+}
+
+fn refuse(cx: &RequestContext, code: ErrorCode, session_id: i32) -> Reply {
+    cx.failed(code);
+    cx.reply(&FetchResponse {
+        error_code: code,
+        session_id,
+        ..FetchResponse::default()
+    })
+}
+
+fn key(cx: &RequestContext, name: &str, id: Uuid) -> TopicKey {
+    if cx.version >= TOPIC_IDS_FROM {
+        TopicKey::Id(TopicId::new(id.0))
+    } else {
+        TopicKey::Name(name.into())
+    }
+}
+
+fn wanted(cx: &RequestContext, request: &FetchRequest<'_>) -> Vec<Wanted> {
+    let mut all = Vec::new();
+    for topic in &request.topics {
+        let key = key(cx, topic.topic, topic.topic_id);
+        all.extend(topic.partitions.iter().map(|partition| Wanted {
+            topic: key.clone(),
+            partition: PartitionIndex::new(partition.partition),
+            offset: Offset::new(partition.fetch_offset),
+            bytes_max: u64::try_from(partition.partition_max_bytes).unwrap_or(0),
+            leader_epoch: partition.current_leader_epoch,
+            told: None,
+        }));
+    }
+    all
+}
+
+fn forgotten(cx: &RequestContext, request: &FetchRequest<'_>) -> Vec<(TopicKey, PartitionIndex)> {
+    let mut all = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let key = key(cx, topic.topic, topic.topic_id);
+        all.extend(
+            topic
+                .partitions
+                .iter()
+                .map(|p| (key.clone(), PartitionIndex::new(*p))),
+        );
+    }
+    all
+}
+
+fn find_topic<'a>(metadata: &'a Metadata, key: &TopicKey) -> Result<&'a Arc<Topic>, ErrorCode> {
+    match key {
+        TopicKey::Name(name) => metadata
+            .topic(name)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        TopicKey::Id(id) => metadata.topic_by_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+    }
+}
+
+fn places(metadata: &Metadata, session: &Session) -> Vec<Place> {
+    let mut last: Option<(&TopicKey, Result<&Arc<Topic>, ErrorCode>)> = None;
+    let mut places = Vec::with_capacity(session.wanted.len());
+    for wanted in &session.wanted {
+        let topic = match &last {
+            Some((key, topic)) if **key == wanted.topic => *topic,
+            _ => find_topic(metadata, &wanted.topic),
+        };
+        last = Some((&wanted.topic, topic));
+        places.push(match topic.map(|topic| topic.partition(wanted.partition)) {
+            Ok(Some(handle)) => Place {
+                handle: Some(handle.clone()),
+                error: ErrorCode::NONE,
+            },
+            Ok(None) => Place {
+                handle: None,
+                error: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            },
+            Err(error) => Place {
+                handle: None,
+                error,
+            },
+        });
+    }
+    places
+}
+
+async fn serve(
+    cx: &RequestContext,
+    session: &mut Session,
+    limits: &Limits,
+    session_id: i32,
+    filter: Filter,
+    read_committed: bool,
+) -> Reply {
+    let metadata = cx.shard.metadata();
+    let places = places(&metadata, session);
+    let mut waited = false;
+    if !session.wanted.is_empty() {
+        waited = wait_for_bytes(cx, session, &places, limits).await;
+    }
+    let (found, slices, cold) = read_all(cx, session, &places, limits).await;
+    let metrics = &cx.shard.metrics;
+    let bytes: u64 = found.iter().map(|f| f.bytes).sum();
+    metrics.fetch_bytes.add(bytes);
+    let reply = encode(
+        cx,
+        session,
+        &metadata,
+        &found,
+        &slices,
+        session_id,
+        filter,
+        read_committed,
+    );
+    let elapsed = cx.started.elapsed();
+    if cold {
+        metrics.fetch_miss_latency.record_time(elapsed);
+    } else if !waited && bytes > 0 {
+        metrics.fetch_hit_latency.record_time(elapsed);
+    }
+    reply
+}
+
+/// Checks an offset and an epoch against a snapshot.
+fn verdict(wanted: &Wanted, snapshot: Option<&ReadSnapshot>, place: &Place) -> ErrorCode {
+    if !place.error.is_none() {
+        return place.error;
+    }
+    let Some(snapshot) = snapshot else {
+        return ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    };
+    let epoch = epoch_verdict(wanted.leader_epoch, snapshot.leader_epoch);
+    if !epoch.is_none() {
+        return epoch;
+    }
+    if snapshot.in_range(wanted.offset) {
+        ErrorCode::NONE
+    } else {
+        ErrorCode::OFFSET_OUT_OF_RANGE
+    }
+}
+
+/// Compares the leader epoch that a client knows (-1: none) with ours (KIP-320).
+pub(super) fn epoch_verdict(client: i32, ours: LeaderEpoch) -> ErrorCode {
+    match client {
+        i32::MIN..0 => ErrorCode::NONE,
+        epoch if epoch < ours.get() => ErrorCode::FENCED_LEADER_EPOCH,
+        epoch if epoch > ours.get() => ErrorCode::UNKNOWN_LEADER_EPOCH,
+        _ => ErrorCode::NONE,
+    }
+}
+
+/// Waits until `min_bytes` are there, the time is up, or there is a reason to answer at once. Gives whether it
+/// waited.
+async fn wait_for_bytes(
+    cx: &RequestContext,
+    session: &Session,
+    places: &[Place],
+    limits: &Limits,
+) -> bool {
+    if limits.wait.is_zero() || limits.min_bytes == 0 {
+        return false;
+    }
+    let mut available = 0;
+    let mut seen: Vec<(ShardId, TopicPartition, u64)> = Vec::with_capacity(places.len());
+    for (wanted, place) in session.wanted.iter().zip(places) {
+        let snapshot = place.handle.as_ref().and_then(|handle| handle.snapshot());
+        if !verdict(wanted, snapshot.as_deref(), place).is_none() {
+            return false;
+        }
+        let (Some(snapshot), Some(handle)) = (snapshot, &place.handle) else {
+            return false;
+        };
+        let Some(bytes) = snapshot.available(wanted.offset, limits.min_bytes) else {
+            return false;
+        };
+        available += bytes.min(wanted.bytes_max.max(1));
+        if available >= limits.min_bytes {
+            return false;
+        }
+        seen.push((handle.shard, handle.id, snapshot.position));
+    }
+    let waiter = FetchWaiter::new(limits.min_bytes - available);
+    let mut by_shard: HashMap<ShardId, Vec<(TopicPartition, u64)>> = HashMap::new();
+    for (shard, id, position) in seen {
+        by_shard.entry(shard).or_default().push((id, position));
+    }
+    cx.shard.register(by_shard, &waiter).await;
+    cx.shard.metrics.fetch_waiters.add(1);
+    let done = std::future::poll_fn(|context| waiter.poll(context));
+    let _ = cx.shard.at_most(limits.wait, done).await;
+    cx.shard.metrics.fetch_waiters.add(-1);
+    waiter.finish();
+    true
+}
+
+/// Reads every partition, beginning where the last fetch of the session left off. Gives what was found, in
+/// the order of the session, and whether the store had to be asked.
+async fn read_all(
+    cx: &RequestContext,
+    session: &Session,
+    places: &[Place],
+    limits: &Limits,
+) -> (Vec<Found>, Vec<Bytes>, bool) {
+    let count = places.len();
+    let mut found: Vec<Found> = Vec::with_capacity(count);
+    found.resize_with(count, Found::nothing);
+    let mut slices = Vec::new();
+    let (mut left, mut first, mut cold_reads) = (limits.bytes, true, 0);
+    for step in 0..count {
+        let index = (session.first + step) % count;
+        let (wanted, place) = (&session.wanted[index], &places[index]);
+        let snapshot = place.handle.as_ref().and_then(|handle| handle.snapshot());
+        let entry = &mut found[index];
+        entry.error = verdict(wanted, snapshot.as_deref(), place);
+        if let Some(snapshot) = &snapshot {
+            entry.tell(snapshot);
+        }
+        let (Some(snapshot), true) = (snapshot, entry.error.is_none()) else {
+            continue;
+        };
+        if left == 0 && !first {
+            continue;
+        }
+        let start = slices.len();
+        let budget = left.min(wanted.bytes_max);
+        entry.bytes = match snapshot.read(wanted.offset, budget, first, &mut slices) {
+            TailRead::Bytes(bytes) => {
+                cx.shard.metrics.tail_hits.add(u64::from(bytes > 0));
+                bytes
+            }
+            TailRead::Cold if cold_reads >= COLD_READS_MAX => 0,
+            TailRead::Cold => {
+                cold_reads += 1;
+                cx.shard.metrics.tail_misses.increment();
+                match read_cold(cx, place, wanted.offset, budget, first).await {
+                    Ok(bytes) => {
+                        slices.extend(bytes);
+                        slices[start..].iter().map(|slice| slice.len() as u64).sum()
+                    }
+                    Err(error) => {
+                        entry.error = error::read_code(&error);
+                        0
+                    }
+                }
+            }
+        };
+        entry.slices = start..slices.len();
+        first = first && entry.bytes == 0;
+        left = left.saturating_sub(entry.bytes);
+        count_read(cx, cold_reads > 0, entry.bytes);
+    }
+    (found, slices, cold_reads > 0)
+}
+
+fn count_read(cx: &RequestContext, cold: bool, bytes: u64) {
+    let metrics = &cx.shard.metrics;
+    match (bytes, cold) {
+        (0, _) => metrics.fetch_empty.increment(),
+        (_, false) => metrics.fetch_hits.increment(),
+        (_, true) => metrics.fetch_misses.increment(),
+    }
+}
+
+/// Asks the owner for what is not in the published tail.
+async fn read_cold(
+    cx: &RequestContext,
+    place: &Place,
+    offset: Offset,
+    budget: u64,
+    at_least_one: bool,
+) -> Result<Vec<Bytes>, ReadError> {
+    let Some(handle) = &place.handle else {
+        return Err(ReadError::NotServed);
+    };
+    let id = handle.id;
+    if handle.shard == cx.shard.id {
+        return Rc::clone(&cx.shard)
+            .read(id, offset, budget, at_least_one)
+            .await;
+    }
+    let owner = &cx.shard.shared.peers[handle.shard.index()];
+    let hop = std::time::Instant::now();
+    let read = owner
+        .call_task(move |shard| shard.read(id, offset, budget, at_least_one))
+        .await;
+    cx.shard.metrics.hops.increment();
+    cx.shard.metrics.hop_latency.record_time(hop.elapsed());
+    read.unwrap_or(Err(ReadError::NotServed))
+}
+
+impl Found {
+    fn nothing() -> Self {
+        Self {
+            error: ErrorCode::NONE,
+            high_watermark: -1,
+            last_stable: -1,
+            log_start: -1,
+            slices: 0..0,
+            bytes: 0,
+        }
+    }
+
+    fn tell(&mut self, snapshot: &ReadSnapshot) {
+        self.high_watermark = snapshot.high_watermark.get();
+        self.last_stable = snapshot.last_stable_offset.get();
+        self.log_start = snapshot.log_start.get();
+    }
+
+    /// Whether a session's client has to be told.
+    fn is_news(&self, wanted: &Wanted) -> bool {
+        let now = (self.high_watermark, self.log_start, self.error.as_i16());
+        self.bytes > 0 || !self.error.is_none() || wanted.told != Some(now)
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything that a reply is made of"
+)]
+fn encode(
+    cx: &RequestContext,
+    session: &mut Session,
+    metadata: &Metadata,
+    found: &[Found],
+    slices: &[Bytes],
+    session_id: i32,
+    filter: Filter,
+    read_committed: bool,
+) -> Reply {
+    let count = found.len();
+    let order = (0..count).map(|step| (session.first + step) % count);
+    let told: Vec<usize> = order
+        .filter(|&i| filter == Filter::All || found[i].is_news(&session.wanted[i]))
+        .collect();
+    let frame = write(
+        cx,
+        session,
+        metadata,
+        found,
+        slices,
+        session_id,
+        &told,
+        read_committed,
+    );
+    let mut last_served = None;
+    for &index in &told {
+        let found = &found[index];
+        if !found.error.is_none() {
+            cx.failed(found.error);
+        }
+        if found.bytes > 0 {
+            last_served = Some(index);
+        }
+        let told = (found.high_watermark, found.log_start, found.error.as_i16());
+        session.wanted[index].told = Some(told);
+    }
+    if let Some(last) = last_served {
+        session.first = (last + 1) % count;
+    }
+    cx.finish(frame)
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything that a reply is made of"
+)]
+fn write(
+    cx: &RequestContext,
+    session: &Session,
+    metadata: &Metadata,
+    found: &[Found],
+    slices: &[Bytes],
+    session_id: i32,
+    told: &[usize],
+    read_committed: bool,
+) -> Result<wire::Frame, wire::EncodeError> {
+    let same_topic = |a: &usize, b: &usize| session.wanted[*a].topic == session.wanted[*b].topic;
+    let topics = told.chunk_by(same_topic).count();
+    let head = FetchResponse {
+        session_id,
+        ..FetchResponse::default()
+    };
+    let parts = slices.len() * 2 + 2;
+    let encoder = wire::Encoder::with_capacity(64 + told.len() * 64, parts);
+    let mut writer =
+        FetchResponseWriter::with_encoder(encoder, cx.correlation_id, cx.version, &head, topics)?;
+    for partitions in told.chunk_by(same_topic) {
+        let key = &session.wanted[partitions[0]].topic;
+        let topic = topic_response(key, metadata);
+        writer.topic(&topic, partitions.len())?;
+        for &index in partitions {
+            let found = &found[index];
+            writer.partition(&PartitionData {
+                partition_index: session.wanted[index].partition.get(),
+                error_code: found.error,
+                high_watermark: found.high_watermark,
+                last_stable_offset: found.last_stable,
+                log_start_offset: found.log_start,
+                aborted_transactions: read_committed.then(Vec::<AbortedTransaction>::new),
+                records: Records::Slices(&slices[found.slices.clone()]),
+                ..PartitionData::default()
+            })?;
+        }
+    }
+    writer.finish(&[])
+}
+
+fn topic_response<'a>(key: &'a TopicKey, metadata: &'a Metadata) -> FetchableTopicResponse<'a> {
+    let (topic, topic_id) = match key {
+        TopicKey::Name(name) => (&**name, Uuid::ZERO),
+        TopicKey::Id(id) => (
+            metadata
+                .topic_by_id(*id)
+                .map_or("", |topic| topic.name.as_str()),
+            Uuid(id.get()),
+        ),
+    };
+    FetchableTopicResponse {
+        topic,
+        topic_id,
+        ..FetchableTopicResponse::default()
+    }
+}

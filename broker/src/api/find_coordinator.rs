@@ -1,0 +1,99 @@
+//! FindCoordinator (key 10), versions 0-6.
+//!
+//! - Groups: the broker that owns the group's slot, which is this one. v4: several keys (KIP-699).
+//! - Transactional ids (v1): INVALID_REQUEST with a text that says that there are no transactions:
+//!   a producer must fail at once and not look for a coordinator without end. Share groups (v6,
+//!   KIP-932) and unknown kinds: INVALID_REQUEST too, as on a Kafka broker without share groups.
+//! - v1: texts for errors. v5: TRANSACTION_ABORTABLE (KIP-890): not used.
+//!
+//! Left out: transactions, share groups.
+
+use wire::messages::find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use wire::{ErrorCode, VersionRange};
+
+use super::{Reply, RequestContext};
+use crate::metadata::BrokerNode;
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 6 };
+/// First version with several keys.
+const SEVERAL_FROM: i16 = 4;
+
+/// `CoordinatorType`.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+
+const NO_NODE: i32 = -1;
+
+pub(crate) async fn handle(cx: &RequestContext, request: FindCoordinatorRequest<'_>) -> Reply {
+    let metadata = cx.shard.metadata();
+    let own = metadata
+        .brokers
+        .iter()
+        .find(|node| node.id == metadata.broker);
+    let found = find(request.key_type, own);
+    if let Err((code, _)) = found {
+        cx.failed(code);
+    }
+    if cx.version < SEVERAL_FROM {
+        let row = coordinator(request.key, found);
+        return cx.reply(&FindCoordinatorResponse {
+            error_code: row.error_code,
+            error_message: row.error_message,
+            node_id: row.node_id,
+            host: row.host,
+            port: row.port,
+            ..FindCoordinatorResponse::default()
+        });
+    }
+    let rows = request
+        .coordinator_keys
+        .iter()
+        .map(|key| coordinator(key, found));
+    cx.reply(&FindCoordinatorResponse {
+        coordinators: rows.collect(),
+        ..FindCoordinatorResponse::default()
+    })
+}
+
+type Found<'a> = Result<&'a BrokerNode, (ErrorCode, &'static str)>;
+
+fn find(key_type: i8, own: Option<&BrokerNode>) -> Found<'_> {
+    match key_type {
+        GROUP => own.ok_or((
+            ErrorCode::COORDINATOR_NOT_AVAILABLE,
+            "The coordinator is not available.",
+        )),
+        TRANSACTION => Err((
+            ErrorCode::INVALID_REQUEST,
+            "Transactions are not supported by this broker.",
+        )),
+        _ => Err((
+            ErrorCode::INVALID_REQUEST,
+            "This kind of coordinator is not supported by this broker.",
+        )),
+    }
+}
+
+fn coordinator<'a>(key: &'a str, found: Found<'a>) -> Coordinator<'a> {
+    match found {
+        Ok(node) => Coordinator {
+            key,
+            node_id: node.id.get(),
+            host: &node.host,
+            port: i32::from(node.port),
+            error_code: ErrorCode::NONE,
+            error_message: None,
+        },
+        Err((error_code, text)) => Coordinator {
+            key,
+            node_id: NO_NODE,
+            host: "",
+            port: NO_NODE,
+            error_code,
+            error_message: Some(text),
+        },
+    }
+}

@@ -1,0 +1,194 @@
+//! IncrementalAlterConfigs (key 44), versions 0-1.
+//!
+//! - Changes single settings of a topic (KIP-339): set, delete (back to the default), and, for
+//!   lists, append and subtract. Validation only is honored. The result is checked as a whole.
+//! - The refusals are those of AlterConfigs, and INVALID_CONFIG for append to or subtract from a
+//!   setting that is not a list, INVALID_REQUEST for an unknown operation.
+//!
+//! Left out: policies; client metrics, groups and broker loggers, which have no settings here. Two
+//! requests that change one topic at the same moment are both based on the settings before them:
+//! the later one wins, as a whole.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use wire::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+};
+use wire::{ErrorCode, VersionRange};
+
+use super::alter_configs::{
+    check_entries, check_resource, checked, existing, named_twice, outcome_fields, repeated,
+    replace,
+};
+use super::create_topics::Refusal;
+use super::{Reply, RequestContext, error};
+use crate::metadata::Metadata;
+use crate::topic_config::{ListChange, change_list};
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 1 };
+
+/// `AlterConfigOp.OpType`.
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+pub(crate) async fn handle(
+    cx: &RequestContext,
+    request: IncrementalAlterConfigsRequest<'_>,
+) -> Reply {
+    let keys = request
+        .resources
+        .iter()
+        .map(|own| (own.resource_type, own.resource_name));
+    let repeated = repeated(keys);
+    let metadata = cx.shard.metadata();
+    let work = request.resources.iter().map(|resource| async {
+        if repeated.contains_key(&(resource.resource_type, resource.resource_name)) {
+            return Err(named_twice());
+        }
+        let config = checked(changed(&metadata, resource)?)?;
+        let topic = existing(&metadata, resource.resource_name)?;
+        if request.validate_only {
+            Ok(())
+        } else {
+            replace(cx, &topic, config).await
+        }
+    });
+    let outcomes: Vec<Result<(), Refusal>> = join_all(work).await;
+    let responses = request
+        .resources
+        .iter()
+        .zip(&outcomes)
+        .map(|(resource, outcome)| {
+            let (error_code, error_message) = outcome_fields(cx, outcome);
+            AlterConfigsResourceResponse {
+                error_code,
+                error_message,
+                resource_type: resource.resource_type,
+                resource_name: resource.resource_name,
+            }
+        });
+    cx.reply(&IncrementalAlterConfigsResponse {
+        responses: responses.collect(),
+        ..IncrementalAlterConfigsResponse::default()
+    })
+}
+
+/// The overrides of the topic with the changes of the request.
+fn changed(
+    metadata: &Metadata,
+    resource: &AlterConfigsResource<'_>,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    let is_null = |own: &&_| {
+        let own: &wire::messages::incremental_alter_configs::AlterableConfig<'_> = own;
+        own.config_operation != DELETE && own.value.is_none()
+    };
+    let nulls = resource.configs.iter().filter(is_null).map(|own| own.name);
+    check_entries(resource.configs.iter().map(|own| own.name), nulls)?;
+    check_resource(metadata, resource.resource_type, resource.resource_name)?;
+    // A topic that does not exist is refused later: its settings are checked first, as in Kafka.
+    let topic = metadata.topic(resource.resource_name);
+    let mut overrides = topic
+        .map(|topic| topic.config.overrides().clone())
+        .unwrap_or_default();
+    for own in &resource.configs {
+        let value = own.value.unwrap_or_default();
+        let current = overrides.get(own.name).map(String::as_str);
+        let new = match own.config_operation {
+            SET => value.to_owned(),
+            DELETE => {
+                overrides.remove(own.name);
+                continue;
+            }
+            APPEND => list(own.name, current, ListChange::Append(value))?,
+            SUBTRACT => list(own.name, current, ListChange::Subtract(value))?,
+            other => {
+                let text = format!("Unknown operations type {other}");
+                return Err((ErrorCode::INVALID_REQUEST, text));
+            }
+        };
+        overrides.insert(own.name.to_owned(), new);
+    }
+    Ok(overrides)
+}
+
+fn list(name: &str, current: Option<&str>, change: ListChange<'_>) -> Result<String, Refusal> {
+    change_list(name, current, change)
+        .map_err(|error| (error::config_code(&error), error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use segment::{BrokerId, TopicId, TopicName};
+    use wire::messages::incremental_alter_configs::AlterableConfig;
+
+    use super::super::describe_configs::RESOURCE_TOPIC;
+    use super::*;
+    use crate::metadata::Topic;
+    use crate::topic_config::TopicConfig;
+
+    fn metadata() -> Metadata {
+        let own = [("retention.ms".to_owned(), "5".to_owned())].into();
+        let topic = Topic {
+            name: TopicName::new("a").unwrap(),
+            id: TopicId::new([1; 16]),
+            generation: 0,
+            config: TopicConfig::from_overrides(own).unwrap(),
+            partitions: Vec::new(),
+        };
+        Metadata::new(
+            "c".to_owned(),
+            BrokerId::new(0),
+            Vec::new(),
+            [Arc::new(topic)],
+        )
+    }
+
+    fn change(name: &str, operation: i8, value: Option<&str>) -> Result<String, ErrorCode> {
+        let resource = AlterConfigsResource {
+            resource_type: RESOURCE_TOPIC,
+            resource_name: "a",
+            configs: vec![AlterableConfig {
+                name,
+                config_operation: operation,
+                value,
+            }],
+        };
+        let overrides = changed(&metadata(), &resource).map_err(|(code, _)| code)?;
+        let pairs = overrides
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        Ok(pairs.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn single_settings_change_and_the_others_stay() {
+        assert_eq!(
+            change("flush.ms", SET, Some("1")).unwrap(),
+            "flush.ms=1 retention.ms=5"
+        );
+        assert_eq!(change("retention.ms", DELETE, None).unwrap(), "");
+        assert_eq!(
+            change("cleanup.policy", APPEND, Some("compact")).unwrap(),
+            "cleanup.policy=delete,compact retention.ms=5"
+        );
+        assert_eq!(
+            change("flush.ms", SET, None),
+            Err(ErrorCode::INVALID_REQUEST)
+        );
+        assert_eq!(
+            change("flush.ms", APPEND, Some("1")),
+            Err(ErrorCode::INVALID_CONFIG)
+        );
+        assert_eq!(
+            change("flush.ms", 9, Some("1")),
+            Err(ErrorCode::INVALID_REQUEST)
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! InitProducerId (key 22), versions 0-5.
+//!
+//! - Idempotent producers only. Each gets an id that no producer had before, with epoch 0. A shard
+//!   takes ids in blocks and hands them out of memory (KIP-730).
+//! - A request that names the producer's present id and epoch (v3, KIP-360) gets a new id as well:
+//!   that is what Kafka's broker does without a transactional id, and clients of such producers
+//!   raise their epoch on their own. Only one of the two named is INVALID_REQUEST.
+//! - COORDINATOR_LOAD_IN_PROGRESS, retriable, while the metadata store gives no block, as in Kafka.
+//! - A transactional id is INVALID_REQUEST: this broker has no transactions, and a producer that
+//!   asks for them must fail at once and not wait. FindCoordinator, which such a producer asks
+//!   first, says so in words. v4: PRODUCER_FENCED (KIP-588), v5: TRANSACTION_ABORTABLE (KIP-890):
+//!   not used.
+//!
+//! Left out: transactions.
+
+use wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use wire::{ErrorCode, VersionRange};
+
+use super::{Reply, RequestContext};
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 5 };
+/// "None" for an id and for an epoch.
+const NO_PRODUCER_ID: i64 = -1;
+const NO_PRODUCER_EPOCH: i16 = -1;
+
+pub(crate) async fn handle(cx: &RequestContext, request: InitProducerIdRequest<'_>) -> Reply {
+    match producer_id(cx, &request).await {
+        Ok(producer_id) => cx.reply(&InitProducerIdResponse {
+            producer_id,
+            producer_epoch: 0,
+            ..InitProducerIdResponse::default()
+        }),
+        Err(error_code) => {
+            cx.failed(error_code);
+            cx.reply(&InitProducerIdResponse {
+                error_code,
+                producer_id: NO_PRODUCER_ID,
+                producer_epoch: NO_PRODUCER_EPOCH,
+                ..InitProducerIdResponse::default()
+            })
+        }
+    }
+}
+
+async fn producer_id(
+    cx: &RequestContext,
+    request: &InitProducerIdRequest<'_>,
+) -> Result<i64, ErrorCode> {
+    let has_id = request.producer_id != NO_PRODUCER_ID;
+    let has_epoch = request.producer_epoch != NO_PRODUCER_EPOCH;
+    if request.transactional_id.is_some() || has_id != has_epoch {
+        return Err(ErrorCode::INVALID_REQUEST);
+    }
+    let shard = &cx.shard;
+    if let Some(id) = shard.producer_ids.next() {
+        return Ok(id);
+    }
+    match shard.shared.control.producer_block().await {
+        Ok(block) => shard
+            .producer_ids
+            .refill(block)
+            .ok_or(ErrorCode::UNKNOWN_SERVER_ERROR),
+        Err(error) => {
+            tracing::warn!(%error, "no producer ids");
+            Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! ListOffsets (key 2), versions 1-10.
+//!
+//! - Latest (-1) is the high watermark (last stable offset when reading committed records, which is the same
+//!   without transactions); earliest (-2) is the log start; both come from the published snapshot, without
+//!   a message to the owner.
+//! - A timestamp finds the first record with that timestamp or a later one, by its owner: the first section or
+//!   segment that may hold it, then the batch, then the record.
+//! - v4: leader epochs (KIP-320). v7: -3, the record with the largest timestamp (KIP-734). v8: -4, the
+//!   earliest local offset (KIP-405), which is the earliest here. v9: -5, the latest tiered offset (KIP-1005):
+//!   -1, nothing is tiered. v10: a timeout, which is not needed: a lookup reads a bounded number of chunks.
+//! - No record that late: offset -1, timestamp -1, no error, as Kafka answers.
+
+use std::rc::Rc;
+
+use segment::record::{DecodeLimits, find_timestamp, max_timestamp_offset};
+use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicPartition};
+use wire::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+};
+use wire::{ErrorCode, VersionRange};
+
+use super::{Reply, RequestContext, error, fetch};
+use crate::metadata::Metadata;
+use crate::partition::PartitionHandle;
+use crate::shard::{ReadError, Shard};
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 10 };
+
+/// First version whose reply carries leader epochs.
+const EPOCHS_FROM: i16 = 4;
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+/// Answers a lookup.
+pub(super) async fn handle(cx: &RequestContext, request: ListOffsetsRequest<'_>) -> Reply {
+    let metadata = cx.shard.metadata();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in &topic.partitions {
+            let response = match find(cx, &metadata, topic.name, wanted).await {
+                Ok(found) => found,
+                Err(code) => {
+                    cx.failed(code);
+                    ListOffsetsPartitionResponse {
+                        error_code: code,
+                        ..Default::default()
+                    }
+                }
+            };
+            let partition_index = wanted.partition_index;
+            let leader_epoch = if cx.version >= EPOCHS_FROM {
+                response.leader_epoch
+            } else {
+                -1
+            };
+            partitions.push(ListOffsetsPartitionResponse {
+                partition_index,
+                leader_epoch,
+                ..response
+            });
+        }
+        topics.push(ListOffsetsTopicResponse {
+            name: topic.name,
+            partitions,
+        });
+    }
+    cx.reply(&ListOffsetsResponse {
+        topics,
+        ..ListOffsetsResponse::default()
+    })
+}
+
+async fn find(
+    cx: &RequestContext,
+    metadata: &Metadata,
+    topic: &str,
+    wanted: &ListOffsetsPartition,
+) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
+    let index = PartitionIndex::new(wanted.partition_index);
+    let handle = metadata
+        .topic(topic)
+        .and_then(|topic| topic.partition(index));
+    let handle = handle.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let snapshot = handle.snapshot().ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+    let epoch = fetch::epoch_verdict(wanted.current_leader_epoch, snapshot.leader_epoch);
+    if !epoch.is_none() {
+        return Err(epoch);
+    }
+    let at = |offset: Offset| ListOffsetsPartitionResponse {
+        offset: offset.get(),
+        leader_epoch: snapshot.leader_epoch.get(),
+        ..ListOffsetsPartitionResponse::default()
+    };
+    match wanted.timestamp {
+        LATEST => Ok(at(snapshot.high_watermark)),
+        EARLIEST | EARLIEST_LOCAL => Ok(at(snapshot.log_start)),
+        LATEST_TIERED => Ok(ListOffsetsPartitionResponse::default()),
+        MAX_TIMESTAMP => by_owner(cx, handle, Target::Largest).await,
+        timestamp if timestamp >= 0 => {
+            by_owner(cx, handle, Target::From(TimestampMs::new(timestamp))).await
+        }
+        _ => Err(ErrorCode::INVALID_REQUEST),
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    /// The first record that is not older.
+    From(TimestampMs),
+    /// The record with the largest timestamp.
+    Largest,
+}
+
+type Lookup = Result<Option<(Offset, TimestampMs, LeaderEpoch)>, ReadError>;
+
+async fn by_owner(
+    cx: &RequestContext,
+    handle: &PartitionHandle,
+    target: Target,
+) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
+    let id = handle.id;
+    let owner = &cx.shard.shared.peers[handle.shard.index()];
+    let lookup: Lookup = if handle.shard == cx.shard.id {
+        look_up(cx.shard.clone(), id, target).await
+    } else {
+        let lookup = owner.call_task(move |shard| look_up(shard, id, target));
+        lookup.await.unwrap_or(Err(ReadError::NotServed))
+    };
+    match lookup {
+        Ok(Some((offset, timestamp, epoch))) => Ok(ListOffsetsPartitionResponse {
+            offset: offset.get(),
+            timestamp: timestamp.get(),
+            leader_epoch: epoch.get(),
+            ..ListOffsetsPartitionResponse::default()
+        }),
+        Ok(None) => Ok(ListOffsetsPartitionResponse::default()),
+        Err(error) => Err(error::read_code(&error)),
+    }
+}
+
+async fn look_up(shard: Rc<Shard>, id: TopicPartition, target: Target) -> Lookup {
+    match target {
+        Target::From(timestamp) => first_from(&shard, id, timestamp).await,
+        Target::Largest => largest(&shard, id).await,
+    }
+}
+
+async fn first_from(shard: &Rc<Shard>, id: TopicPartition, target: TimestampMs) -> Lookup {
+    let mut from = Offset::ZERO;
+    loop {
+        let piece = shard.with_log(id, |log| log.first_with_timestamp(target, from));
+        let Some(first) = piece.ok_or(ReadError::NotServed)? else {
+            return Ok(None);
+        };
+        let run = shard.run_at(id, first).await?;
+        for batch in run.batches().iter().filter(|batch| batch.last >= first) {
+            if batch.max_timestamp < target {
+                continue;
+            }
+            let bytes = run.batch_bytes(batch);
+            let found = find_timestamp(&bytes, target, &DecodeLimits::default());
+            match found {
+                Ok(Some((offset, timestamp))) => {
+                    return Ok(Some((offset, timestamp, epoch_at(shard, id, offset))));
+                }
+                Ok(None) => {}
+                // A client compressed it in a way that we cannot read: its first record is close enough.
+                Err(error) => {
+                    tracing::warn!(%id, offset = %batch.base, %error, "a batch cannot be decoded");
+                    return Ok(Some((
+                        batch.base,
+                        batch.max_timestamp,
+                        epoch_at(shard, id, batch.base),
+                    )));
+                }
+            }
+        }
+        from = run.last().next().ok_or(ReadError::OutOfRange)?;
+    }
+}
+
+async fn largest(shard: &Rc<Shard>, id: TopicPartition) -> Lookup {
+    let piece = shard.with_log(id, |log| log.piece_with_max_timestamp());
+    let Some((mut first, end, _)) = piece.ok_or(ReadError::NotServed)? else {
+        return Ok(None);
+    };
+    let mut best: Option<(Offset, TimestampMs)> = None;
+    while first < end {
+        let run = shard.run_at(id, first).await?;
+        for batch in run.batches().iter().filter(|batch| batch.last >= first) {
+            if best.is_some_and(|(_, timestamp)| batch.max_timestamp <= timestamp) {
+                continue;
+            }
+            let bytes = run.batch_bytes(batch);
+            let found = max_timestamp_offset(&bytes, &DecodeLimits::default());
+            best = found
+                .ok()
+                .flatten()
+                .or(Some((batch.base, batch.max_timestamp)));
+        }
+        first = run.last().next().ok_or(ReadError::OutOfRange)?;
+    }
+    Ok(best.map(|(offset, timestamp)| (offset, timestamp, epoch_at(shard, id, offset))))
+}
+
+fn epoch_at(shard: &Shard, id: TopicPartition, offset: Offset) -> LeaderEpoch {
+    let epoch = shard.with_log(id, |log| {
+        log.epochs()
+            .epoch_at(offset)
+            .unwrap_or_else(|| log.leader_epoch())
+    });
+    epoch.unwrap_or(LeaderEpoch::NONE)
+}

@@ -1,0 +1,247 @@
+//! The Kafka APIs: one file per API key, each with its versions and rules at the top.
+//!
+//! A handler gets a decoded request and gives a [`Reply`]. It knows shards, metadata and the control
+//! thread's requests; it touches no runtime and no store. [`error`] is the only place that turns our errors
+//! into Kafka's codes.
+
+mod alter_configs;
+mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod describe_topic_partitions;
+mod error;
+mod fetch;
+mod fetch_session;
+mod find_coordinator;
+mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+mod sync_group;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use wire::{ApiKey, DecodeError, Message, Request, RequestHeader, VersionRange};
+
+pub(crate) use crate::net::{Reply, Reserved, Slot};
+pub(crate) use fetch_session::FetchSessions;
+
+use crate::shard::Shard;
+
+/// What a handler knows about the request besides its body.
+pub(crate) struct RequestContext {
+    /// The shard of the connection.
+    pub(crate) shard: Rc<Shard>,
+    /// Which API.
+    pub(crate) api: ApiKey,
+    /// In which version, one that is advertised.
+    pub(crate) version: i16,
+    /// Echoed in the reply.
+    pub(crate) correlation_id: i32,
+    /// What the client calls itself; not taken out of Produce and Fetch requests.
+    pub(crate) client_id: Option<Arc<str>>,
+    /// Who asks.
+    pub(crate) peer: SocketAddr,
+    /// When the request had been read.
+    pub(crate) started: Instant,
+}
+
+impl RequestContext {
+    /// Encodes a response.
+    pub(crate) fn reply<'a, M: Message<'a>>(&self, response: &M) -> Reply {
+        self.finish(wire::encode_response(
+            self.correlation_id,
+            self.api,
+            self.version,
+            response,
+        ))
+    }
+
+    /// Takes an encoded response. One that cannot be encoded is our defect: the connection is closed.
+    pub(crate) fn finish(&self, frame: Result<wire::Frame, wire::EncodeError>) -> Reply {
+        self.shard
+            .metrics
+            .requests
+            .answered(self.api.as_i16(), self.started.elapsed());
+        match frame {
+            Ok(frame) => frame.into(),
+            Err(error) => {
+                let (api, version) = (self.api.name(), self.version);
+                tracing::error!(api, version, %error, "a response could not be encoded");
+                Reply::Close
+            }
+        }
+    }
+
+    /// Counts an error code that the reply carries.
+    pub(crate) fn failed(&self, code: wire::ErrorCode) {
+        self.shard
+            .metrics
+            .requests
+            .failed(self.api.as_i16(), code.as_i16(), 1);
+    }
+}
+
+/// Declares which APIs are served, in which versions, and who carries each out.
+macro_rules! apis {
+    ($($key:ident => $module:ident :: $request:ident),* $(,)?) => {
+        /// The APIs that are served, with their versions, by key.
+        pub(crate) const ADVERTISED: &[(ApiKey, VersionRange)] = &[
+            (ApiKey::Produce, produce::VERSIONS),
+            $((ApiKey::$key, $module::VERSIONS)),*
+        ];
+
+        async fn route(cx: &RequestContext, frame: &[u8]) -> Result<Reply, DecodeError> {
+            match cx.api {
+                $(ApiKey::$key => {
+                    let request: wire::messages::$module::$request = body(frame)?;
+                    Ok($module::handle(cx, request).await)
+                })*
+                _ => Ok(Reply::Close),
+            }
+        }
+    };
+}
+
+apis! {
+    Fetch => fetch::FetchRequest,
+    ListOffsets => list_offsets::ListOffsetsRequest,
+    Metadata => metadata::MetadataRequest,
+    OffsetCommit => offset_commit::OffsetCommitRequest,
+    OffsetFetch => offset_fetch::OffsetFetchRequest,
+    FindCoordinator => find_coordinator::FindCoordinatorRequest,
+    JoinGroup => join_group::JoinGroupRequest,
+    Heartbeat => heartbeat::HeartbeatRequest,
+    LeaveGroup => leave_group::LeaveGroupRequest,
+    SyncGroup => sync_group::SyncGroupRequest,
+    DescribeGroups => describe_groups::DescribeGroupsRequest,
+    ListGroups => list_groups::ListGroupsRequest,
+    ApiVersions => api_versions::ApiVersionsRequest,
+    CreateTopics => create_topics::CreateTopicsRequest,
+    DeleteTopics => delete_topics::DeleteTopicsRequest,
+    DeleteRecords => delete_records::DeleteRecordsRequest,
+    InitProducerId => init_producer_id::InitProducerIdRequest,
+    OffsetForLeaderEpoch => offset_for_leader_epoch::OffsetForLeaderEpochRequest,
+    DescribeConfigs => describe_configs::DescribeConfigsRequest,
+    AlterConfigs => alter_configs::AlterConfigsRequest,
+    CreatePartitions => create_partitions::CreatePartitionsRequest,
+    DeleteGroups => delete_groups::DeleteGroupsRequest,
+    IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigsRequest,
+    OffsetDelete => offset_delete::OffsetDeleteRequest,
+    DescribeCluster => describe_cluster::DescribeClusterRequest,
+    DescribeTopicPartitions => describe_topic_partitions::DescribeTopicPartitionsRequest,
+}
+
+/// The APIs that are served, with their versions.
+pub(crate) fn advertised() -> impl Iterator<Item = (ApiKey, VersionRange)> {
+    ADVERTISED.iter().copied()
+}
+
+fn body<'a, R: Request<'a>>(frame: &'a [u8]) -> Result<R, DecodeError> {
+    wire::decode_request::<R>(frame).map(|(_, request)| request)
+}
+
+/// Carries out one request. Produce returns as soon as its order is fixed; anything else when it is done.
+pub(crate) async fn dispatch(
+    shard: &Rc<Shard>,
+    frame: BytesMut,
+    reserved: Reserved,
+    peer: SocketAddr,
+) -> Slot {
+    let started = Instant::now();
+    let (api, version, correlation_id) = match recognize(shard, &frame) {
+        Ok(known) => known,
+        Err(refused) => return refused,
+    };
+    let mut cx = RequestContext {
+        shard: shard.clone(),
+        api,
+        version,
+        correlation_id,
+        client_id: None,
+        peer,
+        started,
+    };
+    if api == ApiKey::Produce {
+        return match produce::handle(cx, frame, reserved).await {
+            Ok(slot) => slot,
+            Err(error) => refuse(shard, peer, api, version, &error),
+        };
+    }
+    if api != ApiKey::Fetch {
+        cx.client_id = client_id(&frame);
+    }
+    match route(&cx, &frame).await {
+        Ok(reply) => Slot::Ready(reply),
+        Err(error) => refuse(shard, peer, api, version, &error),
+    }
+}
+
+fn client_id(frame: &[u8]) -> Option<Arc<str>> {
+    let header = RequestHeader::decode(&mut wire::Decoder::new(frame)).ok()?;
+    header.client_id.map(Arc::from)
+}
+
+/// Key, version and correlation id of a request that is served. Otherwise Kafka's answers: ApiVersions in an
+/// unknown version is answered in version 0 (KIP-511), anything else closes the connection.
+fn recognize(shard: &Rc<Shard>, frame: &[u8]) -> Result<(ApiKey, i16, i32), Slot> {
+    let Ok((key, version, correlation_id)) = RequestHeader::peek(frame) else {
+        shard.metrics.rejected_malformed.increment();
+        return Err(Slot::Ready(Reply::Close));
+    };
+    let served = ApiKey::try_from(key)
+        .ok()
+        .and_then(|api| ADVERTISED.iter().find(|(served, _)| *served == api));
+    let Some((api, versions)) = served else {
+        shard.metrics.rejected_api.increment();
+        tracing::debug!(
+            key,
+            "closing a connection that asks for an API which is not served"
+        );
+        return Err(Slot::Ready(Reply::Close));
+    };
+    if versions.contains(version) {
+        return Ok((*api, version, correlation_id));
+    }
+    shard.metrics.rejected_version.increment();
+    if *api == ApiKey::ApiVersions {
+        return Err(Slot::Ready(api_versions::unsupported(correlation_id)));
+    }
+    tracing::debug!(
+        api = api.name(),
+        version,
+        "closing a connection: the version is not served"
+    );
+    Err(Slot::Ready(Reply::Close))
+}
+
+fn refuse(
+    shard: &Rc<Shard>,
+    peer: SocketAddr,
+    api: ApiKey,
+    version: i16,
+    error: &DecodeError,
+) -> Slot {
+    shard.metrics.rejected_malformed.increment();
+    tracing::debug!(%peer, api = api.name(), version, %error, "closing a connection: bad request");
+    Slot::Ready(Reply::Close)
+}

@@ -1,0 +1,139 @@
+//! OffsetCommit (key 8), versions 1-9.
+//!
+//! - Offsets are durable before this is answered. They are kept under the topic's id, so that a
+//!   topic that is created again does not inherit them.
+//! - UNKNOWN_TOPIC_OR_PARTITION for what is not in the metadata; the other partitions are
+//!   committed. Errors of the group are in every partition: UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION,
+//!   FENCED_INSTANCE_ID, REBALANCE_IN_PROGRESS, and so on.
+//! - A consumer that assigns itself commits with generation -1, into a group without members.
+//! - v1: a commit time; v2-4: a retention time, which takes precedence over the broker's. v6:
+//!   leader epochs (KIP-320). v7: static members (KIP-345). v9: GROUP_ID_NOT_FOUND for an unknown
+//!   group (KIP-848).
+//!
+//! Left out: v0, which stored offsets in ZooKeeper; v10 (topic ids), until the codec has it.
+
+use std::collections::VecDeque;
+
+use coord::groups::{
+    CommitOffset, CommitReply, CommitRequest, Generation, GroupId, InstanceId, MemberId,
+    Reply as GroupReply,
+};
+use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicPartition};
+use wire::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse,
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use wire::{ErrorCode, VersionRange};
+
+use super::{Reply, RequestContext, error};
+use crate::metadata::Metadata;
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 9 };
+/// First version in which clients understand GROUP_ID_NOT_FOUND here.
+const GROUP_NOT_FOUND_FROM: i16 = 9;
+/// "Not given" for times.
+const NO_TIME: i64 = -1;
+
+pub(crate) async fn handle(cx: &RequestContext, request: OffsetCommitRequest<'_>) -> Reply {
+    let metadata = cx.shard.metadata();
+    let (places, offsets) = resolve(&metadata, &request);
+    if offsets.is_empty() {
+        return answer(cx, &request, &places, &mut VecDeque::new());
+    }
+    let count = offsets.len();
+    let commit = CommitRequest {
+        group: GroupId::from(request.group_id),
+        member: MemberId::from(request.member_id),
+        instance: request.group_instance_id.map(InstanceId::from),
+        generation: Generation::new(request.generation_id_or_member_epoch),
+        retention_ms: Some(request.retention_time_ms).filter(|ms| *ms != NO_TIME),
+        group_not_found_supported: cx.version >= GROUP_NOT_FOUND_FROM,
+        offsets,
+    };
+    let call = cx
+        .shard
+        .group_call(request.group_id, |coordinator, token, now, out| {
+            coordinator.commit(commit, token, now, out);
+        });
+    let mut codes: VecDeque<ErrorCode> = match call.await {
+        Ok(GroupReply::Commit(replies)) => codes(&replies),
+        Ok(_) => unreachable!("a commit is answered as one"),
+        Err(error) => std::iter::repeat_n(error::unavailable_code(error), count).collect(),
+    };
+    answer(cx, &request, &places, &mut codes)
+}
+
+fn codes(replies: &[CommitReply]) -> VecDeque<ErrorCode> {
+    replies
+        .iter()
+        .map(|reply| error::group_result(reply.result))
+        .collect()
+}
+
+/// Which partitions of the request exist, in its order, and what is committed for those.
+fn resolve(
+    metadata: &Metadata,
+    request: &OffsetCommitRequest<'_>,
+) -> (Vec<bool>, Vec<CommitOffset>) {
+    let (mut places, mut offsets) = (Vec::new(), Vec::new());
+    for topic in &request.topics {
+        let found = metadata.topic(topic.name);
+        for partition in &topic.partitions {
+            let index = PartitionIndex::new(partition.partition_index);
+            let id = found.and_then(|found| found.partition(index).map(|handle| handle.id));
+            places.push(id.is_some());
+            offsets.extend(id.map(|id| commit_offset(id, partition)));
+        }
+    }
+    (places, offsets)
+}
+
+fn commit_offset(id: TopicPartition, asked: &OffsetCommitRequestPartition<'_>) -> CommitOffset {
+    let timestamp = Some(asked.commit_timestamp).filter(|time| *time != NO_TIME);
+    CommitOffset {
+        partition: id,
+        offset: Offset::new(asked.committed_offset),
+        leader_epoch: LeaderEpoch::new(asked.committed_leader_epoch),
+        metadata: asked.committed_metadata.map(Into::into),
+        timestamp: timestamp.map(TimestampMs::new),
+    }
+}
+
+fn answer(
+    cx: &RequestContext,
+    request: &OffsetCommitRequest<'_>,
+    places: &[bool],
+    codes: &mut VecDeque<ErrorCode>,
+) -> Reply {
+    let mut places = places.iter();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let partitions = topic
+            .partitions
+            .iter()
+            .zip(places.by_ref())
+            .map(|(asked, exists)| {
+                let error_code = if *exists {
+                    codes.pop_front().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR)
+                } else {
+                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+                };
+                if error_code != ErrorCode::NONE {
+                    cx.failed(error_code);
+                }
+                OffsetCommitResponsePartition {
+                    partition_index: asked.partition_index,
+                    error_code,
+                }
+            });
+        topics.push(OffsetCommitResponseTopic {
+            name: topic.name,
+            partitions: partitions.collect(),
+        });
+    }
+    cx.reply(&OffsetCommitResponse {
+        topics,
+        ..OffsetCommitResponse::default()
+    })
+}

@@ -1,0 +1,293 @@
+//! OffsetFetch (key 9), versions 1-9.
+//!
+//! - What is durable. A partition without a committed offset has offset -1 and no error, whether
+//!   the topic exists or not, as in Kafka: the client then applies its `auto.offset.reset`.
+//! - Null topics (v2): all partitions that have an offset and whose topic exists.
+//! - v2: an error for the whole reply; in v1 it is in every partition. v5: leader epochs (KIP-320).
+//!   v7: `require_stable` waits for commits under way (KIP-447). v8: several groups (KIP-709),
+//!   asked side by side. v9: member id and epoch of the consumer protocol (KIP-848), which are not
+//!   looked at: all groups here are classic.
+//!
+//! Left out: v0, which read from ZooKeeper; v10 (topic ids), until the codec has it.
+
+use std::collections::BTreeMap;
+
+use coord::groups::{FetchRequest, FetchedOffset, GroupId, Reply as GroupReply};
+use futures_util::future::join_all;
+use segment::{PartitionIndex, TopicPartition};
+use wire::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use wire::{ErrorCode, VersionRange};
+
+use super::{Reply, RequestContext, error};
+use crate::metadata::Metadata;
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 9 };
+/// First version with an error for the whole reply.
+const GROUP_ERROR_FROM: i16 = 2;
+/// First version with several groups.
+const SEVERAL_FROM: i16 = 8;
+/// "No offset", "no leader epoch".
+const NO_OFFSET: i64 = -1;
+const NO_EPOCH: i32 = -1;
+
+/// A topic with partitions, as either form of the request names it.
+struct Asked<'a> {
+    name: &'a str,
+    partitions: &'a [i32],
+}
+
+/// One group of the request.
+struct Query<'a> {
+    group: &'a str,
+    topics: Option<Vec<Asked<'a>>>,
+}
+
+/// One partition of the reply.
+struct Row {
+    index: i32,
+    offset: i64,
+    epoch: i32,
+    metadata: std::sync::Arc<str>,
+    code: ErrorCode,
+}
+
+/// A group of the reply: its topics by name, in the order of the request.
+struct Answer {
+    code: ErrorCode,
+    topics: Vec<(String, Vec<Row>)>,
+}
+
+pub(crate) async fn handle(cx: &RequestContext, request: OffsetFetchRequest<'_>) -> Reply {
+    let metadata = cx.shard.metadata();
+    let queries = queries(cx.version, &request);
+    let work = queries
+        .iter()
+        .map(|query| fetch(cx, &metadata, query, request.require_stable));
+    let answers = join_all(work).await;
+    if cx.version < SEVERAL_FROM {
+        let answer = answers.into_iter().next();
+        return one_group(
+            cx,
+            &answer.unwrap_or(Answer {
+                code: ErrorCode::NONE,
+                topics: vec![],
+            }),
+        );
+    }
+    let groups = queries
+        .iter()
+        .zip(&answers)
+        .map(|(query, answer)| OffsetFetchResponseGroup {
+            group_id: query.group,
+            topics: answer
+                .topics
+                .iter()
+                .map(|(name, rows)| several_topic(name, rows))
+                .collect(),
+            error_code: answer.code,
+        });
+    cx.reply(&OffsetFetchResponse {
+        groups: groups.collect(),
+        ..OffsetFetchResponse::default()
+    })
+}
+
+fn queries<'a>(version: i16, request: &'a OffsetFetchRequest<'_>) -> Vec<Query<'a>> {
+    if version < SEVERAL_FROM {
+        let topics = request.topics.as_ref().map(|topics| {
+            let asked = topics.iter();
+            asked
+                .map(|t| Asked {
+                    name: t.name,
+                    partitions: &t.partition_indexes,
+                })
+                .collect()
+        });
+        return vec![Query {
+            group: request.group_id,
+            topics,
+        }];
+    }
+    let groups = request.groups.iter().map(|group| Query {
+        group: group.group_id,
+        topics: group.topics.as_ref().map(|topics| {
+            let asked = topics.iter();
+            asked
+                .map(|t| Asked {
+                    name: t.name,
+                    partitions: &t.partition_indexes,
+                })
+                .collect()
+        }),
+    });
+    groups.collect()
+}
+
+async fn fetch(
+    cx: &RequestContext,
+    metadata: &Metadata,
+    query: &Query<'_>,
+    require_stable: bool,
+) -> Answer {
+    let partitions = query
+        .topics
+        .as_deref()
+        .map(|topics| known(metadata, topics));
+    let request = FetchRequest {
+        group: GroupId::from(query.group),
+        partitions,
+        require_stable,
+    };
+    let call = cx
+        .shard
+        .group_call(query.group, |coordinator, token, _, out| {
+            coordinator.fetch_offsets(request, token, out);
+        });
+    let fetched = match call.await {
+        Ok(GroupReply::Fetch(result)) => result.map_err(error::group_code),
+        Ok(_) => unreachable!("a fetch of offsets is answered as one"),
+        Err(error) => Err(error::unavailable_code(error)),
+    };
+    match (fetched, &query.topics) {
+        (Ok(fetched), None) => Answer {
+            code: ErrorCode::NONE,
+            topics: all(metadata, &fetched),
+        },
+        (Ok(fetched), Some(topics)) => Answer {
+            code: ErrorCode::NONE,
+            topics: named(metadata, topics, &fetched),
+        },
+        (Err(code), topics) => {
+            cx.failed(code);
+            let topics = topics.as_deref().filter(|_| cx.version < GROUP_ERROR_FROM);
+            Answer {
+                code,
+                topics: refused(topics.unwrap_or_default(), code),
+            }
+        }
+    }
+}
+
+/// The partitions of topics that exist, in order.
+fn known(metadata: &Metadata, topics: &[Asked<'_>]) -> Vec<TopicPartition> {
+    let ids = topics
+        .iter()
+        .filter_map(|asked| Some((metadata.topic(asked.name)?.id, asked)));
+    let partitions = ids.flat_map(|(id, asked)| {
+        let indexes = asked.partitions.iter();
+        indexes.map(move |index| TopicPartition::new(id, PartitionIndex::new(*index)))
+    });
+    partitions.collect()
+}
+
+/// Everything that was fetched, under the topics' names.
+fn all(metadata: &Metadata, fetched: &[FetchedOffset]) -> Vec<(String, Vec<Row>)> {
+    let mut topics: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
+    for entry in fetched {
+        if let Some(topic) = metadata.topic_by_id(entry.partition.topic) {
+            let index = entry.partition.partition.get();
+            topics
+                .entry(topic.name.as_str())
+                .or_default()
+                .push(row(index, Some(entry)));
+        }
+    }
+    topics
+        .into_iter()
+        .map(|(name, rows)| (name.to_owned(), rows))
+        .collect()
+}
+
+/// What was fetched, in the places of the request; the entries are in the order of [`known`].
+fn named(
+    metadata: &Metadata,
+    topics: &[Asked<'_>],
+    fetched: &[FetchedOffset],
+) -> Vec<(String, Vec<Row>)> {
+    let mut fetched = fetched.iter();
+    let mut found = Vec::with_capacity(topics.len());
+    for asked in topics {
+        let exists = metadata.topic(asked.name).is_some();
+        let rows = asked.partitions.iter().map(|index| {
+            let entry = if exists { fetched.next() } else { None };
+            row(*index, entry)
+        });
+        found.push((asked.name.to_owned(), rows.collect()));
+    }
+    found
+}
+
+fn refused(topics: &[Asked<'_>], code: ErrorCode) -> Vec<(String, Vec<Row>)> {
+    let topics = topics.iter().map(|asked| {
+        let rows = asked.partitions.iter().map(|index| Row {
+            code,
+            ..row(*index, None)
+        });
+        (asked.name.to_owned(), rows.collect())
+    });
+    topics.collect()
+}
+
+fn row(index: i32, entry: Option<&FetchedOffset>) -> Row {
+    let none = |code| Row {
+        index,
+        offset: NO_OFFSET,
+        epoch: NO_EPOCH,
+        metadata: "".into(),
+        code,
+    };
+    match entry.map(|entry| &entry.result) {
+        None | Some(Ok(None)) => none(ErrorCode::NONE),
+        Some(Err(error)) => none(error::group_code(*error)),
+        Some(Ok(Some(committed))) => Row {
+            index,
+            offset: committed.offset.get(),
+            epoch: committed.leader_epoch.get(),
+            metadata: committed.metadata.clone(),
+            code: ErrorCode::NONE,
+        },
+    }
+}
+
+fn one_group(cx: &RequestContext, answer: &Answer) -> Reply {
+    let topics = answer
+        .topics
+        .iter()
+        .map(|(name, rows)| OffsetFetchResponseTopic {
+            name,
+            partitions: rows
+                .iter()
+                .map(|row| OffsetFetchResponsePartition {
+                    partition_index: row.index,
+                    committed_offset: row.offset,
+                    committed_leader_epoch: row.epoch,
+                    metadata: Some(&row.metadata),
+                    error_code: row.code,
+                })
+                .collect(),
+        });
+    cx.reply(&OffsetFetchResponse {
+        topics: topics.collect(),
+        error_code: answer.code,
+        ..OffsetFetchResponse::default()
+    })
+}
+
+fn several_topic<'a>(name: &'a str, rows: &'a [Row]) -> OffsetFetchResponseTopics<'a> {
+    let partitions = rows.iter().map(|row| OffsetFetchResponsePartitions {
+        partition_index: row.index,
+        committed_offset: row.offset,
+        committed_leader_epoch: row.epoch,
+        metadata: Some(&row.metadata),
+        error_code: row.code,
+    });
+    OffsetFetchResponseTopics {
+        name,
+        partitions: partitions.collect(),
+    }
+}

@@ -1,0 +1,376 @@
+//! Produce (key 0), versions 0-13.
+//!
+//! - Every partition's record set must be exactly one v2 batch; it is validated where it lands (length, magic,
+//!   CRC-32C, codec, counts, timestamps, size) and handed to its owner in the buffer that it came in.
+//! - The order of appends is fixed when the request is dispatched; the reply follows when every batch is
+//!   durable, or has failed, or the request's timeout is over (REQUEST_TIMED_OUT; the batch stays known for
+//!   deduplication).
+//! - acks=all and acks=1 both mean durable in the object store. acks=0 gets no reply; if a batch of it is
+//!   refused, the connection is closed, as in Kafka, so that the client learns of it.
+//! - v0-2 are advertised because librdkafka up to 2.10 otherwise turns compression off (KIP-896); they
+//!   are answered UNSUPPORTED_VERSION as in Kafka 4.
+//! - v7: zstd may be used (KIP-110). v8: error messages (KIP-467). v10: the new leader (KIP-951) is not
+//!   named: a client asks Metadata. v13: topic ids (KIP-516).
+//!
+//! Left out: transactions; a transactional batch is answered INVALID_TXN_STATE.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_channel::oneshot;
+use futures_util::FutureExt;
+use segment::batch::{BatchError, BatchHeader, BatchLimits, Codec, TimestampType};
+use segment::{PartitionIndex, TimestampMs, TopicId};
+use wire::messages::produce::{
+    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
+    TopicProduceResponse,
+};
+use wire::{DecodeError, ErrorCode, Records, VersionRange};
+
+use super::{Reply, RequestContext, Reserved, Slot, error};
+use crate::metadata::{Metadata, Topic};
+use crate::partition::PartitionHandle;
+use crate::shard::{ProduceCall, ProduceOutcome, ProducePart, ShardId};
+
+/// Versions served.
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 13 };
+/// First version with v2 batches.
+const BATCHES_FROM: i16 = 3;
+/// First version that may carry zstd.
+const ZSTD_FROM: i16 = 7;
+/// First version with topic ids instead of names.
+const TOPIC_IDS_FROM: i16 = 13;
+
+/// The topic as the reply names it.
+struct TopicPlan {
+    name: String,
+    id: wire::Uuid,
+    partitions: Range<usize>,
+}
+
+/// One partition of the request.
+struct PartPlan {
+    index: i32,
+    outcome: PartOutcome,
+    log_append_time: TimestampMs,
+}
+
+enum PartOutcome {
+    Refused(ErrorCode, String),
+    /// Where its batch lies in the frame.
+    Accepted(Arc<PartitionHandle>, Range<usize>, BatchHeader),
+    /// Which call it went out with, and as which part.
+    Sent(usize, usize),
+}
+
+struct Plan {
+    topics: Vec<TopicPlan>,
+    parts: Vec<PartPlan>,
+    acks: i16,
+    timeout: Duration,
+}
+
+/// Dispatches a produce request. The slot is the reply, or its promise.
+///
+/// # Errors
+/// The request cannot be decoded.
+pub(super) async fn handle(
+    cx: RequestContext,
+    frame: BytesMut,
+    reserved: Reserved,
+) -> Result<Slot, DecodeError> {
+    let now = cx.shard.wall_clock();
+    let (_, request) = wire::decode_request::<ProduceRequest<'_>>(&frame)?;
+    let mut plan = plan(&cx, &frame, &request, now);
+    drop(request);
+    let calls = send(&cx, frame, &mut plan, now).await;
+    if plan.acks == 0 {
+        let refused = plan
+            .parts
+            .iter()
+            .any(|p| matches!(p.outcome, PartOutcome::Refused(..)));
+        cx.shard
+            .metrics
+            .requests
+            .answered(cx.api.as_i16(), cx.started.elapsed());
+        return Ok(Slot::Ready(if refused {
+            Reply::Close
+        } else {
+            Reply::None
+        }));
+    }
+    if calls.is_empty() {
+        return Ok(Slot::Ready(answer(&cx, &plan, &[])));
+    }
+    Ok(Slot::Pending(
+        finish(cx, plan, calls, reserved).boxed_local(),
+    ))
+}
+
+/// Looks up and validates every partition of the request.
+fn plan(cx: &RequestContext, frame: &[u8], request: &ProduceRequest<'_>, now: TimestampMs) -> Plan {
+    let metadata = cx.shard.metadata();
+    let refused = refuse_whole(cx, request);
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    let mut parts = Vec::new();
+    for data in &request.topic_data {
+        let topic = find_topic(cx, &metadata, data);
+        let first = parts.len();
+        for partition in &data.partition_data {
+            let checked = match (&refused, &topic) {
+                (Some((code, message)), _) => Err((*code, message.clone())),
+                (None, Err(code)) => Err((*code, String::new())),
+                (None, Ok(topic)) => {
+                    check(cx, topic, partition.index, &partition.records, frame, now)
+                }
+            };
+            let (outcome, log_append_time) = match checked {
+                Ok((outcome, time)) => (outcome, time),
+                Err((code, message)) => {
+                    cx.shard.metrics.produce_invalid.increment();
+                    (PartOutcome::Refused(code, message), TimestampMs::NONE)
+                }
+            };
+            parts.push(PartPlan {
+                index: partition.index,
+                outcome,
+                log_append_time,
+            });
+        }
+        let name = data.name.to_owned();
+        topics.push(TopicPlan {
+            name,
+            id: data.topic_id,
+            partitions: first..parts.len(),
+        });
+    }
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    Plan {
+        topics,
+        parts,
+        acks: request.acks,
+        timeout,
+    }
+}
+
+/// What refuses all partitions alike.
+fn refuse_whole(cx: &RequestContext, request: &ProduceRequest<'_>) -> Option<(ErrorCode, String)> {
+    if cx.version < BATCHES_FROM {
+        return Some((ErrorCode::UNSUPPORTED_VERSION, String::new()));
+    }
+    if !(-1..=1).contains(&request.acks) {
+        return Some((ErrorCode::INVALID_REQUIRED_ACKS, String::new()));
+    }
+    if request.transactional_id.is_some() {
+        let message = "transactions are not supported by this broker".to_owned();
+        return Some((ErrorCode::INVALID_TXN_STATE, message));
+    }
+    let partitions: usize = request
+        .topic_data
+        .iter()
+        .map(|t| t.partition_data.len())
+        .sum();
+    let limit = cx.shard.shared.config.request.partitions_max;
+    if partitions > limit {
+        cx.shard.metrics.rejected_partitions.increment();
+        let message = format!("{partitions} partitions in one request, at most {limit} are taken");
+        return Some((ErrorCode::INVALID_REQUEST, message));
+    }
+    None
+}
+
+fn find_topic<'a>(
+    cx: &RequestContext,
+    metadata: &'a Metadata,
+    data: &TopicProduceData<'_>,
+) -> Result<&'a Arc<Topic>, ErrorCode> {
+    if cx.version >= TOPIC_IDS_FROM {
+        let topic = metadata.topic_by_id(TopicId::new(data.topic_id.0));
+        topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+    } else {
+        metadata
+            .topic(data.name)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+}
+
+type Checked = Result<(PartOutcome, TimestampMs), (ErrorCode, String)>;
+
+fn check(
+    cx: &RequestContext,
+    topic: &Topic,
+    index: i32,
+    records: &Records<'_>,
+    frame: &[u8],
+    now: TimestampMs,
+) -> Checked {
+    let Some(handle) = topic.partition(PartitionIndex::new(index)) else {
+        return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new()));
+    };
+    let invalid = |text: &str| (ErrorCode::INVALID_RECORD, text.to_owned());
+    let bytes = records.borrowed().filter(|bytes| !bytes.is_empty());
+    let bytes = bytes.ok_or_else(|| invalid("a record set must hold exactly one record batch"))?;
+    let config = &topic.config;
+    let latest = config
+        .timestamp_after_max_ms()
+        .map(|after| now.get().saturating_add(after));
+    let append_time = config.timestamp_type() == TimestampType::LogAppendTime;
+    let limits = BatchLimits {
+        bytes_max: config.max_message_bytes(),
+        timestamp_latest: latest.filter(|_| !append_time).map(TimestampMs::new),
+    };
+    let header = BatchHeader::validate(bytes, &limits).map_err(|error| match error {
+        BatchError::TrailingBytes { .. } => {
+            invalid("a record set must hold exactly one record batch")
+        }
+        error => (error::batch_code(&error), error.to_string()),
+    })?;
+    if let Some(before) = config.timestamp_before_max_ms()
+        && !append_time
+        && header.base_timestamp.get() >= 0
+        && header.base_timestamp.get() < now.get().saturating_sub(before)
+    {
+        return Err((
+            ErrorCode::INVALID_TIMESTAMP,
+            "the batch's timestamps are too old".to_owned(),
+        ));
+    }
+    if header.attributes.is_transactional() {
+        return Err((
+            ErrorCode::INVALID_TXN_STATE,
+            "transactions are not supported".to_owned(),
+        ));
+    }
+    if header.attributes.codec() == Ok(Codec::Zstd) && cx.version < ZSTD_FROM {
+        let text = "zstd needs Produce version 7 or later".to_owned();
+        return Err((ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, text));
+    }
+    let range = wire::range_in(frame, bytes).expect("borrowed records lie in their frame");
+    let time = if append_time { now } else { TimestampMs::NONE };
+    Ok((PartOutcome::Accepted(handle.clone(), range, header), time))
+}
+
+type Answer = oneshot::Receiver<ProduceOutcome>;
+
+/// Cuts the batches out of the frame, without a copy, and sends them to their owners, one call each.
+async fn send(
+    cx: &RequestContext,
+    mut frame: BytesMut,
+    plan: &mut Plan,
+    now: TimestampMs,
+) -> Vec<Answer> {
+    let mut position = 0;
+    let mut calls: Vec<(ShardId, Vec<ProducePart>)> = Vec::new();
+    for part in &mut plan.parts {
+        let PartOutcome::Accepted(handle, range, mut header) =
+            std::mem::replace(&mut part.outcome, PartOutcome::Sent(0, 0))
+        else {
+            continue;
+        };
+        assert!(
+            range.start >= position,
+            "record sets lie in the frame in order"
+        );
+        drop(frame.split_to(range.start - position));
+        let mut bytes = frame.split_to(range.len());
+        position = range.end;
+        if part.log_append_time != TimestampMs::NONE {
+            segment::batch::set_log_append_time(&mut bytes, now);
+            header.max_timestamp = now;
+        }
+        let call = calls.iter().position(|(shard, _)| *shard == handle.shard);
+        let call = call.unwrap_or_else(|| {
+            calls.push((handle.shard, Vec::new()));
+            calls.len() - 1
+        });
+        part.outcome = PartOutcome::Sent(call, calls[call].1.len());
+        calls[call].1.push(ProducePart {
+            id: handle.id,
+            bytes,
+            header,
+        });
+    }
+    let mut answers = Vec::with_capacity(calls.len());
+    for (shard, parts) in calls {
+        let (reply, answer) = oneshot::channel();
+        cx.shard
+            .send_produce(shard, ProduceCall { parts, now, reply })
+            .await;
+        answers.push(answer);
+    }
+    answers
+}
+
+/// Waits until everything is durable or the time is up, and answers.
+async fn finish(cx: RequestContext, plan: Plan, calls: Vec<Answer>, reserved: Reserved) -> Reply {
+    let deadline = cx.started + plan.timeout;
+    let mut outcomes: Vec<Option<ProduceOutcome>> = Vec::with_capacity(calls.len());
+    for mut call in calls {
+        let outcome = match (&mut call).now_or_never() {
+            Some(outcome) => outcome.ok(),
+            None => {
+                let left = deadline.saturating_duration_since(std::time::Instant::now());
+                cx.shard.at_most(left, call).await.and_then(Result::ok)
+            }
+        };
+        outcomes.push(outcome);
+    }
+    let reply = answer(&cx, &plan, &outcomes);
+    cx.shard
+        .metrics
+        .produce_latency
+        .record_time(cx.started.elapsed());
+    drop(reserved);
+    reply
+}
+
+fn answer(cx: &RequestContext, plan: &Plan, outcomes: &[Option<ProduceOutcome>]) -> Reply {
+    let responses = plan.topics.iter().map(|topic| TopicProduceResponse {
+        name: &topic.name,
+        topic_id: topic.id,
+        partition_responses: plan.parts[topic.partitions.clone()]
+            .iter()
+            .map(|part| partition_response(cx, part, outcomes))
+            .collect(),
+    });
+    cx.reply(&ProduceResponse {
+        responses: responses.collect(),
+        ..ProduceResponse::default()
+    })
+}
+
+fn partition_response<'a>(
+    cx: &RequestContext,
+    part: &'a PartPlan,
+    outcomes: &[Option<ProduceOutcome>],
+) -> PartitionProduceResponse<'a> {
+    let failed = |code: ErrorCode, message: Option<&'a str>| {
+        cx.failed(code);
+        PartitionProduceResponse {
+            index: part.index,
+            error_code: code,
+            base_offset: -1,
+            error_message: message.filter(|text| !text.is_empty()),
+            ..PartitionProduceResponse::default()
+        }
+    };
+    match &part.outcome {
+        PartOutcome::Refused(code, message) => failed(*code, Some(message)),
+        PartOutcome::Accepted(..) => unreachable!("every accepted batch has been sent"),
+        PartOutcome::Sent(call, index) => match &outcomes[*call] {
+            None => failed(ErrorCode::REQUEST_TIMED_OUT, None),
+            Some(outcomes) => match &outcomes[*index] {
+                Ok(produced) => PartitionProduceResponse {
+                    index: part.index,
+                    base_offset: produced.base_offset.get(),
+                    log_append_time_ms: part.log_append_time.get(),
+                    log_start_offset: produced.log_start.get(),
+                    ..PartitionProduceResponse::default()
+                },
+                Err(error) => failed(error::produce_code(error), None),
+            },
+        },
+    }
+}

@@ -1,0 +1,107 @@
+//! [`CliError`]: why a command did not succeed, and the exit code that says so.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use client::{ClientError, FailureKind};
+
+use crate::config::ConfigError;
+use crate::logging::LoggingError;
+use crate::start::StartError;
+
+const CODE_FAILED: u8 = 1;
+const CODE_USAGE: u8 = 2;
+const CODE_UNREACHABLE: u8 = 3;
+const CODE_TIMED_OUT: u8 = 4;
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The cluster, or the way to it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Settings of a broker.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Logging of a broker.
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    /// A broker that did not start, or did not go on.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// An option or an argument.
+    #[error("{0}; see --help")]
+    Usage(String),
+    /// A file or standard input cannot be read.
+    #[error("cannot read {name}: {cause}")]
+    Read {
+        /// What was read.
+        name: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// Output cannot be written.
+    #[error("cannot write {name}: {cause}")]
+    Write {
+        /// What was written.
+        name: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// Files are damaged; each fault has been listed.
+    #[error("{damaged} of {total} {} damaged", if *.total == 1 { "file is" } else { "files are" })]
+    Damaged {
+        /// Files with faults.
+        damaged: usize,
+        /// Files looked at.
+        total: usize,
+    },
+    /// Input that cannot be used, for example a line without its separator.
+    #[error("{0}")]
+    Input(String),
+    /// The time was over.
+    #[error("{0}")]
+    TimedOut(String),
+}
+
+impl CliError {
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path: PathBuf = path.to_owned();
+        move |cause| Self::Read {
+            name: path.display().to_string(),
+            cause,
+        }
+    }
+
+    pub(super) fn write(name: &str) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::Write {
+            name: name.to_owned(),
+            cause,
+        }
+    }
+
+    /// Whether the reader of our output has gone, who wants to know nothing more.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self, Self::Write { cause, .. } if cause.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The code that the process ends with; `--help` lists them.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            _ if self.is_quiet() => 0,
+            Self::Client(error) => match error.kind() {
+                FailureKind::Unreachable => CODE_UNREACHABLE,
+                FailureKind::TimedOut => CODE_TIMED_OUT,
+                FailureKind::Usage => CODE_USAGE,
+                FailureKind::Failed => CODE_FAILED,
+            },
+            Self::Usage(_) | Self::Config(_) | Self::Logging(_) => CODE_USAGE,
+            Self::TimedOut(_) => CODE_TIMED_OUT,
+            Self::Start(_)
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Damaged { .. }
+            | Self::Input(_) => CODE_FAILED,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line: `kafscale broker`, and the client commands beside it.
+//!
+//! Every command ends in a [`CliError`] or in success; the exit codes are those of `--help`. Data
+//! goes to standard output, everything else to standard error. A reader that closes the pipe ends
+//! a command quietly.
+
+mod broker;
+mod connect;
+mod consume;
+mod error;
+mod format;
+mod group;
+mod interrupt;
+mod lines;
+mod output;
+mod produce;
+mod progress;
+mod reset;
+mod segment;
+mod table;
+mod time;
+mod topic;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config;
+use connect::ConnectArgs;
+use error::CliError;
+
+const AFTER_HELP: &str = "\
+Examples:
+  kafscale broker                                  start a broker that keeps its log in ./kafscale-data
+  kafscale topic create orders --partitions 3      create a topic
+  echo hello | kafscale produce orders             send a line
+  kafscale consume orders --from-beginning         print what is there, and what comes
+  kafscale group describe billing                  show how far a group has read
+  kafscale segment verify kafscale-data/kafscale/default/orders/0/*.kfs
+
+Exit codes:
+  0  done
+  1  the operation failed (for `segment verify`: a file is damaged)
+  2  an option, an argument or a setting cannot be used
+  3  no broker could be reached
+  4  timed out";
+
+/// A Kafka-protocol broker whose log lives in object storage, and tools for any Kafka cluster.
+#[derive(Debug, Parser)]
+#[command(name = "kafscale", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    connect: ConnectArgs,
+    #[command(subcommand)]
+    command: ClientCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClientCommand {
+    Topic(topic::TopicArgs),
+    Produce(produce::ProduceArgs),
+    Consume(consume::ConsumeArgs),
+    Group(group::GroupArgs),
+    Segment(segment::SegmentArgs),
+}
+
+/// The whole command line, with `broker` and a flag for each of its settings.
+pub fn command() -> clap::Command {
+    Cli::command().subcommand(
+        config::command()
+            .display_order(0)
+            .after_help(broker::AFTER_HELP),
+    )
+}
+
+/// Carries out the command line of this process.
+pub fn main() -> ExitCode {
+    match run(&command().get_matches()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is_quiet() {
+                // Without standard error there is nobody to tell.
+                let _ = writeln!(std::io::stderr(), "kafscale: {error}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(matches: &ArgMatches) -> Result<(), CliError> {
+    if let Some(("broker", given)) = matches.subcommand() {
+        if given.value_source("bootstrap_server") == Some(ValueSource::CommandLine) {
+            let text = "--bootstrap-server is for clients; a broker listens on --addr";
+            return Err(CliError::Usage(text.to_owned()));
+        }
+        return broker::run(given);
+    }
+    let cli = Cli::from_arg_matches(matches).map_err(|error| CliError::Usage(error.to_string()))?;
+    match cli.command {
+        ClientCommand::Topic(args) => topic::run(&cli.connect, &args),
+        ClientCommand::Produce(args) => produce::run(&cli.connect, &args),
+        ClientCommand::Consume(args) => consume::run(&cli.connect, &args),
+        ClientCommand::Group(args) => group::run(&cli.connect, &args),
+        ClientCommand::Segment(args) => segment::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests;

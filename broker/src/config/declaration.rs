@@ -1,0 +1,420 @@
+//! The declaration of every setting. This is the only place where a key is written down.
+
+use super::error::Problem;
+use super::kind::{
+    Addr, Bytes, Count, File, Hidden, IoDriver, KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe,
+    Millis, NodeId, Port, Ratio, Seconds, Switch, Text,
+};
+use super::layered::Layered;
+use super::setting::{Allowed, Setting, settings};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const SECOND: u64 = 1000;
+const HOUR: u64 = 3600 * SECOND;
+const YEAR: u64 = 365 * 24 * HOUR;
+
+/// Node ids of shards are `broker id x 256 + shard`, which must fit an `int32`.
+pub(super) const BROKER_ID_MAX: u64 = i32::MAX as u64 >> 8;
+/// One node id a shard: see [`BROKER_ID_MAX`].
+const SHARDS_MAX: u64 = 256;
+
+settings! {
+    /// The Kafka listener and who this broker is.
+    broker: BrokerSettings {
+        addr: Addr {
+            Some("broker-addr"), ["KAFSCALE_BROKER_ADDR"], "broker.addr",
+            default "127.0.0.1:9092", in Allowed::Any,
+            "Address on which Kafka clients are served; `:9092` listens on every interface."
+        }
+        host: Maybe<Text> {
+            Some("broker-host"), ["KAFSCALE_BROKER_HOST"], "broker.host",
+            default "" or "the listen address; the pod's DNS name or the machine's host name when \
+             that is every interface", in Allowed::Text(255),
+            "Host name that clients are told to connect to."
+        }
+        port: Maybe<Port> {
+            Some("broker-port"), ["KAFSCALE_BROKER_PORT"], "broker.port",
+            default "" or "the listen port", in Allowed::Count(1, 65535),
+            "Port that clients are told to connect to."
+        }
+        id: Maybe<NodeId> {
+            Some("broker-id"), ["KAFSCALE_BROKER_ID"], "broker.id",
+            default "" or "the ordinal of `POD_NAME`, else chosen at start",
+            in Allowed::Count(0, BROKER_ID_MAX),
+            "Node id of this broker, unique in the cluster."
+        }
+        service: Maybe<Text> {
+            Some("broker-service"), ["KAFSCALE_BROKER_SERVICE"], "broker.service",
+            default "", in Allowed::Name(253),
+            "Headless Kubernetes service; with `POD_NAME` it gives the advertised host."
+        }
+        cluster: Text {
+            Some("cluster"), ["KAFSCALE_CLUSTER"], "broker.cluster",
+            default "kafscale", in Allowed::Name(128),
+            "Name of the cluster; brokers of one cluster share it."
+        }
+        session_ttl: Millis {
+            Some("session-ttl-ms"), ["KAFSCALE_SESSION_TTL_MS"], "broker.session_ttl_ms",
+            default "10000", in Allowed::Millis(1000, 600_000),
+            "How long a broker may go unproven before its partitions move."
+        }
+    }
+
+    /// Shards: one thread a core, and what each may hold.
+    shard: ShardSettings {
+        count: Count {
+            Some("shards"), ["KAFSCALE_SHARDS"], "shard.count",
+            default "0" or "one for each allowed CPU", in Allowed::Count(0, SHARDS_MAX),
+            "Number of shards; 0 means one for each CPU that the process may use."
+        }
+        pin: Switch {
+            Some("pin"), ["KAFSCALE_PIN"], "shard.pin",
+            default "true", in Allowed::Any,
+            "Pin each shard to a CPU of its own."
+        }
+        io_driver: IoDriver {
+            Some("io-driver"), ["KAFSCALE_IO_DRIVER"], "shard.io_driver",
+            default "auto", in Allowed::OneOf(IoDriver::WORDS),
+            "Kernel interface for sockets; `auto` falls back to epoll where io_uring is refused."
+        }
+        connections_max: Count {
+            Some("connections-max"), ["KAFSCALE_CONNECTIONS_MAX"], "shard.connections_max",
+            default "10000", in Allowed::Count(1, 1_000_000),
+            "Client connections a shard holds; more are closed as they arrive."
+        }
+        fetch_sessions_max: Count {
+            Some("fetch-sessions-max"), ["KAFSCALE_FETCH_SESSIONS_MAX"], "shard.fetch_sessions_max",
+            default "1000", in Allowed::Count(0, 1_000_000),
+            "Incremental fetch sessions a shard holds; at the bound the oldest is evicted."
+        }
+    }
+
+    /// What one connection and one request may use.
+    request: RequestSettings {
+        in_flight_max: Count {
+            Some("requests-in-flight-max"), ["KAFSCALE_REQUESTS_IN_FLIGHT_MAX"],
+            "request.in_flight_max",
+            default "64", in Allowed::Count(1, 10_000),
+            "Requests of one connection that may be unanswered before its next is read."
+        }
+        partitions_max: Count {
+            Some("request-partitions-max"), ["KAFSCALE_REQUEST_PARTITIONS_MAX"],
+            "request.partitions_max",
+            default "2000", in Allowed::Count(1, 1_000_000),
+            "Partitions that one request may name."
+        }
+        fetch_bytes_max: Bytes {
+            Some("fetch-max-bytes"), ["KAFSCALE_FETCH_MAX_BYTES"], "request.fetch_max_bytes",
+            default "55MiB", in Allowed::Bytes(KIB, GIB),
+            "Records in one fetch reply; the first batch is sent whatever its size."
+        }
+        reply_queue_bytes: Bytes {
+            Some("reply-queue-bytes"), ["KAFSCALE_REPLY_QUEUE_BYTES"], "request.reply_queue_bytes",
+            default "8MiB", in Allowed::Bytes(64 * KIB, GIB),
+            "Replies queued on one connection before its next request is read."
+        }
+        frame_timeout: Millis {
+            Some("frame-timeout-ms"), ["KAFSCALE_FRAME_TIMEOUT_MS"], "request.frame_timeout_ms",
+            default "30000", in Allowed::Millis(100, HOUR),
+            "A connection whose half-read request makes no progress for this long is closed."
+        }
+        idle_timeout: Millis {
+            Some("idle-timeout-ms"), ["KAFSCALE_IDLE_TIMEOUT_MS"], "request.idle_timeout_ms",
+            default "600000", in Allowed::Millis(1000, 24 * HOUR),
+            "A connection without a request for this long is closed."
+        }
+    }
+
+    /// Memory budgets; each is split evenly over the shards.
+    memory: MemorySettings {
+        budget_bytes: Maybe<Bytes> {
+            Some("memory-bytes"), ["KAFSCALE_MEMORY_BYTES"], "memory.budget_bytes",
+            default "" or "half of memory", in Allowed::Bytes(16 * MIB, 16 * TIB),
+            "Bytes that requests, unacknowledged batches and unsent replies may hold."
+        }
+        cache_bytes: Maybe<Bytes> {
+            Some("cache-size"), ["KAFSCALE_CACHE_SIZE", "KAFSCALE_CACHE_BYTES"],
+            "memory.cache_bytes",
+            default "" or "a quarter of memory", in Allowed::Bytes(MIB, 16 * TIB),
+            "Bytes of acknowledged batches kept in memory for fetches."
+        }
+    }
+
+    /// The log: flush, segments, retention of producer state.
+    log: LogSettings {
+        data_dir: File {
+            Some("data-dir"), ["KAFSCALE_DATA_DIR"], "log.data_dir",
+            default "./kafscale-data", in Allowed::Any,
+            "Directory of the embedded store; ignored when a bucket is set."
+        }
+        flush_interval: Maybe<Millis> {
+            Some("flush-interval-ms"), ["KAFSCALE_FLUSH_INTERVAL_MS"], "log.flush_interval_ms",
+            default "" or "10 on a local store, 250 on S3", in Allowed::Millis(1, 60_000),
+            "Longest wait before appended batches are written to the store."
+        }
+        flush_partition_bytes: Bytes {
+            Some("flush-partition-bytes"), ["KAFSCALE_FLUSH_PARTITION_BYTES"],
+            "log.flush_partition_bytes",
+            default "4MiB", in Allowed::Bytes(KIB, GIB),
+            "Appended bytes in one partition that start a flush before its interval."
+        }
+        flush_bytes: Bytes {
+            Some("flush-bytes"), ["KAFSCALE_FLUSH_BYTES"], "log.flush_bytes",
+            default "8MiB", in Allowed::Bytes(KIB, GIB),
+            "Appended bytes in all partitions that start a flush before its interval."
+        }
+        segment_bytes: Bytes {
+            Some("segment-bytes"), ["KAFSCALE_SEGMENT_BYTES"], "log.segment_bytes",
+            default "64MiB", in Allowed::Bytes(64 * KIB, GIB),
+            "Bytes of one partition that are compacted into a segment."
+        }
+        compaction_interval: Millis {
+            Some("compaction-interval-ms"), ["KAFSCALE_COMPACTION_INTERVAL_MS"],
+            "log.compaction_interval_ms",
+            default "600000", in Allowed::Millis(1000, 7 * 24 * HOUR),
+            "Age at which a partition's batches are compacted into a segment whatever their size."
+        }
+        wal_backlog_objects: Count {
+            Some("wal-backlog-objects"), ["KAFSCALE_WAL_BACKLOG_OBJECTS"],
+            "log.wal_backlog_objects",
+            default "16384", in Allowed::Count(64, 1_000_000),
+            "WAL objects that may wait for compaction before produce is refused."
+        }
+        producer_id_expiration: Millis {
+            Some("producer-id-expiration-ms"), ["KAFSCALE_PRODUCER_ID_EXPIRATION_MS"],
+            "log.producer_id_expiration_ms",
+            default "86400000", in Allowed::Millis(1000, YEAR),
+            "How long the state of an idle idempotent producer is kept."
+        }
+    }
+
+    /// Topics.
+    topic: TopicSettings {
+        auto_create: Switch {
+            Some("auto-create-topics"), ["KAFSCALE_AUTO_CREATE_TOPICS"], "topic.auto_create",
+            default "true", in Allowed::Any,
+            "Create a topic when a client that allows it asks for one that does not exist."
+        }
+        auto_create_partitions: Count {
+            Some("auto-create-partitions"), ["KAFSCALE_AUTO_CREATE_PARTITIONS"],
+            "topic.auto_create_partitions",
+            default "1", in Allowed::Count(1, 100_000),
+            "Partitions of a topic that is created without a number."
+        }
+        partitions_max: Count {
+            Some("topic-partitions-max"), ["KAFSCALE_TOPIC_PARTITIONS_MAX"],
+            "topic.partitions_max",
+            default "10000", in Allowed::Count(1, 100_000),
+            "Partitions that one topic may have."
+        }
+    }
+
+    /// Consumer groups.
+    group: GroupSettings {
+        initial_rebalance_delay: Millis {
+            Some("group-initial-rebalance-delay-ms"),
+            ["KAFSCALE_GROUP_INITIAL_REBALANCE_DELAY_MS"], "group.initial_rebalance_delay_ms",
+            default "100", in Allowed::Millis(0, 60_000),
+            "How long the first rebalance of an empty group waits for more members."
+        }
+        session_timeout_min: Millis {
+            Some("group-session-timeout-min-ms"), ["KAFSCALE_GROUP_SESSION_TIMEOUT_MIN_MS"],
+            "group.session_timeout_min_ms",
+            default "6000", in Allowed::Millis(1, HOUR),
+            "Shortest session timeout that a member may ask for."
+        }
+        session_timeout_max: Millis {
+            Some("group-session-timeout-max-ms"), ["KAFSCALE_GROUP_SESSION_TIMEOUT_MAX_MS"],
+            "group.session_timeout_max_ms",
+            default "1800000", in Allowed::Millis(1000, 24 * HOUR),
+            "Longest session timeout that a member may ask for."
+        }
+        size_max: Count {
+            Some("group-size-max"), ["KAFSCALE_GROUP_SIZE_MAX"], "group.size_max",
+            default "1000", in Allowed::Count(1, 100_000),
+            "Members that one group may have."
+        }
+        offset_metadata_bytes_max: Bytes {
+            Some("offset-metadata-bytes-max"), ["KAFSCALE_OFFSET_METADATA_BYTES_MAX"],
+            "group.offset_metadata_bytes_max",
+            default "4096", in Allowed::Bytes(0, MIB),
+            "Metadata that a client may store with one committed offset."
+        }
+        offsets_retention: Millis {
+            Some("offsets-retention-ms"), ["KAFSCALE_OFFSETS_RETENTION_MS"],
+            "group.offsets_retention_ms",
+            default "604800000", in Allowed::Millis(60_000, 10 * YEAR),
+            "How long the committed offsets of an empty group are kept."
+        }
+    }
+
+    /// When the store counts as slow or failing.
+    health: HealthSettings {
+        window: Seconds {
+            Some("s3-health-window-sec"), ["KAFSCALE_S3_HEALTH_WINDOW_SEC"], "health.window_sec",
+            default "60", in Allowed::Millis(SECOND, HOUR),
+            "Time over which latency and errors of the store are judged."
+        }
+        latency_warn: Millis {
+            Some("s3-latency-warn-ms"), ["KAFSCALE_S3_LATENCY_WARN_MS"], "health.latency_warn_ms",
+            default "500", in Allowed::Millis(1, HOUR),
+            "Average latency of the store from which it is Degraded."
+        }
+        latency_crit: Millis {
+            Some("s3-latency-crit-ms"), ["KAFSCALE_S3_LATENCY_CRIT_MS"], "health.latency_crit_ms",
+            default "2000", in Allowed::Millis(1, HOUR),
+            "Average latency of the store from which it is Unavailable and produce is refused."
+        }
+        error_rate_warn: Ratio {
+            Some("s3-error-rate-warn"), ["KAFSCALE_S3_ERROR_RATE_WARN"], "health.error_rate_warn",
+            default "0.01", in Allowed::Ratio(0.0, 1.0),
+            "Fraction of failed requests from which the store is Degraded."
+        }
+        error_rate_crit: Ratio {
+            Some("s3-error-rate-crit"), ["KAFSCALE_S3_ERROR_RATE_CRIT"], "health.error_rate_crit",
+            default "0.05", in Allowed::Ratio(0.0, 1.0),
+            "Fraction of failed requests from which the store is Unavailable."
+        }
+    }
+
+    /// Metrics, health pages and logging.
+    admin: AdminSettings {
+        addr: Addr {
+            Some("metrics-addr"), ["KAFSCALE_METRICS_ADDR"], "admin.metrics_addr",
+            default "127.0.0.1:9093", in Allowed::Any,
+            "Address of `/metrics`, `/healthz` and `/readyz`."
+        }
+        rate_window: Seconds {
+            Some("throughput-window-sec"), ["KAFSCALE_THROUGHPUT_WINDOW_SEC"],
+            "admin.throughput_window_sec",
+            default "60", in Allowed::Millis(SECOND, HOUR),
+            "Time over which `kafscale_produce_rps` and `kafscale_fetch_rps` are averaged."
+        }
+        log_level: LogLevel {
+            Some("log-level"), ["KAFSCALE_LOG_LEVEL"], "admin.log_level",
+            default "info", in Allowed::OneOf(LogLevel::WORDS),
+            "How much is logged; `RUST_LOG`, where set, decides instead."
+        }
+        log_format: LogFormat {
+            Some("log-format"), ["KAFSCALE_LOG_FORMAT"], "admin.log_format",
+            default "text", in Allowed::OneOf(LogFormat::WORDS),
+            "Form of a log line."
+        }
+    }
+
+    /// The object store.
+    s3: S3Settings {
+        bucket: Maybe<Text> {
+            Some("s3-bucket"), ["KAFSCALE_S3_BUCKET"], "s3.bucket",
+            default "", in Allowed::Name(255),
+            "Bucket of the log; without one the embedded store is used."
+        }
+        region: Maybe<Text> {
+            Some("s3-region"), ["KAFSCALE_S3_REGION"], "s3.region",
+            default "", in Allowed::Name(64),
+            "Region of the bucket."
+        }
+        endpoint: Maybe<Text> {
+            Some("s3-endpoint"), ["KAFSCALE_S3_ENDPOINT"], "s3.endpoint",
+            default "", in Allowed::Text(1024),
+            "URL of an S3-compatible server."
+        }
+        path_style: Maybe<Switch> {
+            Some("s3-path-style"), ["KAFSCALE_S3_PATH_STYLE"], "s3.path_style",
+            default "" or "true if an endpoint is set", in Allowed::Any,
+            "Put the bucket in the path of a URL and not in its host."
+        }
+        access_key: Maybe<Hidden> {
+            None, ["KAFSCALE_S3_ACCESS_KEY"], "s3.access_key",
+            default "" or "the SDK's credential chain", in Allowed::Any,
+            "Access key id."
+        }
+        secret_key: Maybe<Hidden> {
+            None, ["KAFSCALE_S3_SECRET_KEY"], "s3.secret_key",
+            default "" or "the SDK's credential chain", in Allowed::Any,
+            "Secret access key."
+        }
+        session_token: Maybe<Hidden> {
+            None, ["KAFSCALE_S3_SESSION_TOKEN"], "s3.session_token",
+            default "", in Allowed::Any,
+            "Session token of temporary credentials."
+        }
+        kms_arn: Maybe<Text> {
+            Some("s3-kms-arn"), ["KAFSCALE_S3_KMS_ARN"], "s3.kms_arn",
+            default "", in Allowed::Text(2048),
+            "KMS key with which objects are encrypted at rest."
+        }
+        namespace: Text {
+            Some("s3-namespace"), ["KAFSCALE_S3_NAMESPACE"], "s3.namespace",
+            default "default", in Allowed::Name(128),
+            "Part of every object key after its prefix."
+        }
+        prefix: KeyPrefix {
+            Some("s3-prefix"), ["KAFSCALE_S3_PREFIX"], "s3.prefix",
+            default "kafscale/", in Allowed::Text(512),
+            "Prefix of segment keys; empty is the layout of the original KafScale."
+        }
+        wal_prefix: KeyPrefix {
+            Some("s3-wal-prefix"), ["KAFSCALE_S3_WAL_PREFIX"], "s3.wal_prefix",
+            default "kafscale-wal/", in Allowed::Text(512),
+            "Prefix of WAL keys; must not lie under the segments' prefix."
+        }
+        concurrency: Count {
+            Some("s3-concurrency"), ["KAFSCALE_S3_CONCURRENCY"], "s3.concurrency",
+            default "64", in Allowed::Count(1, 4096),
+            "Requests to the store in flight at once."
+        }
+        read_bucket: Maybe<Text> {
+            Some("s3-read-bucket"), ["KAFSCALE_S3_READ_BUCKET"], "s3.read_bucket",
+            default "", in Allowed::Name(255),
+            "Replica bucket that reads of segments try first."
+        }
+        read_region: Maybe<Text> {
+            Some("s3-read-region"), ["KAFSCALE_S3_READ_REGION"], "s3.read_region",
+            default "" or "that of the bucket", in Allowed::Name(64),
+            "Region of the replica bucket."
+        }
+        read_endpoint: Maybe<Text> {
+            Some("s3-read-endpoint"), ["KAFSCALE_S3_READ_ENDPOINT"], "s3.read_endpoint",
+            default "" or "that of the bucket", in Allowed::Text(1024),
+            "URL of the replica's server."
+        }
+    }
+
+    /// The metadata store of a cluster.
+    etcd: EtcdSettings {
+        endpoints: List {
+            Some("etcd-endpoints"), ["KAFSCALE_ETCD_ENDPOINTS"], "etcd.endpoints",
+            default "", in Allowed::Text(1024),
+            "URLs of etcd; without them the embedded metadata store is used."
+        }
+        username: Maybe<Text> {
+            Some("etcd-username"), ["KAFSCALE_ETCD_USERNAME"], "etcd.username",
+            default "", in Allowed::Text(255),
+            "User for etcd."
+        }
+        password: Maybe<Hidden> {
+            None, ["KAFSCALE_ETCD_PASSWORD"], "etcd.password",
+            default "", in Allowed::Any,
+            "Password for etcd."
+        }
+        ca_file: Maybe<File> {
+            Some("etcd-ca-file"), ["KAFSCALE_ETCD_CA_FILE"], "etcd.ca_file",
+            default "", in Allowed::Any,
+            "PEM file with the authorities that etcd's certificate is checked against."
+        }
+        cert_file: Maybe<File> {
+            Some("etcd-cert-file"), ["KAFSCALE_ETCD_CERT_FILE"], "etcd.cert_file",
+            default "", in Allowed::Any,
+            "PEM file with the certificate shown to etcd."
+        }
+        key_file: Maybe<File> {
+            Some("etcd-key-file"), ["KAFSCALE_ETCD_KEY_FILE"], "etcd.key_file",
+            default "", in Allowed::Any,
+            "PEM file with the key of that certificate."
+        }
+    }
+}

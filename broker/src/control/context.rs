@@ -1,0 +1,255 @@
+//! What the parts of the control thread share.
+//!
+//! Control thread. One writer each: the catalog owns the metadata snapshot, the flusher the acknowledged end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use coord::keys::Keyspace;
+use coord::keys::partition::Owner;
+use coord::kv::Kv;
+use segment::keys::KeySpace;
+use segment::{ProducerId, SessionId, TimestampMs, TopicPartition, WalSequence};
+use tokio::sync::Notify;
+
+use super::objects::Objects;
+use super::session::Session;
+use super::takeover::{Owned, Taker};
+use crate::config::Config;
+use crate::metadata::{BrokerNode, SharedMetadata};
+use crate::metrics::ControlMetrics;
+use crate::shard::{ShardHandle, ShardId, shard_of_partition};
+
+/// The wall clock.
+pub fn wall_clock() -> TimestampMs {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    TimestampMs::new(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Why produce is refused, and the flag that the shards look at.
+#[derive(Debug)]
+pub struct Refusal {
+    flag: Arc<AtomicBool>,
+    failing_uploads: Cell<usize>,
+    backlog: Cell<bool>,
+}
+
+impl Refusal {
+    /// Nothing is refused.
+    pub fn new(flag: Arc<AtomicBool>) -> Self {
+        Self {
+            flag,
+            failing_uploads: Cell::new(0),
+            backlog: Cell::new(false),
+        }
+    }
+
+    /// The flag that the shards look at.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.flag.clone()
+    }
+
+    /// An upload does not get through (+1), or has got through after all (-1).
+    pub fn upload_fails(&self, fails: bool) {
+        let count = self.failing_uploads.get();
+        let next = if fails {
+            count.checked_add(1)
+        } else {
+            count.checked_sub(1)
+        };
+        self.failing_uploads
+            .set(next.expect("what fails is counted once"));
+        self.publish();
+    }
+
+    /// The WAL backlog is at its bound, or no longer.
+    pub fn backlog_is_full(&self, full: bool) {
+        self.backlog.set(full);
+        self.publish();
+    }
+
+    /// Whether produce is refused, and why.
+    pub fn reason(&self) -> Option<&'static str> {
+        if self.failing_uploads.get() > 0 {
+            Some("the object store takes no writes")
+        } else if self.backlog.get() {
+            Some("too many WAL objects wait for compaction")
+        } else {
+            None
+        }
+    }
+
+    fn publish(&self) {
+        let refused = self.reason().is_some();
+        if self.flag.swap(refused, Ordering::Relaxed) != refused {
+            match self.reason() {
+                Some(reason) => tracing::warn!(reason, "produce is refused until that ends"),
+                None => tracing::info!("produce is accepted again"),
+            }
+        }
+    }
+}
+
+/// Where the flusher is.
+#[derive(Debug)]
+pub struct FlushProgress {
+    acknowledged_end: Cell<WalSequence>,
+    /// Told after every acknowledgement.
+    pub acknowledged: Notify,
+}
+
+impl FlushProgress {
+    /// Nothing is flushed; the first sequence is `first`.
+    pub fn new(first: WalSequence) -> Self {
+        Self {
+            acknowledged_end: Cell::new(first),
+            acknowledged: Notify::new(),
+        }
+    }
+
+    /// The sequence after the last whose acknowledgement has been sent to the shards.
+    pub fn acknowledged_end(&self) -> WalSequence {
+        self.acknowledged_end.get()
+    }
+
+    /// Everything below `end` is acknowledged.
+    pub fn raise(&self, end: WalSequence) {
+        assert!(
+            end >= self.acknowledged_end.get(),
+            "the acknowledged end never falls"
+        );
+        self.acknowledged_end.set(end);
+        self.acknowledged.notify_one();
+    }
+}
+
+/// Everything shared.
+pub struct Context {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The object store.
+    pub objects: Objects,
+    /// Names of objects.
+    pub keys: KeySpace,
+    /// The metadata store.
+    pub kv: Arc<dyn Kv>,
+    /// Names of its keys.
+    pub space: Keyspace,
+    /// Our session.
+    pub session: Session,
+    /// Id of the cluster.
+    pub cluster_id: String,
+    /// This broker, as clients reach it.
+    pub node: BrokerNode,
+    /// The shards.
+    pub shards: Arc<[ShardHandle]>,
+    /// The snapshot that shards read.
+    pub metadata: SharedMetadata,
+    /// Our counters.
+    pub metrics: Arc<ControlMetrics>,
+    /// Whether produce is refused.
+    pub refusal: Refusal,
+    /// Where the flusher is.
+    pub flushed: FlushProgress,
+    /// The partitions of ours that are open.
+    pub owned: RefCell<HashMap<TopicPartition, Rc<Owned>>>,
+    /// The producer id after the largest that was ever seen in loaded state.
+    pub producer_floor: Cell<ProducerId>,
+    /// WAL objects of earlier sessions that a partition needed when it was loaded.
+    pub inherited: RefCell<HashMap<SessionId, Vec<WalSequence>>>,
+    /// The floor of our session: objects below it may be deleted.
+    pub floor: Cell<WalSequence>,
+    /// Told after every compaction: there may be garbage.
+    pub compacted: Notify,
+    /// The failure that ends the process.
+    pub failure: Failure,
+}
+
+/// The first failure that cannot be survived.
+#[derive(Debug, Default)]
+pub struct Failure {
+    reason: RefCell<Option<String>>,
+    told: Notify,
+}
+
+impl Failure {
+    /// Ends the process, with a message. Only the first counts.
+    pub fn set(&self, reason: String) {
+        let mut slot = self.reason.borrow_mut();
+        if slot.is_none() {
+            tracing::error!(%reason, "the broker must stop");
+            *slot = Some(reason);
+            self.told.notify_one();
+        }
+    }
+
+    /// The failure, once there is one.
+    pub async fn wait(&self) -> String {
+        loop {
+            if let Some(reason) = self.reason.borrow().clone() {
+                return reason;
+            }
+            self.told.notified().await;
+        }
+    }
+}
+
+impl Context {
+    /// The handle of the shard that owns a partition.
+    pub fn shard_of(&self, id: TopicPartition) -> &ShardHandle {
+        self.shard(shard_of_partition(id, self.shards.len()))
+    }
+
+    /// The handle of a shard.
+    pub fn shard(&self, id: ShardId) -> &ShardHandle {
+        self.shards
+            .get(id.index())
+            .expect("shards are numbered from 0")
+    }
+
+    /// A partition of ours.
+    pub fn owned(&self, id: TopicPartition) -> Option<Rc<Owned>> {
+        self.owned.borrow().get(&id).cloned()
+    }
+
+    /// What takes partitions for our session from now on.
+    pub fn taker(&self) -> Taker<'_> {
+        Taker {
+            objects: &self.objects,
+            keys: &self.keys,
+            kv: &self.kv,
+            space: &self.space,
+            me: Owner {
+                session: self.session.id,
+                broker: self.session.broker,
+            },
+            first_sequence: self.flushed.acknowledged_end(),
+            now: wall_clock(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn produce_is_refused_while_any_reason_holds() {
+        let flag = Arc::new(AtomicBool::new(false));
+        let refusal = Refusal::new(flag.clone());
+        refusal.upload_fails(true);
+        refusal.upload_fails(true);
+        refusal.backlog_is_full(true);
+        refusal.upload_fails(false);
+        refusal.upload_fails(false);
+        assert!(flag.load(Ordering::Relaxed));
+        refusal.backlog_is_full(false);
+        assert!(!flag.load(Ordering::Relaxed));
+    }
+}

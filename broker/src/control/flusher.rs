@@ -1,0 +1,404 @@
+//! The flusher: gathers what the shards have appended into WAL objects, stores them, acknowledges them.
+//!
+//! Control thread; the rules are those of [`Scheduler`]. A PUT is sent again with the same key and bytes until
+//! it succeeds, meets an object that is not ours, or is refused for good; the last two end the process.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot;
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+use segment::wal::{SectionBody, WalHeader, WalObject, WalSection, WalTrailer, encode};
+use segment::{TopicPartition, WalSequence};
+use store::{Body, GetError, GetRange, PutCondition, PutError};
+
+use super::context::Context;
+use super::handle::FlushSignal;
+use super::image::stored_batch;
+use super::objects::Backoff;
+use crate::partition::{SealedSection, WalLocation};
+use crate::shard::{ShardId, ShardMsg};
+use crate::wal::{Scheduler, SchedulerConfig, Sealed, Step};
+
+/// Uploads at a time.
+const UPLOADS_MAX: usize = 8;
+/// An upload that has failed for so long makes produce be refused.
+const REFUSE_AFTER: Duration = Duration::from_secs(1);
+/// Flush signals handled before anything else gets its turn.
+const SIGNALS_A_TURN: usize = 1_024;
+/// Bytes from the end of our own object that tell whether it is ours.
+const TRAILER_BYTES: u64 = segment::wal::WAL_TRAILER_BYTES as u64;
+
+/// Why a flush can never succeed.
+#[derive(Debug, thiserror::Error)]
+enum FlushError {
+    /// Somebody has ended our session.
+    #[error(
+        "WAL object {key} is not the one that this session wrote ({found}): the session was ended by \
+         another broker, or the objects were changed. Nothing that was acknowledged is lost; restart \
+         this broker"
+    )]
+    Fenced {
+        /// The object.
+        key: String,
+        /// What is there.
+        found: String,
+    },
+    /// The store refuses for good.
+    #[error("the object store refuses writes for good: {0}. Mend it and restart this broker")]
+    Refused(#[from] PutError),
+    /// Our own object cannot be read.
+    #[error("WAL object {key} cannot be read to tell whose it is: {source}")]
+    Unknown {
+        /// The object.
+        key: String,
+        /// What the store answered.
+        source: GetError,
+    },
+    /// A shard has ended.
+    #[error("a shard ended by itself")]
+    ShardGone,
+}
+
+/// Sections by the shard that gave them.
+type BySection = Vec<(ShardId, SealedSection)>;
+
+enum Event {
+    Sealed(WalSequence, Instant, Option<BySection>),
+    Stored(WalSequence, Result<(), FlushError>),
+}
+
+/// What is acknowledged once the object is durable.
+struct Upload {
+    began: Instant,
+    locations: HashMap<ShardId, Vec<(TopicPartition, WalLocation)>>,
+}
+
+/// Asks the flusher to flush everything; answered when all of it is acknowledged.
+pub type Drain = oneshot::Sender<()>;
+
+/// The flusher. Runs until its signals end.
+pub struct Flusher {
+    context: Rc<Context>,
+    signals: flume::Receiver<FlushSignal>,
+    drains: flume::Receiver<Drain>,
+    scheduler: Scheduler,
+    events: FuturesUnordered<LocalBoxFuture<'static, Event>>,
+    uploads: HashMap<WalSequence, Upload>,
+    waiting: Vec<Drain>,
+    origin: Instant,
+}
+
+impl Flusher {
+    /// A flusher for our session, whose first object after `open` is the first unacknowledged one.
+    pub fn new(
+        context: Rc<Context>,
+        signals: flume::Receiver<FlushSignal>,
+        drains: flume::Receiver<Drain>,
+    ) -> Self {
+        let interval = context.config.flush_interval();
+        let config = SchedulerConfig {
+            interval,
+            uploads_max: UPLOADS_MAX,
+        };
+        let scheduler = Scheduler::new(config, context.flushed.acknowledged_end());
+        Self {
+            context,
+            signals,
+            drains,
+            scheduler,
+            events: FuturesUnordered::new(),
+            uploads: HashMap::new(),
+            waiting: Vec::new(),
+            origin: Instant::now(),
+        }
+    }
+
+    /// Runs until the shards have gone, or a flush has failed for good.
+    pub async fn run(mut self) {
+        loop {
+            let wake_at = match self.scheduler.step(self.origin.elapsed()) {
+                Step::Seal { sequence, shards } => {
+                    self.seal(sequence, shards);
+                    continue;
+                }
+                Step::WaitUntil(at) => Some(self.origin + at),
+                Step::Idle => None,
+            };
+            if self.scheduler.is_quiet() {
+                for drain in self.waiting.drain(..) {
+                    // Whoever asked may have given up.
+                    let _ = drain.send(());
+                }
+            }
+            tokio::select! {
+                Some(event) = self.events.next(), if !self.events.is_empty() => {
+                    if let Err(error) = self.on_event(event).await {
+                        self.context.metrics.sessions_fenced.add(
+                            u64::from(matches!(error, FlushError::Fenced { .. })));
+                        return self.context.failure.set(error.to_string());
+                    }
+                }
+                signal = self.signals.recv_async() => match signal {
+                    Ok(signal) => self.on_signals(signal),
+                    Err(flume::RecvError::Disconnected) => return,
+                },
+                drain = self.drains.recv_async() => match drain {
+                    Ok(drain) => self.on_drain(drain),
+                    Err(flume::RecvError::Disconnected) => return,
+                },
+                () = sleep_until(wake_at), if wake_at.is_some() => {}
+            }
+        }
+    }
+
+    fn on_signals(&mut self, first: FlushSignal) {
+        let rest = self.signals.try_iter().take(SIGNALS_A_TURN);
+        for signal in std::iter::once(first).chain(rest) {
+            match signal {
+                FlushSignal::Dirty(shard) => self.scheduler.dirty(shard),
+                FlushSignal::Urgent(shard) => self.scheduler.urgent(shard),
+            }
+        }
+    }
+
+    fn on_drain(&mut self, drain: Drain) {
+        for shard in self.context.shards.iter() {
+            self.scheduler.urgent(shard.id);
+        }
+        self.waiting.push(drain);
+    }
+
+    /// Asks the shards for what they have appended.
+    fn seal(&mut self, sequence: WalSequence, shards: Vec<ShardId>) {
+        let (context, began) = (self.context.clone(), Instant::now());
+        self.events.push(Box::pin(async move {
+            let asked = shards.into_iter().map(|shard| {
+                let handle = context.shard(shard).clone();
+                async move {
+                    let (reply, answer) = oneshot::channel();
+                    handle.send(ShardMsg::Seal(sequence, reply)).await.ok()?;
+                    Some((shard, answer.await.ok()?))
+                }
+            });
+            let mut sections = Some(BySection::new());
+            for answer in futures_util::future::join_all(asked).await {
+                match (answer, &mut sections) {
+                    (Some((shard, sealed)), Some(all)) => {
+                        all.extend(sealed.into_iter().map(|section| (shard, section)));
+                    }
+                    _ => sections = None,
+                }
+            }
+            Event::Sealed(sequence, began, sections)
+        }));
+    }
+
+    async fn on_event(&mut self, event: Event) -> Result<(), FlushError> {
+        match event {
+            Event::Sealed(_, _, None) => Err(FlushError::ShardGone),
+            Event::Sealed(sequence, _, Some(sections)) if sections.is_empty() => {
+                self.scheduler.sealed(sequence, Sealed::Empty);
+                Ok(())
+            }
+            Event::Sealed(sequence, began, Some(sections)) => {
+                self.scheduler.sealed(sequence, Sealed::Object);
+                self.upload(sequence, began, sections);
+                Ok(())
+            }
+            Event::Stored(sequence, outcome) => {
+                outcome?;
+                for acknowledged in self.scheduler.stored(sequence) {
+                    self.acknowledge(acknowledged).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn upload(&mut self, sequence: WalSequence, began: Instant, sections: BySection) {
+        let session = self.context.session;
+        let acknowledged = self.scheduler.acknowledged_end().previous();
+        let header = WalHeader::data(session.broker, session.id, sequence, acknowledged);
+        let key = self.context.keys.wal(session.broker, session.id, sequence);
+        let owners: HashMap<TopicPartition, ShardId> = sections
+            .iter()
+            .map(|(shard, section)| (section.id, *shard))
+            .collect();
+        let object = encode(
+            header,
+            sections.into_iter().map(|(_, s)| wal_section(s)).collect(),
+        );
+        let locations = locations(&object, &key, &owners, sequence, session.id);
+        self.context.metrics.flush_bytes.record(object.len);
+        let before = self.uploads.insert(sequence, Upload { began, locations });
+        assert!(before.is_none(), "a sequence is uploaded once");
+        let context = self.context.clone();
+        self.events.push(Box::pin(async move {
+            let outcome = store_object(&context, &key, object).await;
+            Event::Stored(sequence, outcome)
+        }));
+    }
+
+    /// Tells the shards; they have it in order, since there is one sender and their mailboxes keep order.
+    async fn acknowledge(&mut self, sequence: WalSequence) -> Result<(), FlushError> {
+        let upload = self
+            .uploads
+            .remove(&sequence)
+            .expect("what is stored was uploaded");
+        for (shard, sections) in upload.locations {
+            let message = ShardMsg::Acknowledge(sections);
+            self.context
+                .shard(shard)
+                .send(message)
+                .await
+                .map_err(|_| FlushError::ShardGone)?;
+        }
+        self.context.metrics.wal_written.increment();
+        self.context
+            .metrics
+            .flush_latency
+            .record_time(upload.began.elapsed());
+        let end = sequence.next().expect("sequences in range");
+        self.context.flushed.raise(end);
+        Ok(())
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at.into()).await;
+    }
+}
+
+fn wal_section(section: SealedSection) -> WalSection {
+    let SealedSection {
+        id,
+        leader_epoch,
+        run,
+        record_count,
+        hasher,
+        producers,
+    } = section;
+    WalSection {
+        topic: id.topic,
+        partition: id.partition,
+        leader_epoch,
+        first_offset: run.first(),
+        last_offset: run.last(),
+        max_timestamp: run.max_timestamp(),
+        max_timestamp_offset: None,
+        record_count: u32::try_from(record_count).expect("a flush has far fewer records"),
+        len: run.bytes(),
+        crc: hasher.finalize(),
+        producers: producers.iter().map(stored_batch).collect(),
+        body: SectionBody::Inline(run.chunks().cloned().collect()),
+    }
+}
+
+fn locations(
+    object: &WalObject,
+    key: &str,
+    owners: &HashMap<TopicPartition, ShardId>,
+    sequence: WalSequence,
+    session: segment::SessionId,
+) -> HashMap<ShardId, Vec<(TopicPartition, WalLocation)>> {
+    let key: std::sync::Arc<str> = key.into();
+    let mut locations: HashMap<ShardId, Vec<(TopicPartition, WalLocation)>> = HashMap::new();
+    for entry in &object.directory.entries {
+        let id = entry.topic_partition();
+        let range = entry
+            .inline_range()
+            .expect("all sections of a flush are inline");
+        let location = WalLocation {
+            key: key.clone(),
+            session,
+            sequence,
+            range,
+        };
+        let shard = owners.get(&id).expect("every section came from a shard");
+        locations.entry(*shard).or_default().push((id, location));
+    }
+    locations
+}
+
+/// Stores a WAL object, however long it takes.
+async fn store_object(context: &Context, key: &str, object: WalObject) -> Result<(), FlushError> {
+    let trailer = object.directory.trailer;
+    let body = Body::new(object.chunks).with_crc32(object.crc32);
+    let began = Instant::now();
+    let mut backoff = Backoff::default();
+    let mut refused = false;
+    let outcome = loop {
+        let put = context
+            .objects
+            .put_once(key, body.clone(), PutCondition::IfAbsent)
+            .await;
+        let error = match put {
+            Ok(_) => break Ok(()),
+            Err(PutError::AlreadyExists { .. }) => match is_ours(context, key, &trailer).await {
+                Ok(None) => break Ok(()),
+                Ok(Some(found)) => {
+                    break Err(FlushError::Fenced {
+                        key: key.to_owned(),
+                        found,
+                    });
+                }
+                Err(source) if source.retriable() => {
+                    tracing::debug!(error = %source, "a flush is tried again");
+                    backoff.pause().await;
+                    continue;
+                }
+                Err(source) => {
+                    break Err(FlushError::Unknown {
+                        key: key.to_owned(),
+                        source,
+                    });
+                }
+            },
+            Err(error) if error.retriable() => error,
+            Err(error) => break Err(error.into()),
+        };
+        let full = matches!(error, PutError::Full { .. });
+        if !refused && (full || began.elapsed() >= REFUSE_AFTER) {
+            tracing::warn!(%error, "a flush does not get through; it is tried again");
+            context.refusal.upload_fails(true);
+            refused = true;
+        }
+        context.metrics.store_retries.increment();
+        backoff.pause().await;
+    };
+    if refused {
+        context.refusal.upload_fails(false);
+    }
+    outcome
+}
+
+/// Whether the object under our key is the one that we wrote; else what it is. A 404 after a 412 is
+/// somebody's doing too.
+async fn is_ours(
+    context: &Context,
+    key: &str,
+    ours: &WalTrailer,
+) -> Result<Option<String>, GetError> {
+    let found = match context
+        .objects
+        .get(key, GetRange::Suffix(TRAILER_BYTES))
+        .await
+    {
+        Ok(found) => found,
+        Err(GetError::NotFound { .. }) => return Ok(Some("it was there and is gone".to_owned())),
+        Err(error) => return Err(error),
+    };
+    Ok(match WalTrailer::parse(&found.bytes) {
+        Ok(trailer) if trailer == *ours && found.object_len == ours.object_len => None,
+        Ok(trailer) => Some(match trailer.header.fenced_by {
+            Some(session) => format!("a fence of session {session}"),
+            None => format!("an object of kind {:?}", trailer.header.kind),
+        }),
+        Err(error) => Some(error.to_string()),
+    })
+}

@@ -1,0 +1,178 @@
+//! How shards reach the control thread.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coord::groups::{GroupWrite, Persisted};
+use futures_channel::oneshot;
+use segment::{Offset, TopicId, TopicName, TopicPartition};
+
+use crate::metadata::Topic;
+use crate::partition::ChunkSpan;
+use crate::shard::ShardId;
+use crate::topic_config::TopicConfig;
+
+/// Requests that wait for the control thread at most; senders wait for room beyond it.
+pub(super) const CONTROL_MESSAGES: usize = 4 * 1024;
+
+/// What a shard tells the flusher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushSignal {
+    /// It has something to flush (sent once between two seals).
+    Dirty(ShardId),
+    /// It holds as much as one flush should bring: flush without waiting for the interval.
+    Urgent(ShardId),
+}
+
+/// Why an object could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// It is not there.
+    #[error("read {0}: no such object")]
+    NotFound(Arc<str>),
+    /// The store cannot be reached now.
+    #[error("read {0}: {1}")]
+    Unavailable(Arc<str>, String),
+    /// It is there, but damaged.
+    #[error("read {0}: {1}")]
+    Corrupt(Arc<str>, String),
+}
+
+/// Why a topic operation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// A topic of that name exists.
+    #[error("topic '{0}' already exists")]
+    Exists(String),
+    /// No such topic.
+    #[error("no such topic")]
+    Unknown,
+    /// The name collides with another one: '.' and '_' are the same in metric names.
+    #[error("topic '{0}' collides with existing topic '{1}'")]
+    Collision(String, String),
+    /// The number of partitions is not possible.
+    #[error("{0}")]
+    Partitions(String),
+    /// The metadata store cannot be reached, or its answer is unknown.
+    #[error("the metadata store is not available: {0}")]
+    Unavailable(String),
+}
+
+/// A topic to create; name, partition count and settings have been validated.
+#[derive(Debug, Clone)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: TopicName,
+    /// Its partitions, 1 and up.
+    pub partitions: u32,
+    /// Its settings.
+    pub config: TopicConfig,
+}
+
+/// A request to the control thread.
+#[derive(Debug)]
+pub enum ControlMsg {
+    /// Read an object, or a range of it.
+    Load(
+        Arc<str>,
+        Option<Range<u64>>,
+        oneshot::Sender<Result<Bytes, LoadError>>,
+    ),
+    /// Read the index of a segment (rebuilt from the segment where it is missing), cut into spans.
+    LoadSpans {
+        /// Key of the index.
+        index_key: Arc<str>,
+        /// Key of the segment.
+        key: Arc<str>,
+        /// Bytes of the segment.
+        bytes: u64,
+        /// The spans.
+        reply: oneshot::Sender<Result<Arc<[ChunkSpan]>, LoadError>>,
+    },
+    /// Create a topic: durable, opened on its shards and in the metadata when answered.
+    CreateTopic(NewTopic, oneshot::Sender<Result<Arc<Topic>, TopicError>>),
+    /// Delete a topic: gone from the metadata when answered; its objects are swept afterwards.
+    DeleteTopic(TopicId, oneshot::Sender<Result<(), TopicError>>),
+    /// Raise a topic's partition count.
+    CreatePartitions(
+        TopicId,
+        u32,
+        oneshot::Sender<Result<Arc<Topic>, TopicError>>,
+    ),
+    /// Replace a topic's settings.
+    AlterConfig(
+        TopicId,
+        TopicConfig,
+        oneshot::Sender<Result<Arc<Topic>, TopicError>>,
+    ),
+    /// Take a block of producer ids.
+    ProducerBlock(oneshot::Sender<Result<Range<i64>, TopicError>>),
+    /// Make group state and committed offsets durable, in one transaction.
+    PersistGroups(u16, GroupWrite, oneshot::Sender<Persisted>),
+    /// Raise the log start of a partition (DeleteRecords); gives the log start that is durable.
+    RaiseLogStart(
+        TopicPartition,
+        Offset,
+        oneshot::Sender<Result<Offset, TopicError>>,
+    ),
+}
+
+/// The control thread has ended: the broker is going down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the broker is shutting down")]
+pub struct ControlGone;
+
+/// Sends to the control thread. Immutable, shared.
+#[derive(Debug, Clone)]
+pub struct ControlHandle {
+    requests: flume::Sender<ControlMsg>,
+    flushes: flume::Sender<FlushSignal>,
+}
+
+impl ControlHandle {
+    /// A handle and the receiving ends.
+    pub fn new() -> (
+        Self,
+        flume::Receiver<ControlMsg>,
+        flume::Receiver<FlushSignal>,
+    ) {
+        let (requests, request_receiver) = flume::bounded(CONTROL_MESSAGES);
+        let (flushes, flush_receiver) = flume::bounded(CONTROL_MESSAGES);
+        (Self { requests, flushes }, request_receiver, flush_receiver)
+    }
+
+    /// Tells the flusher. Each shard has at most two signals under way, so there is always room.
+    pub fn signal(&self, signal: FlushSignal) {
+        if let Err(flume::TrySendError::Full(_)) = self.flushes.try_send(signal) {
+            unreachable!("a shard has at most two flush signals under way");
+        }
+    }
+
+    /// Sends a request made around a reply slot, and waits for the answer.
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn ask<R>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<R>) -> ControlMsg,
+    ) -> Result<R, ControlGone> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send_async(request(reply))
+            .await
+            .map_err(|_| ControlGone)?;
+        answer.await.map_err(|_| ControlGone)
+    }
+
+    /// Takes a block of producer ids:
+    /// see [`ControlMsg::ProducerBlock`].
+    ///
+    /// # Errors
+    /// The broker is shutting down, or the metadata store cannot be reached.
+    pub async fn producer_block(&self) -> Result<Range<i64>, TopicError> {
+        self.ask(ControlMsg::ProducerBlock)
+            .await
+            .unwrap_or_else(|gone| Err(TopicError::Unavailable(gone.to_string())))
+    }
+}

@@ -1,0 +1,156 @@
+//! The Kafka listener: one acceptor that deals sockets to shards.
+//!
+//! Control thread. Bound without SO_REUSEPORT, so that a second broker on the port is refused and does not
+//! silently take half of the clients.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::metrics::ShardMetrics;
+use crate::shard::{ShardHandle, ShardMsg};
+
+/// Pause after an accept that failed because the process or the machine is out of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Failures in a row of which one is logged.
+const LOG_EVERY: u64 = 100;
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr} for Kafka clients: {cause}. {advice}")]
+pub struct BindError {
+    /// The address.
+    addr: SocketAddr,
+    /// What the kernel said.
+    cause: io::Error,
+    /// What to do.
+    advice: String,
+}
+
+impl BindError {
+    fn new(addr: SocketAddr, cause: io::Error) -> Self {
+        let port = addr.port();
+        let advice = match cause.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "Another process listens on port {port}: stop it, or choose another port with \
+                 --broker-addr or KAFSCALE_BROKER_ADDR"
+            ),
+            io::ErrorKind::PermissionDenied => {
+                format!("Port {port} needs privileges: choose one from 1024 up with --broker-addr")
+            }
+            io::ErrorKind::AddrNotAvailable => format!(
+                "{} is no address of this machine: set --broker-addr or KAFSCALE_BROKER_ADDR",
+                addr.ip()
+            ),
+            _ => "Set another address with --broker-addr or KAFSCALE_BROKER_ADDR".to_owned(),
+        };
+        Self {
+            addr,
+            cause,
+            advice,
+        }
+    }
+}
+
+/// The listener, bound and not yet accepting.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Listener {
+    /// Binds the address. Clients that connect from now on wait in the kernel's queue.
+    ///
+    /// # Errors
+    /// [`BindError`], whose text says what to do.
+    pub async fn bind(addr: SocketAddr) -> Result<Self, BindError> {
+        let failed = |cause| BindError::new(addr, cause);
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, addr })
+    }
+
+    /// The address that it is bound to.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Accepts for ever, and deals each socket to the shard with the fewest connections.
+    pub async fn serve(self, dealer: Dealer) {
+        let mut dealer = dealer;
+        let mut failures = 0_u64;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    failures = 0;
+                    match stream.into_std() {
+                        Ok(stream) => dealer.deal(stream, peer),
+                        Err(error) => tracing::debug!(%error, "a connection was gone at once"),
+                    }
+                }
+                Err(error) => {
+                    if failures.is_multiple_of(LOG_EVERY) {
+                        tracing::error!(%error, failures, "connections cannot be accepted now; a \
+                            higher limit of open files (ulimit -n) may be needed");
+                    }
+                    failures += 1;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Deals sockets to shards.
+pub struct Dealer {
+    shards: Arc<[ShardHandle]>,
+    metrics: Vec<Arc<ShardMetrics>>,
+    /// Where the search starts, so that shards with as many connections take turns.
+    next: usize,
+    connections_max: usize,
+}
+
+impl Dealer {
+    /// A dealer to these shards, of at most `connections_max` connections each.
+    pub fn new(
+        shards: Arc<[ShardHandle]>,
+        metrics: Vec<Arc<ShardMetrics>>,
+        connections_max: usize,
+    ) -> Self {
+        assert!(
+            shards.len() == metrics.len(),
+            "every shard has its counters"
+        );
+        assert!(!shards.is_empty(), "a broker has shards");
+        Self {
+            shards,
+            metrics,
+            next: 0,
+            connections_max,
+        }
+    }
+
+    fn deal(&mut self, stream: std::net::TcpStream, peer: SocketAddr) {
+        let open = |shard: &usize| self.metrics[*shard].connections.get();
+        let count = self.shards.len();
+        let turns = (0..count).map(|step| (self.next + step) % count);
+        let Some(least) = turns.min_by_key(open) else {
+            return;
+        };
+        self.next = (least + 1) % count;
+        if usize::try_from(open(&least)).unwrap_or(0) >= self.connections_max {
+            tracing::debug!(%peer, "a connection is refused: every shard has its most");
+            return;
+        }
+        if self.shards[least]
+            .try_send(ShardMsg::Connect(stream))
+            .is_err()
+        {
+            tracing::debug!(%peer, "a connection is refused: the shard takes no messages");
+        }
+    }
+}

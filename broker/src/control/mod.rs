@@ -1,0 +1,44 @@
+//! The control thread: object store, metadata store, flusher, compaction, garbage, listeners. It never
+//! touches partition state; it sends to shards and they send to it.
+//!
+//! One thread with a tokio current-thread runtime; what is blocking or heavy runs on a small pool, so that an
+//! acknowledgement never waits behind it. `start.rs` puts the parts together:
+//!
+//! | part | does |
+//! |---|---|
+//! | [`session`] | begins a life of this broker |
+//! | [`takeover`], [`harvest`], [`image`], [`segments`] | take partitions and load them |
+//! | [`slots`] | coordinator slots, groups, committed offsets |
+//! | [`catalog`], [`sweep`], [`log_start`] | topics |
+//! | [`flusher`] | WAL objects, in sequence |
+//! | [`compactor`], [`policy`], [`garbage`] | segments, and what they make superfluous |
+//! | [`loads`], [`requests`] | what shards ask for |
+//! | [`listener`], [`admin`] | sockets |
+
+pub mod admin;
+pub mod catalog;
+pub mod commit;
+pub mod compactor;
+pub mod context;
+pub mod flusher;
+pub mod garbage;
+mod handle;
+pub mod harvest;
+pub mod image;
+pub mod listener;
+pub mod loads;
+pub mod log_start;
+pub mod objects;
+pub mod policy;
+pub mod requests;
+pub mod segments;
+pub mod session;
+pub mod slots;
+pub mod sweep;
+pub mod takeover;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use handle::{
+    ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewTopic, TopicError,
+};

@@ -1,0 +1,121 @@
+//! Carries out what shards ask the control thread for.
+//!
+//! Control thread. Requests run side by side, but for those of one topic name, one partition or one coordinator
+//! slot, which keep their order.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use coord::keys::plan;
+use coord::keys::producer_block::{self, ProducerBlockRecord};
+use coord::keys::seen;
+use tokio::sync::Semaphore;
+
+use super::catalog::Catalog;
+use super::commit::CommitError;
+use super::context::Context;
+use super::handle::{ControlMsg, TopicError};
+use super::loads::{load, load_spans};
+use super::log_start::raise_log_start;
+use super::slots::Slots;
+
+/// Requests carried out at a time; more wait in the channel, and then with their senders.
+const AT_ONCE: usize = 1_024;
+/// Tries of a block of producer ids.
+const BLOCK_TRIES_MAX: usize = 8;
+
+/// What serves requests.
+#[derive(Clone)]
+pub struct Requests {
+    /// What all share.
+    pub context: Rc<Context>,
+    /// The topics.
+    pub catalog: Rc<Catalog>,
+    /// The coordinator slots.
+    pub slots: Rc<Slots>,
+}
+
+impl Requests {
+    /// Serves until the shards have gone.
+    pub async fn serve(self, requests: flume::Receiver<ControlMsg>) {
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
+        while let Ok(request) = requests.recv_async().await {
+            // The order of a slot is that of its requests: no task in between.
+            if let ControlMsg::PersistGroups(slot, write, reply) = request {
+                self.slots.persist(slot, write, reply);
+                continue;
+            }
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return;
+            };
+            let this = self.clone();
+            tokio::task::spawn_local(async move {
+                this.on_request(request).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn on_request(&self, request: ControlMsg) {
+        let (context, catalog) = (&self.context, &self.catalog);
+        let objects = &context.objects;
+        // Whoever asked may have gone: then nobody wants the answer.
+        match request {
+            ControlMsg::Load(key, range, reply) => {
+                drop(reply.send(load(objects, &key, range).await));
+            }
+            ControlMsg::LoadSpans {
+                index_key,
+                key,
+                bytes,
+                reply,
+            } => {
+                drop(reply.send(load_spans(objects, &index_key, &key, bytes).await));
+            }
+            ControlMsg::CreateTopic(new, reply) => drop(reply.send(catalog.create(new).await)),
+            ControlMsg::DeleteTopic(id, reply) => drop(reply.send(catalog.delete(id).await)),
+            ControlMsg::CreatePartitions(id, count, reply) => {
+                drop(reply.send(catalog.create_partitions(id, count).await));
+            }
+            ControlMsg::AlterConfig(id, config, reply) => {
+                drop(reply.send(catalog.alter_config(id, config).await));
+            }
+            ControlMsg::ProducerBlock(reply) => drop(reply.send(producer_block(context).await)),
+            ControlMsg::RaiseLogStart(id, to, reply) => {
+                drop(reply.send(raise_log_start(context, id, to).await));
+            }
+            ControlMsg::PersistGroups(slot, write, reply) => self.slots.persist(slot, write, reply),
+        }
+    }
+}
+
+/// Takes a block of producer ids, above every id that was ever seen. A block whose transaction has an
+/// unknown outcome is not used: another is taken.
+async fn producer_block(context: &Context) -> Result<Range<i64>, TopicError> {
+    let unavailable = |error: CommitError| TopicError::Unavailable(error.to_string());
+    let Context {
+        kv, space, session, ..
+    } = context;
+    let key = producer_block::key(space);
+    for _ in 0..BLOCK_TRIES_MAX {
+        let counter = kv
+            .get(key.clone())
+            .await
+            .map_err(|error| unavailable(error.into()))?;
+        let counter = seen::<ProducerBlockRecord>(counter.as_ref());
+        let counter = counter.map_err(|error| unavailable(error.into()))?;
+        let at_least = context.producer_floor.get();
+        let planned = plan::take_producer_block(space, session.id, counter.as_ref(), at_least);
+        let (planned, block) = planned.map_err(|error| unavailable(error.into()))?;
+        match kv.txn(planned.txn).await {
+            Ok(reply) if reply.succeeded => return Ok(block.first.get()..block.end.get()),
+            Ok(_) => {}
+            Err(error) if error.is_ambiguous() || error.is_retriable() => {}
+            Err(error) => return Err(unavailable(error.into())),
+        }
+    }
+    Err(TopicError::Unavailable(
+        "no block of producer ids could be taken".to_owned(),
+    ))
+}

@@ -1,0 +1,242 @@
+//! What is known of a partition's segments when it is opened: LIST, and the manifest as a hint.
+//!
+//! Control thread. A manifest entry is believed where LIST shows a segment of its base and of its
+//! length. Segments are created once, with bytes that their intent has decided, and none is ever rewritten
+//! by this build, so such an entry is right whatever epoch wrote it; a restart without a compaction
+//! does not cost a read of every segment. Any other segment is read once, whole.
+
+use coord::keys::partition::PartitionRecord;
+use segment::keys::{KeySpace, ObjectKey as Named, TopicDir};
+use segment::kfs;
+use segment::manifest::{Manifest, ManifestSegment};
+use segment::producer_snapshot::ProducerSnapshot;
+use segment::{Offset, PartitionIndex, TopicPartition};
+use store::{Body, GetError, GetRange, PutCondition};
+
+use super::image::{ImageError, contiguous};
+use super::objects::Objects;
+use crate::partition::SegmentRef;
+
+/// The segments of a partition.
+#[derive(Debug, Default)]
+pub struct Segments {
+    /// Those that are read: contiguous up to the compacted end, none wholly below the log start.
+    pub live: Vec<ManifestSegment>,
+    /// First offset that is covered: the log start is at least this.
+    pub covered_from: Offset,
+    /// Objects that lie wholly below the log start.
+    pub dead: Vec<String>,
+}
+
+/// Finds the segments of a partition.
+///
+/// # Errors
+/// [`ImageError::Segments`] if the store fails or a segment that is needed is damaged.
+pub async fn find_segments(
+    objects: &Objects,
+    keys: &KeySpace,
+    dir: &TopicDir,
+    id: TopicPartition,
+    record: &PartitionRecord,
+) -> Result<Segments, ImageError> {
+    if record.compacted_end == Offset::ZERO {
+        return Ok(Segments::default());
+    }
+    let prefix = keys.partition_prefix(dir, id.partition);
+    let listed = objects.list(&prefix, None).await;
+    let listed = listed.map_err(|error| ImageError::Segments(error.to_string()))?;
+    let hint = read_manifest(objects, keys, dir, id).await;
+    let known = |base: Offset, bytes: u64| {
+        let segments = &hint.as_ref()?.segments;
+        let at = segments
+            .binary_search_by_key(&base, |segment| segment.base)
+            .ok()?;
+        segments
+            .get(at)
+            .filter(|segment| segment.bytes == bytes)
+            .cloned()
+    };
+    let (mut all, mut unknown) = (Vec::new(), Vec::new());
+    for meta in &listed {
+        let Some(Named::Segment { base, .. }) = keys.parse(meta.key.as_str()) else {
+            continue;
+        };
+        if base >= record.compacted_end {
+            continue;
+        }
+        match known(base, meta.len) {
+            Some(segment) => all.push(segment),
+            None => unknown.push(base),
+        }
+    }
+    let read = |base| read_segment(objects, keys, dir, id.partition, base);
+    for segment in objects.read_many(unknown, read).await {
+        all.extend(segment?);
+    }
+    Ok(split(
+        keys,
+        dir,
+        id.partition,
+        contiguous(all, record.compacted_end),
+        record,
+    ))
+}
+
+fn split(
+    keys: &KeySpace,
+    dir: &TopicDir,
+    partition: PartitionIndex,
+    chain: Vec<ManifestSegment>,
+    record: &PartitionRecord,
+) -> Segments {
+    let covered_from = chain
+        .first()
+        .map_or(record.compacted_end, |segment| segment.base);
+    let log_start = record.log_start.max(covered_from);
+    let (dead, live): (Vec<_>, Vec<_>) = chain
+        .into_iter()
+        .partition(|segment| segment.end <= log_start);
+    let dead = dead
+        .iter()
+        .flat_map(|segment| object_keys(keys, dir, partition, segment.base));
+    let dead = dead.collect();
+    Segments {
+        live,
+        covered_from,
+        dead,
+    }
+}
+
+/// Keys of a segment's objects, the index first: a segment without index is served, the other way
+/// round nothing is.
+pub fn object_keys(
+    keys: &KeySpace,
+    dir: &TopicDir,
+    partition: PartitionIndex,
+    base: Offset,
+) -> [String; 2] {
+    [
+        keys.index(dir, partition, base),
+        keys.segment(dir, partition, base),
+    ]
+}
+
+/// The manifest, if there is one and it can be read: a hint.
+async fn read_manifest(
+    objects: &Objects,
+    keys: &KeySpace,
+    dir: &TopicDir,
+    id: TopicPartition,
+) -> Option<Manifest> {
+    let key = keys.manifest(dir, id.partition);
+    let found = objects.get(&key, GetRange::Full).await.ok()?;
+    match Manifest::parse(&found.bytes) {
+        Ok(manifest) if manifest.partition == id => Some(manifest),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::warn!(%key, %error, "the manifest cannot be read; segments are read in its place");
+            None
+        }
+    }
+}
+
+/// Reads a segment that no manifest tells of. `None` where it has gone meanwhile, or does not reach its
+/// end: then it does not count as coverage.
+async fn read_segment(
+    objects: &Objects,
+    keys: &KeySpace,
+    dir: &TopicDir,
+    partition: PartitionIndex,
+    base: Offset,
+) -> Result<Option<ManifestSegment>, ImageError> {
+    let key = keys.segment(dir, partition, base);
+    let found = match objects.get(&key, GetRange::Full).await {
+        Ok(found) => found.bytes,
+        Err(GetError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(ImageError::Segments(error.to_string())),
+    };
+    let bytes = found.len() as u64;
+    let crc32 = crc32fast::hash(&found);
+    let verified = tokio::task::spawn_blocking(move || kfs::verify(&found)).await;
+    let report = verified.map_err(|error| ImageError::Segments(error.to_string()))?;
+    if let Some(fault) = report.faults.first() {
+        return Err(ImageError::Segments(format!("{key} is damaged: {fault}")));
+    }
+    let (Some(header), Some(last)) = (report.header, report.last_offset) else {
+        return Err(ImageError::Segments(format!("{key} is empty")));
+    };
+    let end = last
+        .next()
+        .ok_or_else(|| ImageError::Segments(format!("{key} ends nowhere")))?;
+    Ok(Some(ManifestSegment {
+        base,
+        end,
+        bytes,
+        crc32,
+        created: header.created,
+        max_timestamp: report.max_timestamp,
+        max_timestamp_offset: None,
+        time_points: Vec::new(),
+    }))
+}
+
+/// Writes the manifest: a hint, so a failure is only logged.
+pub async fn write_manifest(objects: &Objects, key: &str, manifest: &Manifest) {
+    let body = Body::from(manifest.encode());
+    if let Err(error) = objects.put(key, body, PutCondition::None).await {
+        tracing::warn!(%key, %error, "the manifest could not be written; it is only a hint");
+    }
+}
+
+/// Reads the producer snapshot that the record names.
+///
+/// # Errors
+/// [`ImageError::Snapshot`] if it is missing or damaged: without it retries would be appended twice.
+pub async fn read_snapshot(
+    objects: &Objects,
+    keys: &KeySpace,
+    id: TopicPartition,
+    record: &PartitionRecord,
+) -> Result<Option<ProducerSnapshot>, ImageError> {
+    let Some(named) = record.producer_snapshot else {
+        return Ok(None);
+    };
+    let key = keys.producer_snapshot(id, named.end, named.epoch);
+    let failed = |reason: String| ImageError::Snapshot {
+        key: key.clone(),
+        reason,
+    };
+    let found = objects
+        .get(&key, GetRange::Full)
+        .await
+        .map_err(|e| failed(e.to_string()))?;
+    let snapshot = ProducerSnapshot::parse(&found.bytes).map_err(|e| failed(e.to_string()))?;
+    if snapshot.partition != id || snapshot.end_offset != named.end {
+        return Err(failed("it is of another partition or offset".to_owned()));
+    }
+    if named.end != record.compacted_end {
+        return Err(failed(format!(
+            "it is not at the compacted end {}",
+            record.compacted_end
+        )));
+    }
+    Ok(Some(snapshot))
+}
+
+/// A segment as a shard knows it.
+pub fn segment_ref(
+    keys: &KeySpace,
+    dir: &TopicDir,
+    partition: PartitionIndex,
+    segment: &ManifestSegment,
+) -> SegmentRef {
+    SegmentRef {
+        base: segment.base,
+        end: segment.end,
+        max_timestamp: segment.max_timestamp,
+        bytes: segment.bytes,
+        key: keys.segment(dir, partition, segment.base).into(),
+        index_key: keys.index(dir, partition, segment.base).into(),
+        spans: None,
+    }
+}

@@ -1,0 +1,538 @@
+//! Coordinator slots: consumer groups and committed offsets in the metadata store.
+//!
+//! Control thread. Writes of a slot are serial and in order: each transaction compares and bumps the slot's
+//! commit counter, and the next is sent only when the outcome of the last is known (log-protocol H14).
+//! Writes that wait are joined into one transaction.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+
+use coord::groups::{
+    CommittedOffset, GROUP_FORMAT_VERSION, GroupId, GroupWrite, OffsetKey, Persisted, StoredGroup,
+    WriteOp,
+};
+use coord::keys::group::GroupRecord;
+use coord::keys::group_offset::GroupOffsetRecord;
+use coord::keys::partition::Owner;
+use coord::keys::plan::{self, GroupChange, SLOT_CHANGES_MAX, SlotGuard};
+use coord::keys::slot::{SlotId, SlotRecord};
+use coord::keys::{CodecError, Seen, floor, group, group_offset, seen, slot};
+use coord::kv::{KvError, Revision, range_all};
+use futures_channel::oneshot;
+use segment::{SessionId, WalSequence};
+
+use super::commit::{Change, CommitError, commit, commit_all};
+use super::context::Context;
+use super::harvest::{Harvest, HarvestError};
+use crate::shard::{SLOTS, ShardGone, ShardId, slot_of_group};
+
+/// Slots of one request where the store sets a limit.
+const SLOTS_A_REQUEST: usize = 32;
+
+/// Why the slots cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotsError {
+    /// The metadata store failed.
+    #[error("take the coordinator slots: {0}")]
+    Commit(#[from] CommitError),
+    /// The metadata store failed.
+    #[error("take the coordinator slots: {0}")]
+    Kv(#[from] KvError),
+    /// An earlier session cannot be fenced.
+    #[error("take the coordinator slots: {0}")]
+    Harvest(#[from] HarvestError),
+    /// A stored group or offset cannot be read.
+    #[error("read the groups: {key}: {reason}")]
+    Record {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A shard has ended.
+    #[error("take the coordinator slots: {0}")]
+    Shard(#[from] ShardGone),
+}
+
+type Waiting = (GroupWrite, oneshot::Sender<Persisted>);
+
+/// A slot of ours.
+#[derive(Debug)]
+struct Slot {
+    id: SlotId,
+    seen: Seen<SlotRecord>,
+    /// When the key of each stored group was last changed.
+    groups: HashMap<GroupId, Revision>,
+    waiting: VecDeque<Waiting>,
+    busy: bool,
+}
+
+/// What is stored of the groups of a slot.
+#[derive(Debug, Default)]
+struct Stored {
+    groups: Vec<StoredGroup>,
+    offsets: Vec<(OffsetKey, CommittedOffset)>,
+    revisions: HashMap<GroupId, Revision>,
+}
+
+/// All slots of ours.
+pub struct Slots {
+    context: Rc<Context>,
+    slots: RefCell<Vec<Slot>>,
+}
+
+impl Slots {
+    /// Takes all slots, ends their earlier owners, and opens them on their shards.
+    ///
+    /// # Errors
+    /// [`SlotsError`].
+    pub async fn take(context: Rc<Context>) -> Result<Rc<Self>, SlotsError> {
+        let records = read_slots(&context).await?;
+        let me = Owner {
+            session: context.session.id,
+            broker: context.session.broker,
+        };
+        let mut changes = Vec::new();
+        for id in (0..SLOTS).filter_map(SlotId::new) {
+            let before = records.get(&id.get()).cloned();
+            let planned = plan::take_slot(&context.space, id, before.as_ref(), me);
+            let planned = planned.map_err(CommitError::from)?;
+            changes.push(Change {
+                key: slot::key(&context.space, id),
+                planned,
+                before,
+            });
+        }
+        let taken = committed(&context, &changes).await?;
+        fence_owners(&context, &taken).await?;
+        let mut changes = Vec::new();
+        for (number, seen) in taken.iter().enumerate() {
+            let id = SlotId::new(number as u16).expect("slots are numbered from 0");
+            let guard = SlotGuard {
+                slot: id,
+                seen,
+                writer: me.session,
+            };
+            let planned = plan::finish_slot_take(&context.space, &guard);
+            let planned = planned.map_err(CommitError::from)?;
+            let before = Some(seen.clone());
+            changes.push(Change {
+                key: slot::key(&context.space, id),
+                planned,
+                before,
+            });
+        }
+        let seen = committed(&context, &changes).await?;
+        let mut stored = read_groups(&context).await?;
+        let mut slots = Vec::new();
+        for (number, seen) in seen.into_iter().enumerate() {
+            let number = number as u16;
+            let id = SlotId::new(number).expect("slots are numbered from 0");
+            let Stored {
+                groups,
+                offsets,
+                revisions,
+            } = stored.remove(&number).unwrap_or_default();
+            let waiting = VecDeque::new();
+            slots.push(Slot {
+                id,
+                seen,
+                groups: revisions,
+                waiting,
+                busy: false,
+            });
+            let shard = ShardId((usize::from(number) % context.shards.len()) as u16);
+            let open = move |shard: &Rc<crate::shard::Shard>| {
+                shard.open_slot(number, groups, offsets);
+            };
+            context.shard(shard).call(open).await?;
+        }
+        Ok(Rc::new(Self {
+            context,
+            slots: RefCell::new(slots),
+        }))
+    }
+
+    /// Makes a write durable, after those of its slot before it. A sender that is dropped without an
+    /// answer means that the broker is going down with the outcome unknown.
+    pub fn persist(
+        self: &Rc<Self>,
+        slot: u16,
+        write: GroupWrite,
+        reply: oneshot::Sender<Persisted>,
+    ) {
+        let start = {
+            let mut slots = self.slots.borrow_mut();
+            let slot = slots
+                .get_mut(usize::from(slot))
+                .expect("slots are numbered from 0");
+            slot.waiting.push_back((write, reply));
+            !std::mem::replace(&mut slot.busy, true)
+        };
+        if start {
+            let slots = self.clone();
+            tokio::task::spawn_local(async move { slots.write_slot(usize::from(slot)).await });
+        }
+    }
+
+    async fn write_slot(&self, number: usize) {
+        loop {
+            let (waiting, id, before, revisions) = {
+                let mut slots = self.slots.borrow_mut();
+                let slot = slots.get_mut(number).expect("slots are numbered from 0");
+                let waiting = join(&mut slot.waiting);
+                if waiting.is_empty() {
+                    slot.busy = false;
+                    return;
+                }
+                let revisions = touched(&waiting).map(|id| {
+                    (
+                        id.clone(),
+                        slot.groups.get(id).copied().unwrap_or(Revision::ZERO),
+                    )
+                });
+                let revisions: HashMap<GroupId, Revision> = revisions.collect();
+                (waiting, slot.id, slot.seen.clone(), revisions)
+            };
+            let changes = changes(waiting.iter().map(|(write, _)| write), &revisions);
+            let outcome = self.commit(id, &before, changes).await;
+            let persisted = match outcome {
+                Ok(seen) => {
+                    self.adopt(number, seen, &waiting);
+                    Persisted::Done
+                }
+                Err(error) if error.is_ambiguous() => return,
+                Err(error) => {
+                    tracing::warn!(slot = number, %error, "group changes could not be stored");
+                    Persisted::Failed
+                }
+            };
+            for (_, reply) in waiting {
+                // The slot may be closed: then nobody waits.
+                let _ = reply.send(persisted);
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        id: SlotId,
+        before: &Seen<SlotRecord>,
+        changes: Vec<GroupChange>,
+    ) -> Result<Seen<SlotRecord>, CommitError> {
+        let Context {
+            space, session, kv, ..
+        } = &*self.context;
+        let guard = SlotGuard {
+            slot: id,
+            seen: before,
+            writer: session.id,
+        };
+        let planned = plan::slot_changes(space, &guard, changes)?;
+        commit(kv, &slot::key(space, id), &planned, Some(before)).await
+    }
+
+    /// Remembers what a transaction left.
+    fn adopt(&self, number: usize, seen: Seen<SlotRecord>, written: &[Waiting]) {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.get_mut(number).expect("slots are numbered from 0");
+        let revision = seen.mod_revision;
+        slot.seen = seen;
+        for op in written.iter().flat_map(|(write, _)| &write.ops) {
+            match op {
+                WriteOp::PutGroup(group) => drop(slot.groups.insert(group.group.clone(), revision)),
+                WriteOp::DeleteGroup(group) => drop(slot.groups.remove(group)),
+                WriteOp::PutOffset(..) | WriteOp::DeleteOffset(_) => {}
+            }
+        }
+    }
+
+    /// Gives all slots back, at a shutdown, after the shards take no requests any more.
+    pub async fn release(&self) -> Result<(), CommitError> {
+        let Context {
+            space, session, kv, ..
+        } = &*self.context;
+        let changes: Result<Vec<_>, CommitError> = {
+            let slots = self.slots.borrow();
+            let release = |slot: &Slot| {
+                let guard = SlotGuard {
+                    slot: slot.id,
+                    seen: &slot.seen,
+                    writer: session.id,
+                };
+                let planned = plan::release_slot(space, &guard)?;
+                let key = slot::key(space, slot.id);
+                Ok(Change {
+                    key,
+                    planned,
+                    before: Some(slot.seen.clone()),
+                })
+            };
+            slots
+                .iter()
+                .filter(|slot| !slot.busy)
+                .map(release)
+                .collect()
+        };
+        let outcomes = commit_all(kv, &changes?, SLOTS_A_REQUEST).await;
+        outcomes
+            .into_iter()
+            .try_for_each(|outcome| outcome.map(drop))
+    }
+}
+
+async fn committed(
+    context: &Context,
+    changes: &[Change<SlotRecord>],
+) -> Result<Vec<Seen<SlotRecord>>, CommitError> {
+    commit_all(&context.kv, changes, SLOTS_A_REQUEST)
+        .await
+        .into_iter()
+        .collect()
+}
+
+/// Takes writes that go into one transaction off the queue: whole writes, in order. A group that is deleted
+/// is not changed by the same transaction, since its offsets go with it.
+fn join(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let (mut joined, mut ops) = (Vec::new(), 0);
+    let mut deleted: HashSet<GroupId> = HashSet::new();
+    while let Some((write, _)) = queue.front() {
+        let meets = write.ops.iter().any(|op| deleted.contains(group_of(op)));
+        if !joined.is_empty() && (meets || ops + write.ops.len() > SLOT_CHANGES_MAX) {
+            break;
+        }
+        ops += write.ops.len();
+        deleted.extend(write.ops.iter().filter_map(|op| match op {
+            WriteOp::DeleteGroup(group) => Some(group.clone()),
+            _ => None,
+        }));
+        joined.extend(queue.pop_front());
+    }
+    joined
+}
+
+fn group_of(op: &WriteOp) -> &GroupId {
+    match op {
+        WriteOp::PutGroup(stored) => &stored.group,
+        WriteOp::DeleteGroup(group) => group,
+        WriteOp::PutOffset(key, _) | WriteOp::DeleteOffset(key) => &key.group,
+    }
+}
+
+fn touched(waiting: &[Waiting]) -> impl Iterator<Item = &GroupId> {
+    waiting
+        .iter()
+        .flat_map(|(write, _)| write.ops.iter().map(group_of))
+}
+
+/// The changes of a transaction: of several on one key the last counts.
+fn changes<'a>(
+    writes: impl Iterator<Item = &'a GroupWrite>,
+    revisions: &HashMap<GroupId, Revision>,
+) -> Vec<GroupChange> {
+    let mut groups: BTreeMap<&GroupId, Option<&StoredGroup>> = BTreeMap::new();
+    let mut offsets: BTreeMap<&OffsetKey, Option<&CommittedOffset>> = BTreeMap::new();
+    for op in writes.flat_map(|write| &write.ops) {
+        match op {
+            WriteOp::PutGroup(stored) => drop(groups.insert(&stored.group, Some(stored))),
+            WriteOp::DeleteGroup(group) => drop(groups.insert(group, None)),
+            WriteOp::PutOffset(key, offset) => drop(offsets.insert(key, Some(offset))),
+            WriteOp::DeleteOffset(key) => drop(offsets.insert(key, None)),
+        }
+    }
+    let gone: BTreeSet<&GroupId> = groups
+        .iter()
+        .filter(|(_, stored)| stored.is_none())
+        .map(|(group, _)| *group)
+        .collect();
+    let mut all: Vec<GroupChange> = groups
+        .iter()
+        .map(|(id, stored)| {
+            let group = id.as_str().to_owned();
+            let seen = revisions.get(*id).copied().unwrap_or(Revision::ZERO);
+            match stored {
+                Some(stored) => {
+                    let state_version = u32::from(GROUP_FORMAT_VERSION);
+                    let record = GroupRecord {
+                        state_version,
+                        state: stored.encode(),
+                    };
+                    GroupChange::Put {
+                        group,
+                        seen,
+                        record,
+                    }
+                }
+                None => GroupChange::Delete { group, seen },
+            }
+        })
+        .collect();
+    // A deleted group takes its offsets along.
+    let offsets = offsets
+        .into_iter()
+        .filter(|(key, _)| !gone.contains(&key.group));
+    all.extend(offsets.map(|(key, offset)| {
+        let (group, partition) = (key.group.as_str().to_owned(), key.partition);
+        match offset {
+            Some(offset) => GroupChange::Commit {
+                group,
+                partition,
+                record: offset_record(offset),
+            },
+            None => GroupChange::DeleteOffset { group, partition },
+        }
+    }));
+    all
+}
+
+fn offset_record(offset: &CommittedOffset) -> GroupOffsetRecord {
+    GroupOffsetRecord {
+        offset: offset.offset,
+        leader_epoch: offset.leader_epoch,
+        metadata: offset.metadata.to_string(),
+        commit_ms: offset.commit_timestamp,
+        expire_ms: offset.expire_timestamp,
+    }
+}
+
+fn committed_offset(record: GroupOffsetRecord) -> CommittedOffset {
+    CommittedOffset {
+        offset: record.offset,
+        leader_epoch: record.leader_epoch,
+        metadata: record.metadata.into(),
+        commit_timestamp: record.commit_ms,
+        expire_timestamp: record.expire_ms,
+    }
+}
+
+async fn read_slots(context: &Context) -> Result<HashMap<u16, Seen<SlotRecord>>, SlotsError> {
+    let mut records = HashMap::new();
+    for entry in range_all(&context.kv, slot::span(&context.space))
+        .await?
+        .entries
+    {
+        let Ok(id) = slot::parse(&context.space, &entry.key) else {
+            continue;
+        };
+        let record = seen::<SlotRecord>(Some(&entry)).map_err(CommitError::from)?;
+        records.extend(record.map(|seen| (id.get(), seen)));
+    }
+    Ok(records)
+}
+
+/// Ends the sessions that owned the slots before, as for partitions.
+async fn fence_owners(context: &Context, taken: &[Seen<SlotRecord>]) -> Result<(), SlotsError> {
+    let me = context.session.id;
+    let owners: BTreeMap<SessionId, Owner> = taken
+        .iter()
+        .flat_map(|seen| &seen.record.unfenced)
+        .filter(|owner| owner.session != me)
+        .map(|owner| (owner.session, *owner))
+        .collect();
+    for (session, owner) in owners {
+        let key = floor::key(&context.space, session);
+        let floor = context.kv.get(key).await?;
+        let floor = seen::<floor::FloorRecord>(floor.as_ref()).map_err(CommitError::from)?;
+        let floor = floor.map_or(WalSequence::ZERO, |seen| seen.record.floor);
+        let mut harvest = Harvest::new(&context.objects, &context.keys, me, HashSet::new());
+        harvest.fence(owner, floor).await?;
+    }
+    Ok(())
+}
+
+/// Everything that is stored of groups, by slot.
+async fn read_groups(context: &Context) -> Result<HashMap<u16, Stored>, SlotsError> {
+    let space = &context.space;
+    let mut all: HashMap<u16, Stored> = HashMap::new();
+    for entry in range_all(&context.kv, group::span(space)).await?.entries {
+        let fail = |reason: String| SlotsError::Record {
+            key: entry.key.to_string(),
+            reason,
+        };
+        let name = group::parse(space, &entry.key).map_err(|error| fail(error.to_string()))?;
+        let record = GroupRecord::decode(&entry.value).map_err(|error| fail(error.to_string()))?;
+        let group = StoredGroup::decode(record.state).map_err(|error| fail(error.to_string()))?;
+        let slot = all.entry(slot_of_group(&name)).or_default();
+        slot.revisions
+            .insert(group.group.clone(), entry.mod_revision);
+        slot.groups.push(group);
+    }
+    for entry in range_all(&context.kv, group_offset::span(space))
+        .await?
+        .entries
+    {
+        let fail = |reason: String| SlotsError::Record {
+            key: entry.key.to_string(),
+            reason,
+        };
+        let parsed = group_offset::parse(space, &entry.key);
+        let (name, partition) = parsed.map_err(|error| fail(error.to_string()))?;
+        let record: Result<Option<Seen<GroupOffsetRecord>>, CodecError> = seen(Some(&entry));
+        let record = record.map_err(|error| fail(error.to_string()))?;
+        let slot = all.entry(slot_of_group(&name)).or_default();
+        let key = OffsetKey {
+            group: GroupId::new(name),
+            partition,
+        };
+        slot.offsets
+            .extend(record.map(|seen| (key, committed_offset(seen.record))));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicPartition};
+
+    fn key(group: &str) -> OffsetKey {
+        let partition = TopicPartition::new(TopicId::new([1; 16]), PartitionIndex::ZERO);
+        OffsetKey {
+            group: GroupId::new(group),
+            partition,
+        }
+    }
+
+    fn put(group: &str, offset: i64) -> WriteOp {
+        let committed = CommittedOffset {
+            offset: Offset::new(offset),
+            leader_epoch: LeaderEpoch::NONE,
+            metadata: "".into(),
+            commit_timestamp: TimestampMs::ZERO,
+            expire_timestamp: None,
+        };
+        WriteOp::PutOffset(key(group), committed)
+    }
+
+    fn queue(writes: Vec<Vec<WriteOp>>) -> VecDeque<Waiting> {
+        let waiting = |ops| (GroupWrite { ops, bytes: 0 }, oneshot::channel().0);
+        writes.into_iter().map(waiting).collect()
+    }
+
+    #[test]
+    fn writes_are_joined_up_to_the_bound_and_never_past_a_deletion() {
+        let mut many = queue((0..150).map(|i| vec![put("g", i)]).collect());
+        assert_eq!(join(&mut many).len(), SLOT_CHANGES_MAX);
+        assert_eq!(join(&mut many).len(), 50);
+        let delete = WriteOp::DeleteGroup(GroupId::new("g"));
+        let mut queue = queue(vec![vec![delete], vec![put("h", 1)], vec![put("g", 1)]]);
+        assert_eq!(join(&mut queue).len(), 2);
+        assert_eq!(join(&mut queue).len(), 1);
+        assert!(join(&mut queue).is_empty());
+    }
+
+    #[test]
+    fn the_last_operation_on_a_key_counts() {
+        let write = GroupWrite {
+            ops: vec![put("g", 1), WriteOp::DeleteOffset(key("g")), put("g", 7)],
+            bytes: 0,
+        };
+        let all = changes(std::iter::once(&write), &HashMap::new());
+        assert_eq!(all.len(), 1);
+        let GroupChange::Commit { record, .. } = &all[0] else {
+            panic!("{all:?}")
+        };
+        assert_eq!(record.offset, Offset::new(7));
+    }
+}

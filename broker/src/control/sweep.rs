@@ -1,0 +1,105 @@
+//! Sweeps what deleted topics left: segments, indexes, manifests, producer snapshots.
+//!
+//! Control thread. The tombstone goes last, so that a sweep that was interrupted goes on after a restart. WAL
+//! objects need no sweep: nothing names their sections any more.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use coord::keys::plan;
+use coord::keys::tombstone::{self, TombstoneRecord};
+use coord::keys::{Seen, seen};
+use coord::kv::range_all;
+use segment::keys::TopicDir;
+use segment::{TopicId, TopicName};
+
+use super::commit::CommitError;
+use super::context::Context;
+
+/// Pause before a sweep that failed is tried again.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Goes on with the sweeps that an earlier session left.
+///
+/// # Errors
+/// The metadata store failed.
+pub async fn resume(context: &Rc<Context>) -> Result<(), CommitError> {
+    for entry in range_all(&context.kv, tombstone::span(&context.space))
+        .await?
+        .entries
+    {
+        let Ok(id) = tombstone::parse(&context.space, &entry.key) else {
+            continue;
+        };
+        if let Some(buried) = seen::<TombstoneRecord>(Some(&entry))? {
+            tokio::task::spawn_local(sweep(context.clone(), id, buried));
+        }
+    }
+    Ok(())
+}
+
+/// Sweeps one topic, until nothing of it is left.
+pub async fn sweep(context: Rc<Context>, id: TopicId, buried: Seen<TombstoneRecord>) {
+    loop {
+        match sweep_once(&context, id, &buried).await {
+            Ok(objects) => {
+                tracing::info!(topic = %buried.record.name, %id, objects, "a deleted topic is swept");
+                return;
+            }
+            Err(reason) => {
+                tracing::warn!(topic = %buried.record.name, reason, "a sweep is tried again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn sweep_once(
+    context: &Context,
+    id: TopicId,
+    buried: &Seen<TombstoneRecord>,
+) -> Result<usize, String> {
+    let record = &buried.record;
+    let name = TopicName::new(&record.name).map_err(|error| error.to_string())?;
+    let dir = TopicDir::new(name, record.generation);
+    let prefixes = [
+        context.keys.topic_prefix(&dir),
+        context.keys.producers_topic_prefix(id),
+    ];
+    let mut swept = 0;
+    for prefix in prefixes {
+        let found = context
+            .objects
+            .list(&prefix, None)
+            .await
+            .map_err(|e| e.to_string())?;
+        let keys: Vec<String> = found
+            .iter()
+            .map(|meta| meta.key.as_str().to_owned())
+            .collect();
+        let failed = context.objects.delete(&keys).await;
+        if failed > 0 {
+            return Err(format!("{failed} objects could not be deleted"));
+        }
+        swept += keys.len();
+        context
+            .metrics
+            .segments_deleted
+            .add(keys.iter().filter(|k| k.ends_with(".kfs")).count() as u64);
+    }
+    let txn = plan::finish_topic_deletion(&context.space, context.session.id, id, buried);
+    // Whatever an unknown outcome was: a second try finds the tombstone gone, or removes it.
+    let reply = context
+        .kv
+        .txn(txn)
+        .await
+        .map_err(|error| error.to_string())?;
+    if reply.succeeded {
+        return Ok(swept);
+    }
+    match context.kv.get(tombstone::key(&context.space, id)).await {
+        Ok(None) => Ok(swept),
+        Ok(Some(_)) => Err("the tombstone has changed".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}

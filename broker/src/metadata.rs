@@ -1,0 +1,107 @@
+//! The cluster as every shard sees it: an immutable snapshot with one writer, the control thread.
+//!
+//! A reader takes the current reference once per request; it never asks the control thread for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use segment::{BrokerId, PartitionIndex, TopicId, TopicName};
+
+use crate::partition::PartitionHandle;
+use crate::topic_config::TopicConfig;
+
+/// One broker, as clients reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerNode {
+    /// Its id.
+    pub id: BrokerId,
+    /// Host that clients connect to.
+    pub host: String,
+    /// Port that clients connect to.
+    pub port: u16,
+    /// Rack, if one is set.
+    pub rack: Option<String>,
+}
+
+/// One topic. Immutable, shared.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its name.
+    pub name: TopicName,
+    /// Its random id: a re-created topic has another.
+    pub id: TopicId,
+    /// Incarnation of the name, part of the object keys.
+    pub generation: u32,
+    /// Its settings.
+    pub config: TopicConfig,
+    /// Its partitions, by index.
+    pub partitions: Vec<Arc<PartitionHandle>>,
+}
+
+impl Topic {
+    /// The handle of one partition.
+    pub fn partition(&self, index: PartitionIndex) -> Option<&Arc<PartitionHandle>> {
+        self.partitions.get(usize::try_from(index.get()).ok()?)
+    }
+}
+
+/// The whole snapshot. Immutable, shared.
+#[derive(Debug)]
+pub struct Metadata {
+    /// Id of the cluster.
+    pub cluster_id: String,
+    /// This broker.
+    pub broker: BrokerId,
+    /// The live brokers, this one included.
+    pub brokers: Vec<BrokerNode>,
+    by_name: HashMap<TopicName, Arc<Topic>>,
+    by_id: HashMap<TopicId, Arc<Topic>>,
+}
+
+impl Metadata {
+    /// A snapshot of these topics.
+    pub fn new(
+        cluster_id: String,
+        broker: BrokerId,
+        brokers: Vec<BrokerNode>,
+        topics: impl IntoIterator<Item = Arc<Topic>>,
+    ) -> Self {
+        let mut by_name = HashMap::new();
+        let mut by_id = HashMap::new();
+        for topic in topics {
+            by_id.insert(topic.id, topic.clone());
+            by_name.insert(topic.name.clone(), topic);
+        }
+        Self {
+            cluster_id,
+            broker,
+            brokers,
+            by_name,
+            by_id,
+        }
+    }
+
+    /// The topic of that name.
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.by_name.get(name)
+    }
+
+    /// The topic with that id.
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    /// All topics, in no order.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.by_name.values()
+    }
+
+    /// Number of topics.
+    pub fn topic_count(&self) -> usize {
+        self.by_name.len()
+    }
+}
+
+/// The place where the current snapshot is found. Only the control thread stores to it.
+pub type SharedMetadata = Arc<ArcSwap<Metadata>>;

@@ -1,0 +1,408 @@
+//! The declaration of every metric. This is the only place where a name is written down.
+
+use super::cell::{Counter, FloatGauge, Gauge, Histogram};
+use super::family::{Cells, Each, Family, Shape, metrics};
+
+metrics! {
+    /// *Shard-owned, read by the control thread.* What a shard counts, besides its requests.
+    ShardCells, SHARD_METRICS {
+        Gauge "kafscale_connections" "connections" ["shard"]
+            "Client connections that are open." { connections }
+        Counter "kafscale_connections_accepted_total" "connections" []
+            "Client connections taken." { connections_accepted }
+        Counter "kafscale_connections_closed_total" "connections" ["reason"]
+            "Client connections closed, by who or what ended them." {
+            closed_by_client = "client",
+            closed_idle = "idle",
+            closed_no_progress = "no_progress",
+            closed_frame = "frame",
+            closed_limit = "limit",
+            closed_error = "error",
+            closed_shutdown = "shutdown",
+        }
+        Counter "kafscale_network_bytes_total" "bytes" ["direction"]
+            "Bytes read from and written to client connections." {
+            bytes_in = "in",
+            bytes_out = "out",
+        }
+        Counter "kafscale_frames_rejected_total" "frames" ["reason"]
+            "Requests refused before they were served." {
+            rejected_too_large = "too_large",
+            rejected_malformed = "malformed",
+            rejected_api = "unsupported_api",
+            rejected_version = "unsupported_version",
+            rejected_partitions = "too_many_partitions",
+            rejected_budget = "decode_budget",
+        }
+        Gauge "kafscale_requests_in_flight" "requests" ["shard"]
+            "Requests read and not answered yet." { requests_in_flight }
+        Counter "kafscale_produce_records_total" "records" []
+            "Records acknowledged." { produce_records }
+        Counter "kafscale_produce_batches_total" "batches" []
+            "Record batches acknowledged." { produce_batches }
+        Counter "kafscale_produce_bytes_total" "bytes" []
+            "Bytes of record batches acknowledged." { produce_bytes }
+        Counter "kafscale_produce_duplicates_total" "batches" []
+            "Record batches that a producer sent again and that were not appended." {
+            produce_duplicates
+        }
+        Counter "kafscale_produce_refused_total" "batches" ["reason"]
+            "Record batches refused." {
+            produce_invalid = "invalid",
+            produce_fenced = "fenced",
+            produce_sequence = "sequence",
+            produce_backlog = "backlog",
+            produce_unavailable = "store_unavailable",
+        }
+        Histogram "kafscale_produce_latency_ms" "ms" []
+            "Time from a Produce request read to its reply queued, failures included." {
+            produce_latency
+        }
+        Counter "kafscale_fetch_bytes_total" "bytes" []
+            "Bytes of record batches sent to consumers." { fetch_bytes }
+        Counter "kafscale_fetch_partitions_total" "partitions" ["result"]
+            "Partitions read by Fetch: from memory, from the store, or nothing new." {
+            fetch_hits = "hit",
+            fetch_misses = "miss",
+            fetch_empty = "empty",
+        }
+        Histogram "kafscale_fetch_hit_latency_ms" "ms" []
+            "Time from a Fetch request read to its reply queued, where memory had everything." {
+            fetch_hit_latency
+        }
+        Histogram "kafscale_fetch_miss_latency_ms" "ms" []
+            "Time from a Fetch request read to its reply queued, where the store was read." {
+            fetch_miss_latency
+        }
+        Gauge "kafscale_fetch_waiters" "requests" ["shard"]
+            "Fetch requests that wait for new records." { fetch_waiters }
+        Gauge "kafscale_fetch_sessions" "sessions" ["shard"]
+            "Incremental fetch sessions." { fetch_sessions }
+        Counter "kafscale_fetch_sessions_evicted_total" "sessions" []
+            "Incremental fetch sessions evicted to make room." { fetch_sessions_evicted }
+        Counter "kafscale_hops_total" "messages" []
+            "Requests that one shard sent to another." { hops }
+        Histogram "kafscale_hop_latency_ms" "ms" []
+            "Time from a request to another shard to its answer." { hop_latency }
+        Counter "kafscale_stalls_total" "turns" []
+            "Turns of a shard's loop that ran for more than 500 us." { stalls }
+        Gauge "kafscale_memory_bytes" "bytes" ["use", "shard"]
+            "Bytes held of the memory budget, by use." {
+            memory_requests = "request",
+            memory_unacknowledged = "unacknowledged",
+        }
+        Gauge "kafscale_memory_budget_bytes" "bytes" ["shard"]
+            "The memory budget." { memory_budget }
+        Counter "kafscale_memory_waits_total" "requests" []
+            "Requests that waited for room in the memory budget." { memory_waits }
+        Gauge "kafscale_cache_bytes" "bytes" ["tier", "shard"]
+            "Bytes of acknowledged batches in memory." {
+            tail_bytes = "tail",
+            chunk_bytes = "chunk",
+        }
+        Gauge "kafscale_cache_budget_bytes" "bytes" ["shard"]
+            "The budget for acknowledged batches in memory." { cache_budget }
+        Counter "kafscale_cache_hits_total" "reads" ["tier"]
+            "Reads that found their bytes in memory." {
+            tail_hits = "tail",
+            chunk_hits = "chunk",
+        }
+        Counter "kafscale_cache_misses_total" "reads" ["tier"]
+            "Reads that did not find their bytes in memory." {
+            tail_misses = "tail",
+            chunk_misses = "chunk",
+        }
+        Counter "kafscale_cache_evictions_total" "entries" ["tier"]
+            "Entries evicted to make room." {
+            tail_evictions = "tail",
+            chunk_evictions = "chunk",
+        }
+        Gauge "kafscale_partitions" "partitions" ["shard"]
+            "Partitions that this broker owns." { partitions }
+        Gauge "kafscale_producers" "producers" []
+            "Idempotent producers whose state is held." { producers }
+        Gauge "kafscale_groups" "groups" ["state"]
+            "Consumer groups that this broker coordinates." {
+            groups_empty = "empty",
+            groups_preparing = "preparing_rebalance",
+            groups_completing = "completing_rebalance",
+            groups_stable = "stable",
+            groups_dead = "dead",
+        }
+        Gauge "kafscale_group_members" "members" []
+            "Members of those groups." { group_members }
+    }
+}
+
+metrics! {
+    /// *Control thread.* What the control thread counts.
+    ControlMetrics, CONTROL_METRICS {
+        Gauge "kafscale_s3_health_state" "state" []
+            "Health of the store: 0 healthy, 1 degraded, 2 unavailable." { health_state }
+        FloatGauge "kafscale_s3_latency_ms_avg" "ms" []
+            "Mean latency of the store over the health window." { health_latency_ms }
+        FloatGauge "kafscale_s3_error_rate" "fraction" []
+            "Fraction of failed requests to the store over the health window." { health_error_rate }
+        FloatGauge "kafscale_s3_state_duration_seconds" "s" []
+            "Time in the present state of health." { health_state_seconds }
+        Counter "kafscale_s3_state_transitions_total" "changes" []
+            "Changes of the state of health." { health_transitions }
+        Counter "kafscale_s3_operations_total" "requests" ["operation"]
+            "Requests to the store." {
+            puts = "put",
+            gets = "get",
+            lists = "list",
+            deletes = "delete",
+            heads = "head",
+        }
+        Counter "kafscale_s3_operation_errors_total" "requests" ["operation"]
+            "Requests to the store that failed." {
+            put_errors = "put",
+            get_errors = "get",
+            list_errors = "list",
+            delete_errors = "delete",
+            head_errors = "head",
+        }
+        Counter "kafscale_s3_retries_total" "requests" []
+            "Requests to the store that were sent again." { store_retries }
+        Counter "kafscale_s3_bytes_total" "bytes" ["direction"]
+            "Bytes of objects written and read." {
+            put_bytes = "put",
+            get_bytes = "get",
+        }
+        Histogram "kafscale_s3_put_latency_ms" "ms" []
+            "Time of a PUT." { put_latency }
+        Histogram "kafscale_s3_get_latency_ms" "ms" []
+            "Time of a GET." { get_latency }
+        Histogram "kafscale_flush_latency_ms" "ms" []
+            "Time from the start of a flush to its acknowledgement." { flush_latency }
+        Histogram "kafscale_flush_bytes" "bytes" []
+            "Size of the WAL object of a flush." { flush_bytes }
+        Counter "kafscale_wal_objects_total" "objects" ["event"]
+            "WAL objects written, and deleted once their batches were in segments." {
+            wal_written = "written",
+            wal_deleted = "deleted",
+        }
+        Gauge "kafscale_wal_backlog_objects" "objects" []
+            "WAL objects that wait for compaction." { wal_backlog_objects }
+        Gauge "kafscale_wal_backlog_bytes" "bytes" []
+            "Their bytes." { wal_backlog_bytes }
+        Gauge "kafscale_wal_backlog_limit_objects" "objects" []
+            "The bound above which produce is refused." { wal_backlog_limit }
+        Counter "kafscale_compactions_total" "segments" ["result"]
+            "Compactions of a partition's batches into a segment." {
+            compactions = "ok",
+            compaction_errors = "error",
+        }
+        Gauge "kafscale_segments" "objects" []
+            "Segments of the partitions that this broker owns." { segments }
+        Gauge "kafscale_segment_bytes" "bytes" []
+            "Their bytes." { segment_bytes }
+        Counter "kafscale_segments_deleted_total" "objects" []
+            "Segments deleted by retention, DeleteRecords or deletion of a topic." {
+            segments_deleted
+        }
+        Gauge "kafscale_topics" "topics" []
+            "Topics of the cluster." { topics }
+        Counter "kafscale_takeovers_total" "partitions" []
+            "Partitions taken over." { takeovers }
+        Counter "kafscale_sessions_total" "sessions" ["event"]
+            "Sessions of this broker that began, and that another broker fenced." {
+            sessions_begun = "begun",
+            sessions_fenced = "fenced",
+        }
+    }
+}
+
+const fn computed(
+    name: &'static str,
+    shape: Shape,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family {
+        name,
+        shape,
+        labels,
+        values: &[],
+        unit,
+        help,
+    }
+}
+
+/// Requests by API.
+pub(super) static REQUESTS: Family = computed(
+    "kafscale_requests_total",
+    Shape::Counter,
+    "requests",
+    &["api"],
+    "Requests answered.",
+);
+/// Errors by API and code.
+pub(super) static REQUEST_ERRORS: Family = computed(
+    "kafscale_request_errors_total",
+    Shape::Counter,
+    "errors",
+    &["api", "code"],
+    "Error codes in replies, one for each that a reply holds.",
+);
+/// Latency by API.
+pub(super) static REQUEST_LATENCY: Family = computed(
+    "kafscale_request_latency_ms",
+    Shape::Summary,
+    "ms",
+    &["api"],
+    "Time from a request read to its reply queued.",
+);
+/// The original's name for requests of administration.
+pub(super) static ADMIN_REQUESTS: Family = computed(
+    "kafscale_admin_requests_total",
+    Shape::Counter,
+    "requests",
+    &["api"],
+    "Requests of administration answered.",
+);
+/// The original's name for their errors.
+pub(super) static ADMIN_ERRORS: Family = computed(
+    "kafscale_admin_request_errors_total",
+    Shape::Counter,
+    "errors",
+    &["api"],
+    "Error codes in replies to requests of administration.",
+);
+/// The original's name for their latency.
+pub(super) static ADMIN_LATENCY: Family = computed(
+    "kafscale_admin_request_latency_ms_avg",
+    Shape::Gauge,
+    "ms",
+    &["api"],
+    "Mean time of requests of administration since the start.",
+);
+/// Produce requests a second.
+pub(super) static PRODUCE_RPS: Family = computed(
+    "kafscale_produce_rps",
+    Shape::Gauge,
+    "requests/s",
+    &[],
+    "Produce requests a second over the throughput window.",
+);
+/// Fetch requests a second.
+pub(super) static FETCH_RPS: Family = computed(
+    "kafscale_fetch_rps",
+    Shape::Gauge,
+    "requests/s",
+    &[],
+    "Fetch requests a second over the throughput window.",
+);
+/// Lag by group and topic.
+pub(super) static GROUP_LAG: Family = computed(
+    "kafscale_consumer_group_lag",
+    Shape::Gauge,
+    "records",
+    &["group", "topic"],
+    "Records between committed offsets and high watermarks; the 1,000 largest.",
+);
+/// Lags that found no room.
+pub(super) static GROUP_LAG_DROPPED: Family = computed(
+    "kafscale_consumer_group_lag_dropped",
+    Shape::Gauge,
+    "series",
+    &[],
+    "Pairs of group and topic left out of kafscale_consumer_group_lag.",
+);
+/// Lag samples by size.
+pub(super) static LAG: Family = computed(
+    "kafscale_consumer_lag",
+    Shape::Histogram,
+    "records",
+    &[],
+    "Lags of group and topic, one count for each pair and sample.",
+);
+/// The largest lag.
+pub(super) static LAG_MAX: Family = computed(
+    "kafscale_consumer_lag_max",
+    Shape::Gauge,
+    "records",
+    &[],
+    "The largest lag of a group and topic that this broker coordinates.",
+);
+/// Version of the binary.
+pub(super) static BUILD: Family = computed(
+    "kafscale_build_info",
+    Shape::Gauge,
+    "",
+    &["version"],
+    "Always 1.",
+);
+/// Time since the start.
+pub(super) static UPTIME: Family = computed(
+    "kafscale_broker_uptime_seconds",
+    Shape::Gauge,
+    "s",
+    &[],
+    "Time since the broker started.",
+);
+/// Processor time.
+pub(super) static CPU: Family = computed(
+    "kafscale_broker_cpu_percent",
+    Shape::Gauge,
+    "percent",
+    &[],
+    "Processor time of the process since the page before; 100 is one CPU.",
+);
+/// Anonymous memory.
+pub(super) static MEM_ALLOC: Family = computed(
+    "kafscale_broker_mem_alloc_bytes",
+    Shape::Gauge,
+    "bytes",
+    &[],
+    "Anonymous memory of the process that is resident: its heap and stacks.",
+);
+/// Resident memory.
+pub(super) static MEM_SYS: Family = computed(
+    "kafscale_broker_mem_sys_bytes",
+    Shape::Gauge,
+    "bytes",
+    &[],
+    "All memory of the process that is resident.",
+);
+/// Threads.
+pub(super) static THREADS: Family = computed(
+    "kafscale_broker_threads",
+    Shape::Gauge,
+    "threads",
+    &[],
+    "Threads of the process.",
+);
+/// Shards.
+pub(super) static SHARDS: Family = computed(
+    "kafscale_shards",
+    Shape::Gauge,
+    "shards",
+    &[],
+    "Shards of the broker.",
+);
+
+/// Metrics that are computed when the page is read, in its order.
+pub static COMPUTED_METRICS: &[&Family] = &[
+    &REQUESTS,
+    &REQUEST_ERRORS,
+    &REQUEST_LATENCY,
+    &ADMIN_REQUESTS,
+    &ADMIN_ERRORS,
+    &ADMIN_LATENCY,
+    &PRODUCE_RPS,
+    &FETCH_RPS,
+    &GROUP_LAG,
+    &GROUP_LAG_DROPPED,
+    &LAG,
+    &LAG_MAX,
+    &BUILD,
+    &SHARDS,
+    &UPTIME,
+    &CPU,
+    &MEM_ALLOC,
+    &MEM_SYS,
+    &THREADS,
+];

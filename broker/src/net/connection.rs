@@ -1,0 +1,121 @@
+//! One connection: a task that reads and dispatches, a task that writes.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::ConnectionState;
+use super::frame::{FrameError, FrameReader};
+use super::reply_queue::{Reply, ReplyQueue, Slot, Write};
+use crate::api;
+use crate::runtime::{self, Socket, WriteFrame, WriteHalf};
+use crate::shard::Shard;
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(shard: Rc<Shard>, socket: Socket) {
+    let peer = socket.peer();
+    let (read, write, closer) = socket.split();
+    let state = Rc::new(ConnectionState {
+        closer,
+        progress_ms: Cell::new(shard.now_ms()),
+        mid_frame: Cell::new(false),
+        unanswered: Cell::new(0),
+        writing: Cell::new(false),
+    });
+    let id = shard.connections.next.get();
+    shard.connections.next.set(id + 1);
+    shard
+        .connections
+        .open
+        .borrow_mut()
+        .insert(id, state.clone());
+    shard.metrics.connections.add(1);
+    shard.metrics.connections_accepted.increment();
+    let replies = Rc::new(ReplyQueue::default());
+    runtime::spawn(write_replies(
+        shard.clone(),
+        write,
+        state.clone(),
+        replies.clone(),
+    ));
+    let memory = shard.connections.memory.clone();
+    let limit = memory.limit();
+    let mut frames = FrameReader::new(read, memory, limit);
+    let served = read_requests(&shard, &mut frames, &state, &replies, peer).await;
+    if let Err(error) = served {
+        count(&shard, &error);
+        tracing::debug!(%peer, %error, "closing a connection");
+    }
+    replies.end();
+    shard.connections.open.borrow_mut().remove(&id);
+    shard.metrics.connections.add(-1);
+}
+
+async fn read_requests(
+    shard: &Rc<Shard>,
+    frames: &mut FrameReader,
+    state: &Rc<ConnectionState>,
+    replies: &Rc<ReplyQueue>,
+    peer: std::net::SocketAddr,
+) -> Result<(), FrameError> {
+    let limits = &shard.shared.config.request;
+    loop {
+        replies
+            .room(limits.in_flight_max, limits.reply_queue_bytes as usize)
+            .await;
+        let next = frames.next(state, || shard.now_ms()).await?;
+        let Some((frame, reserved)) = next else {
+            return Ok(());
+        };
+        shard.metrics.bytes_in.add(frame.len() as u64);
+        state.unanswered.set(state.unanswered.get() + 1);
+        let slot = api::dispatch(shard, frame, reserved, peer).await;
+        let close = matches!(slot, Slot::Ready(Reply::Close));
+        replies.push(slot);
+        if close {
+            return Ok(());
+        }
+    }
+}
+
+fn count(shard: &Shard, error: &FrameError) {
+    match error {
+        FrameError::Length { length, .. } if *length > 0 => {
+            shard.metrics.rejected_too_large.increment();
+        }
+        FrameError::Length { .. } | FrameError::Truncated { .. } => {
+            shard.metrics.rejected_malformed.increment();
+        }
+        FrameError::Io(_) => shard.metrics.closed_error.increment(),
+    }
+}
+
+async fn write_replies(
+    shard: Rc<Shard>,
+    mut write: WriteHalf,
+    state: Rc<ConnectionState>,
+    replies: Rc<ReplyQueue>,
+) {
+    loop {
+        let Write::Parts(parts, answered) = replies.next().await else {
+            break;
+        };
+        state.unanswered.set(state.unanswered.get() - answered);
+        if parts.is_empty() {
+            continue;
+        }
+        let bytes: usize = parts.iter().map(bytes::Bytes::len).sum();
+        state.writing.set(true);
+        state.progress_ms.set(shard.now_ms());
+        let written = write.write(WriteFrame::new(parts)).await;
+        state.writing.set(false);
+        state.progress_ms.set(shard.now_ms());
+        shard.metrics.bytes_out.add(bytes as u64);
+        if let Err(error) = written {
+            tracing::debug!(%error, "a reply could not be sent");
+            break;
+        }
+    }
+    // Wakes the reading half too: the kernel ends its pending read.
+    replies.end();
+    state.closer.close();
+}

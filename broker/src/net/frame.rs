@@ -1,0 +1,138 @@
+//! Reads length-prefixed frames, each into a buffer of its own size.
+
+use bytes::{Buf, BytesMut};
+
+use super::ConnectionState;
+use super::budget::{MemoryBudget, Reserved};
+use crate::runtime::ReadHalf;
+use std::rc::Rc;
+
+/// Room for small requests that arrive together.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// A frame larger than this gets its buffer in steps, as its bytes arrive.
+const STEP_BYTES: usize = 1 << 20;
+const PREFIX_BYTES: usize = 4;
+
+/// Why no frame could be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FrameError {
+    /// The socket failed.
+    #[error("read a request: {0}")]
+    Io(#[from] std::io::Error),
+    /// The client went away in the middle of a frame.
+    #[error("read a request: the connection ended after {found} of {expected} bytes")]
+    Truncated {
+        /// Bytes that arrived.
+        found: usize,
+        /// Bytes that the prefix promised.
+        expected: usize,
+    },
+    /// The length prefix is negative, or larger than this shard takes.
+    #[error("read a request: frame of {length} bytes, between 1 and {limit} are taken")]
+    Length {
+        /// The prefix.
+        length: i32,
+        /// Most bytes of a frame.
+        limit: u64,
+    },
+}
+
+/// The receiving half of a connection.
+pub(crate) struct FrameReader {
+    read: ReadHalf,
+    buffer: BytesMut,
+    budget: Rc<MemoryBudget>,
+    limit: u64,
+}
+
+impl FrameReader {
+    /// Reads frames of at most `limit` bytes.
+    pub(crate) fn new(read: ReadHalf, budget: Rc<MemoryBudget>, limit: u64) -> Self {
+        Self {
+            read,
+            buffer: BytesMut::new(),
+            budget,
+            limit,
+        }
+    }
+
+    /// The next frame without its prefix, and the memory reserved for it; `None` when the client has
+    /// closed the connection between two frames.
+    ///
+    /// # Errors
+    /// See [`FrameError`]; the connection cannot go on.
+    pub(crate) async fn next(
+        &mut self,
+        state: &ConnectionState,
+        now_ms: impl Fn() -> u64,
+    ) -> Result<Option<(BytesMut, Reserved)>, FrameError> {
+        while self.buffer.len() < PREFIX_BYTES {
+            self.buffer.reserve(BUFFER_BYTES);
+            state.mid_frame.set(!self.buffer.is_empty());
+            let count = self.read.fill(&mut self.buffer).await?;
+            state.progress_ms.set(now_ms());
+            if count == 0 {
+                let (found, expected) = (self.buffer.len(), PREFIX_BYTES);
+                let clean = found == 0;
+                return if clean {
+                    Ok(None)
+                } else {
+                    Err(FrameError::Truncated { found, expected })
+                };
+            }
+        }
+        let length = self.buffer.get_i32();
+        let expected = usize::try_from(length).unwrap_or(0);
+        if expected == 0 || expected as u64 > self.limit {
+            return Err(FrameError::Length {
+                length,
+                limit: self.limit,
+            });
+        }
+        let mut reserved = self.budget.start();
+        if self.buffer.len() >= expected {
+            reserved.grow(expected as u64).await;
+        } else {
+            self.fill_to(expected, &mut reserved, state, &now_ms)
+                .await?;
+        }
+        state.mid_frame.set(false);
+        let frame = self.buffer.split_to(expected);
+        Ok(Some((frame, reserved)))
+    }
+
+    /// Reads until the buffer holds `expected` bytes. A large frame moves to a buffer of its own.
+    async fn fill_to(
+        &mut self,
+        expected: usize,
+        reserved: &mut Reserved,
+        state: &ConnectionState,
+        now_ms: &impl Fn() -> u64,
+    ) -> Result<(), FrameError> {
+        let mut granted = 0;
+        while self.buffer.len() < expected {
+            if granted < expected && self.buffer.len() >= granted {
+                // Doubling keeps the copies below the size of the frame; memory follows the bytes, not
+                // the prefix.
+                let step = expected.min(STEP_BYTES.max(granted * 2));
+                state.mid_frame.set(false);
+                reserved.grow((step - granted) as u64).await;
+                granted = step;
+                let mut larger = BytesMut::with_capacity(step);
+                larger.extend_from_slice(&self.buffer);
+                self.buffer = larger;
+            }
+            state.mid_frame.set(true);
+            state.progress_ms.set(now_ms());
+            let count = self.read.fill(&mut self.buffer).await?;
+            state.progress_ms.set(now_ms());
+            if count == 0 {
+                return Err(FrameError::Truncated {
+                    found: self.buffer.len(),
+                    expected,
+                });
+            }
+        }
+        Ok(())
+    }
+}

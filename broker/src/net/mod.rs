@@ -1,0 +1,128 @@
+//! Client connections of a shard: frames in, replies out in order, everything bounded.
+//!
+//! Requests of one connection are pipelined as Kafka clients expect: the order of produce requests is fixed at
+//! the owner when they are dispatched, the next request is read at once, and replies leave in order when
+//! they are ready. Any other request is carried out before the next one is looked at, as in Kafka.
+
+mod budget;
+mod connection;
+mod frame;
+mod reply_queue;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub(crate) use budget::{MemoryBudget, Reserved};
+pub(crate) use reply_queue::{Reply, Slot};
+
+use crate::config::Config;
+use crate::runtime::{self, Closer};
+use crate::shard::Shard;
+
+/// How often connections are looked at for time-outs.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What the sweeper looks at. Shard-owned.
+pub(crate) struct ConnectionState {
+    closer: Closer,
+    /// When bytes last came in or a reply last went out, by the shard's clock.
+    progress_ms: Cell<u64>,
+    /// Whether a frame has been read in part.
+    mid_frame: Cell<bool>,
+    /// Requests that have not been answered.
+    unanswered: Cell<usize>,
+    /// Whether a reply is being written.
+    writing: Cell<bool>,
+}
+
+/// All connections of a shard. Shard-owned.
+pub struct Connections {
+    open: RefCell<HashMap<u64, Rc<ConnectionState>>>,
+    next: Cell<u64>,
+    /// Bytes of frames that are read or carried out.
+    pub(crate) memory: Rc<MemoryBudget>,
+    connections_max: usize,
+}
+
+impl Connections {
+    /// No connections, bounded by the settings.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            open: RefCell::default(),
+            next: Cell::new(0),
+            memory: MemoryBudget::new(config.memory_bytes_per_shard() / 2),
+            connections_max: config.shard.connections_max,
+        }
+    }
+
+    /// Number of connections.
+    pub fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Requests that have not been answered.
+    pub fn unanswered(&self) -> usize {
+        self.open
+            .borrow()
+            .values()
+            .map(|state| state.unanswered.get())
+            .sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+
+    /// Ends every connection.
+    pub fn close_all(&self) {
+        self.open
+            .borrow()
+            .values()
+            .for_each(|state| state.closer.close());
+    }
+
+    fn sweep(&self, now_ms: u64, config: &Config) {
+        let frame_timeout = config.request.frame_timeout.as_millis() as u64;
+        let idle_timeout = config.request.idle_timeout.as_millis() as u64;
+        for state in self.open.borrow().values() {
+            let silent = now_ms.saturating_sub(state.progress_ms.get());
+            let stuck = state.mid_frame.get() || state.writing.get();
+            let busy = state.unanswered.get() > 0;
+            let idle = !busy && silent > idle_timeout;
+            if (stuck && silent > frame_timeout) || idle {
+                tracing::debug!(stuck, silent, "closing a connection that makes no progress");
+                state.closer.close();
+            }
+        }
+    }
+}
+
+/// Takes over a socket that was dealt to this shard.
+pub fn accept(shard: &Rc<Shard>, stream: std::net::TcpStream) {
+    if shard.connections.len() >= shard.connections.connections_max {
+        shard.metrics.closed_limit.increment();
+        return;
+    }
+    match runtime::Socket::adopt(stream) {
+        Ok(socket) => runtime::spawn(connection::serve(shard.clone(), socket)),
+        Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
+    }
+}
+
+/// Starts the task that looks at the shard once a second: closes connections that make no progress, sets gauges.
+pub fn start_sweeper(shard: &Rc<Shard>) {
+    let shard = Rc::downgrade(shard);
+    runtime::spawn(async move {
+        loop {
+            runtime::sleep(SWEEP_EVERY).await;
+            let Some(shard) = shard.upgrade() else { return };
+            shard
+                .connections
+                .sweep(shard.now_ms(), &shard.shared.config);
+            shard.sample();
+        }
+    });
+}

@@ -1,0 +1,199 @@
+//! Replies of one connection, in the order of its requests.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+
+/// What a request comes to.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// A frame to send, in parts, with its length.
+    Frame(Vec<Bytes>, usize),
+    /// Nothing is sent (acks=0).
+    None,
+    /// The connection is closed: the request cannot be answered.
+    Close,
+}
+
+impl From<wire::Frame> for Reply {
+    fn from(frame: wire::Frame) -> Self {
+        Self::Frame(frame.parts, frame.len)
+    }
+}
+
+/// A reply that is there, or will be.
+pub(crate) enum Slot {
+    /// It is there.
+    Ready(Reply),
+    /// It will be.
+    Pending(LocalBoxFuture<'static, Reply>),
+}
+
+/// Bytes gathered into one write at most, beyond the first reply.
+const WRITE_BYTES: usize = 1 << 20;
+/// Parts gathered into one write at most, beyond the first reply: what the kernel takes at once.
+const WRITE_PARTS: usize = 1_000;
+
+/// The queue between the reading and the writing half. Shard-owned.
+#[derive(Default)]
+pub(crate) struct ReplyQueue {
+    slots: RefCell<VecDeque<Slot>>,
+    ready_bytes: Cell<usize>,
+    ended: Cell<bool>,
+    writer: RefCell<Option<Waker>>,
+    reader: RefCell<Option<Waker>>,
+}
+
+/// What the writer does next.
+pub(crate) enum Write {
+    /// Write these parts; so many requests are answered with them.
+    Parts(Vec<Bytes>, usize),
+    /// Close the connection.
+    Close,
+}
+
+impl ReplyQueue {
+    /// Adds the reply of the next request.
+    pub(crate) fn push(&self, slot: Slot) {
+        if let Slot::Ready(Reply::Frame(_, len)) = &slot {
+            self.ready_bytes.set(self.ready_bytes.get() + len);
+        }
+        self.slots.borrow_mut().push_back(slot);
+        wake(&self.writer);
+    }
+
+    /// No reply will follow: the writer ends after those that are queued.
+    pub(crate) fn end(&self) {
+        self.ended.set(true);
+        wake(&self.writer);
+    }
+
+    /// Waits until fewer than `count_max` replies and `bytes_max` bytes are queued.
+    pub(crate) async fn room(&self, count_max: usize, bytes_max: usize) {
+        std::future::poll_fn(|cx| {
+            let free = self.slots.borrow().len() < count_max && self.ready_bytes.get() < bytes_max;
+            if free || self.ended.get() {
+                return Poll::Ready(());
+            }
+            *self.reader.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The replies that are ready at the front, as one write.
+    pub(crate) async fn next(&self) -> Write {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Write> {
+        let mut parts = Vec::new();
+        let mut bytes = 0;
+        let mut answered = 0;
+        while bytes < WRITE_BYTES && parts.len() < WRITE_PARTS {
+            let Some(front) = self.slots.borrow_mut().pop_front() else {
+                break;
+            };
+            let reply = match front {
+                Slot::Ready(reply) => {
+                    if let Reply::Frame(_, len) = &reply {
+                        self.ready_bytes.set(self.ready_bytes.get() - len);
+                    }
+                    reply
+                }
+                Slot::Pending(mut future) => match Pin::as_mut(&mut future).poll(cx) {
+                    Poll::Ready(reply) => reply,
+                    Poll::Pending => {
+                        self.slots.borrow_mut().push_front(Slot::Pending(future));
+                        break;
+                    }
+                },
+            };
+            match reply {
+                Reply::Frame(more, len) => {
+                    parts.extend(more);
+                    bytes += len;
+                    answered += 1;
+                }
+                Reply::None => answered += 1,
+                Reply::Close if answered == 0 => return Poll::Ready(Write::Close),
+                Reply::Close => {
+                    self.slots
+                        .borrow_mut()
+                        .push_front(Slot::Ready(Reply::Close));
+                    break;
+                }
+            }
+        }
+        if answered > 0 {
+            wake(&self.reader);
+            return Poll::Ready(Write::Parts(parts, answered));
+        }
+        if self.ended.get() && self.slots.borrow().is_empty() {
+            return Poll::Ready(Write::Close);
+        }
+        *self.writer.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+fn wake(place: &RefCell<Option<Waker>>) {
+    let waker = place.borrow_mut().take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_channel::oneshot;
+    use futures_util::FutureExt;
+
+    fn frame(byte: u8) -> Reply {
+        Reply::Frame(vec![Bytes::from(vec![byte])], 1)
+    }
+
+    fn next(queue: &ReplyQueue) -> Option<Vec<u8>> {
+        match queue.next().now_or_never()? {
+            Write::Parts(parts, _) => Some(parts.iter().flat_map(|p| p.to_vec()).collect()),
+            Write::Close => None,
+        }
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_requests_whatever_is_ready_first() {
+        let queue = ReplyQueue::default();
+        let (send, receive) = oneshot::channel();
+        let pending = async move { receive.await.unwrap_or(Reply::Close) };
+        queue.push(Slot::Ready(frame(1)));
+        queue.push(Slot::Pending(pending.boxed_local()));
+        queue.push(Slot::Ready(frame(3)));
+        assert_eq!(next(&queue), Some(vec![1]));
+        assert_eq!(next(&queue), None);
+        send.send(frame(2)).expect("the receiver lives");
+        assert_eq!(next(&queue), Some(vec![2, 3]));
+    }
+
+    #[test]
+    fn the_reader_waits_while_too_much_is_queued() {
+        let queue = ReplyQueue::default();
+        queue.push(Slot::Ready(frame(1)));
+        assert!(queue.room(1, 100).now_or_never().is_none());
+        assert!(queue.room(2, 1).now_or_never().is_none());
+        assert!(queue.room(2, 2).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_close_comes_after_the_replies_before_it() {
+        let queue = ReplyQueue::default();
+        queue.push(Slot::Ready(frame(1)));
+        queue.push(Slot::Ready(Reply::Close));
+        assert_eq!(next(&queue), Some(vec![1]));
+        assert!(matches!(queue.next().now_or_never(), Some(Write::Close)));
+    }
+}

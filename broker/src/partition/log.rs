@@ -1,0 +1,671 @@
+//! [`PartitionLog`]: append, seal, acknowledge, evict, compact.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use crc32fast::Hasher;
+use segment::batch::{self, BatchHeader};
+use segment::{LeaderEpoch, Offset, TimestampMs, TopicPartition, WalSequence};
+
+use super::epochs::EpochHistory;
+use super::producers::{ProducerBatch, ProducerEntry, Producers, SequenceError, Verdict};
+use super::run::{self, Run, RunPart};
+use super::segments::{ColdPlace, RunSlot, SegmentRef, WalLocation};
+use super::view::{PartitionHandle, ReadSnapshot, TailBuilder};
+use super::waiters::{FetchWaiter, Waiters};
+
+/// Names whoever waits for an append to become durable. Opaque to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(pub u64);
+
+/// One validated batch to append.
+#[derive(Debug)]
+pub struct Append {
+    /// The whole batch; offset and epoch are patched in place.
+    pub bytes: BytesMut,
+    /// Its header, as parsed.
+    pub header: BatchHeader,
+    /// Who waits for it; none for acks=0.
+    pub ticket: Option<Ticket>,
+    /// Wall clock, for the producer's expiry.
+    pub now: TimestampMs,
+}
+
+/// Why a batch is not appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Idempotence forbids it.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// The partition takes no appends any more in this ownership.
+    #[error("append: the partition is being released")]
+    Released,
+    /// The log has no offset left.
+    #[error("append: no offsets left")]
+    Exhausted,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It waits for its flush; the ticket is completed then.
+    Pending,
+    /// It is a retry of a batch that is still in flight: the ticket is completed with that one.
+    Joined,
+    /// It is a retry of a batch that is durable already.
+    Durable {
+        /// Offset of the first copy.
+        base_offset: Offset,
+    },
+}
+
+/// A ticket and the offset that its batch got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completion {
+    /// Who waits.
+    pub ticket: Ticket,
+    /// First offset of the batch.
+    pub base_offset: Offset,
+}
+
+/// What an acknowledged section made visible.
+#[derive(Debug)]
+pub struct Acknowledged {
+    /// Those who waited, in append order.
+    pub completions: Vec<Completion>,
+    /// Bytes that came into memory.
+    pub bytes: u64,
+    /// Batches among them.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+}
+
+/// What one partition brings to a WAL object.
+#[derive(Debug)]
+pub struct SealedSection {
+    /// The partition.
+    pub id: TopicPartition,
+    /// Its leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// The batches.
+    pub run: Arc<Run>,
+    /// Records in them.
+    pub record_count: u64,
+    /// Checksum (CRC-32/IEEE) of the bytes, to be combined with those of other sections.
+    pub hasher: Hasher,
+    /// Idempotent batches among them.
+    pub producers: Vec<ProducerBatch>,
+}
+
+/// What the next segment is made of.
+#[derive(Debug)]
+pub struct SegmentPlan {
+    /// First offset.
+    pub base: Offset,
+    /// Offset after the last.
+    pub end: Offset,
+    /// Largest record timestamp.
+    pub max_timestamp: TimestampMs,
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// Its sections in order, with the bytes where they are still in memory.
+    pub parts: Vec<(RunSlot, Option<Arc<Run>>)>,
+    /// Producers as of `end`.
+    pub producers: Vec<(segment::ProducerId, ProducerEntry)>,
+    /// Epoch that made the plan.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// A partition as its records and objects have it.
+#[derive(Debug)]
+pub struct PartitionImage {
+    /// The partition.
+    pub handle: Arc<PartitionHandle>,
+    /// Epoch of this ownership.
+    pub leader_epoch: LeaderEpoch,
+    /// First readable offset.
+    pub log_start: Offset,
+    /// Offset below which everything is in segments.
+    pub compacted_end: Offset,
+    /// Epoch history.
+    pub epochs: EpochHistory,
+    /// Segments in order.
+    pub segments: Vec<SegmentRef>,
+    /// WAL sections from `compacted_end` on, in order.
+    pub slots: Vec<RunSlot>,
+    /// Producers as of the end of the log.
+    pub producers: Producers,
+}
+
+#[derive(Debug)]
+struct Pending {
+    part: RunPart,
+    producer: Option<ProducerBatch>,
+    record_count: u32,
+}
+
+#[derive(Debug)]
+struct Sealed {
+    sequence: WalSequence,
+    run: Arc<Run>,
+    record_count: u64,
+    completions: Vec<Completion>,
+}
+
+/// The log of one partition. Shard-owned.
+#[derive(Debug)]
+pub struct PartitionLog {
+    handle: Arc<PartitionHandle>,
+    leader_epoch: LeaderEpoch,
+    epochs: EpochHistory,
+    log_start: Offset,
+    compacted_end: Offset,
+    high_watermark: Offset,
+    log_end: Offset,
+    position: u64,
+    open: Vec<Pending>,
+    open_bytes: u64,
+    open_completions: Vec<Completion>,
+    sealed: VecDeque<Sealed>,
+    slots: VecDeque<RunSlot>,
+    slot_bytes: u64,
+    tail: TailBuilder,
+    segments: Vec<SegmentRef>,
+    producers: Producers,
+    waiters: Waiters,
+    planned_end: Option<Offset>,
+    released: bool,
+}
+
+impl PartitionLog {
+    /// Opens the log and publishes its first snapshot.
+    ///
+    /// # Panics
+    /// If the sections do not follow each other from `compacted_end` on.
+    pub fn open(image: PartitionImage) -> Self {
+        let mut end = image.compacted_end;
+        let mut slot_bytes = 0;
+        for slot in &image.slots {
+            assert!(
+                slot.first == end,
+                "sections are contiguous from the compacted end on"
+            );
+            end = slot.last.next().expect("offsets in range");
+            slot_bytes += slot.bytes();
+        }
+        let end = end.max(image.log_start);
+        let log = Self {
+            handle: image.handle,
+            leader_epoch: image.leader_epoch,
+            epochs: image.epochs,
+            log_start: image.log_start,
+            compacted_end: image.compacted_end,
+            high_watermark: end,
+            log_end: end,
+            position: 0,
+            open: Vec::new(),
+            open_bytes: 0,
+            open_completions: Vec::new(),
+            sealed: VecDeque::new(),
+            slots: image.slots.into(),
+            slot_bytes,
+            tail: TailBuilder::default(),
+            segments: image.segments,
+            producers: image.producers,
+            waiters: Waiters::default(),
+            planned_end: None,
+            released: false,
+        };
+        log.publish();
+        log
+    }
+
+    /// The partition.
+    pub fn id(&self) -> TopicPartition {
+        self.handle.id
+    }
+
+    /// Epoch of this ownership.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
+    }
+
+    /// Where each epoch began.
+    pub fn epochs(&self) -> &EpochHistory {
+        &self.epochs
+    }
+
+    /// First readable offset.
+    pub fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    /// Offset below which everything is durable and visible.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// Offset that the next record will get.
+    pub fn log_end(&self) -> Offset {
+        self.log_end
+    }
+
+    /// Idempotent producers known.
+    pub fn producer_count(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Producers known.
+    pub fn producers(&mut self) -> &mut Producers {
+        &mut self.producers
+    }
+
+    /// Bytes appended since the last seal.
+    pub fn open_bytes(&self) -> u64 {
+        self.open_bytes
+    }
+
+    fn publish(&self) {
+        self.handle.publish(ReadSnapshot {
+            leader_epoch: self.leader_epoch,
+            log_start: self.log_start,
+            high_watermark: self.high_watermark,
+            last_stable_offset: self.high_watermark,
+            position: self.position,
+            tail: self.tail.tail(),
+        });
+    }
+
+    /// Appends a batch: checks idempotence, assigns offsets in place, queues it for the next flush.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing has changed then.
+    pub fn append(&mut self, mut append: Append) -> Result<Appended, AppendError> {
+        if self.released {
+            return Err(AppendError::Released);
+        }
+        let header = &append.header;
+        let count = header.record_count;
+        let next = self
+            .log_end
+            .next_after_count(count)
+            .ok_or(AppendError::Exhausted)?;
+        let producer = header.is_idempotent().then(|| ProducerBatch {
+            producer_id: header.producer_id,
+            epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+            count,
+            base_offset: self.log_end,
+            max_timestamp: header.max_timestamp,
+        });
+        if let Some(batch) = &producer
+            && let Verdict::Duplicate { base_offset, .. } = self.producers.check(batch)?
+        {
+            return Ok(self.join(base_offset, append.ticket));
+        }
+        let base = self.log_end;
+        batch::assign(&mut append.bytes, base, self.leader_epoch);
+        if let Some(batch) = producer {
+            self.producers.record(batch, append.now);
+        }
+        let len = append.bytes.len() as u64;
+        let last = base
+            .last_of_count(count)
+            .expect("the next offset is in range");
+        let part = RunPart {
+            base,
+            last,
+            max_timestamp: append.header.max_timestamp,
+            bytes: append.bytes.freeze(),
+        };
+        self.open.push(Pending {
+            part,
+            producer,
+            record_count: count,
+        });
+        self.open_bytes += len;
+        self.log_end = next;
+        if let Some(ticket) = append.ticket {
+            self.open_completions.push(Completion {
+                ticket,
+                base_offset: base,
+            });
+        }
+        Ok(Appended::Pending)
+    }
+
+    /// Lets a retry wait for the first copy of its batch.
+    fn join(&mut self, base_offset: Offset, ticket: Option<Ticket>) -> Appended {
+        if base_offset < self.high_watermark {
+            return Appended::Durable { base_offset };
+        }
+        if let Some(ticket) = ticket {
+            let completion = Completion {
+                ticket,
+                base_offset,
+            };
+            let holder = self.sealed.iter_mut().find(|sealed| {
+                sealed.run.first() <= base_offset && base_offset <= sealed.run.last()
+            });
+            match holder {
+                Some(sealed) => sealed.completions.push(completion),
+                None => self.open_completions.push(completion),
+            }
+        }
+        Appended::Joined
+    }
+
+    /// Takes what was appended since the last seal into the WAL object `sequence`.
+    ///
+    /// # Panics
+    /// If `sequence` is not above the last one.
+    pub fn seal(&mut self, sequence: WalSequence) -> Option<SealedSection> {
+        if self.open.is_empty() {
+            return None;
+        }
+        if let Some(last) = self.sealed.back() {
+            assert!(last.sequence < sequence, "seals are in sequence");
+        }
+        let pending = std::mem::take(&mut self.open);
+        self.open_bytes = 0;
+        let record_count = pending.iter().map(|p| u64::from(p.record_count)).sum();
+        let producers = pending.iter().filter_map(|p| p.producer).collect();
+        let run = Arc::new(run::build(pending.into_iter().map(|p| p.part).collect()));
+        let mut hasher = Hasher::new();
+        run.chunks().for_each(|chunk| hasher.update(chunk));
+        self.sealed.push_back(Sealed {
+            sequence,
+            run: run.clone(),
+            record_count,
+            completions: std::mem::take(&mut self.open_completions),
+        });
+        let (id, leader_epoch) = (self.id(), self.leader_epoch);
+        Some(SealedSection {
+            id,
+            leader_epoch,
+            run,
+            record_count,
+            hasher,
+            producers,
+        })
+    }
+
+    /// The WAL object `location.sequence` is durable, and so is every one before it: the section becomes
+    /// visible. Publishes the snapshot, wakes long polls, and gives those who waited.
+    ///
+    /// # Panics
+    /// If the section is not the oldest sealed one.
+    pub fn acknowledge(&mut self, location: WalLocation, now_ms: u64) -> Acknowledged {
+        let sealed = self
+            .sealed
+            .pop_front()
+            .expect("an acknowledged section was sealed");
+        assert!(
+            sealed.sequence == location.sequence,
+            "acknowledged strictly in sequence"
+        );
+        let run = sealed.run;
+        assert!(
+            run.first() == self.high_watermark,
+            "the high watermark rises without a gap"
+        );
+        let bytes = run.bytes();
+        assert!(
+            location.range.end - location.range.start == bytes,
+            "the section is stored whole"
+        );
+        self.high_watermark = run.last().next().expect("offsets in range");
+        self.position += bytes;
+        self.slot_bytes += bytes;
+        self.slots.push_back(RunSlot {
+            first: run.first(),
+            last: run.last(),
+            max_timestamp: run.max_timestamp(),
+            record_count: sealed.record_count,
+            location,
+            acknowledged_ms: now_ms,
+        });
+        let (batches, records) = (run.batches().len() as u64, sealed.record_count);
+        self.tail.push(run);
+        self.publish();
+        self.waiters.credit(bytes);
+        Acknowledged {
+            completions: sealed.completions,
+            bytes,
+            batches,
+            records,
+        }
+    }
+
+    /// Registers a long poll that has seen the log up to `seen` bytes ([`ReadSnapshot::position`]); what
+    /// has become visible since is credited at once.
+    pub fn wait(&mut self, waiter: Arc<FetchWaiter>, seen: u64) {
+        let since = self.position.saturating_sub(seen);
+        if since > 0 {
+            waiter.credit(since);
+        }
+        if !waiter.is_done() {
+            self.waiters.add(waiter);
+        }
+    }
+
+    /// Takes the oldest run out of memory; gives its bytes. The snapshot no longer has it.
+    pub fn evict(&mut self) -> u64 {
+        let Some(run) = self.tail.pop_front() else {
+            return 0;
+        };
+        self.publish();
+        run.bytes()
+    }
+
+    /// The run that holds an acknowledged `offset`, if it is in memory.
+    pub fn run_in_memory(&self, offset: Offset) -> Option<Arc<Run>> {
+        if offset >= self.high_watermark || self.tail.first()? > offset {
+            return None;
+        }
+        self.tail.tail().run_with(offset)
+    }
+
+    /// Bytes appended that are not acknowledged yet.
+    pub fn unacknowledged_bytes(&self) -> u64 {
+        self.open_bytes
+            + self
+                .sealed
+                .iter()
+                .map(|sealed| sealed.run.bytes())
+                .sum::<u64>()
+    }
+
+    /// Where an acknowledged `offset` lies in the store; `None` if it is not in range.
+    pub fn place(&self, offset: Offset) -> Option<ColdPlace> {
+        if offset < self.log_start || offset >= self.high_watermark {
+            return None;
+        }
+        if offset < self.compacted_end {
+            let after = self
+                .segments
+                .partition_point(|segment| segment.base <= offset);
+            return Some(self.segments.get(after.checked_sub(1)?)?.place(offset));
+        }
+        let index = self.slots.partition_point(|slot| slot.last < offset);
+        let slot = self.slots.get(index)?;
+        let (key, range) = (slot.location.key.clone(), slot.location.range.clone());
+        Some(ColdPlace::Chunk {
+            first: slot.first,
+            key,
+            range,
+        })
+    }
+
+    /// Remembers the spans of a segment, once its index has been read.
+    pub fn set_spans(&mut self, base: Offset, spans: Arc<[super::ChunkSpan]>) {
+        if let Some(segment) = self
+            .segments
+            .iter_mut()
+            .find(|segment| segment.base == base)
+        {
+            segment.spans = Some(spans);
+        }
+    }
+
+    /// First offset of the first piece (segment or section) that may hold a record with a timestamp of at
+    /// least `target`, starting at `from`; `None` if there is none.
+    pub fn first_with_timestamp(&self, target: TimestampMs, from: Offset) -> Option<Offset> {
+        let from = from.max(self.log_start);
+        let segments = self
+            .segments
+            .iter()
+            .filter(|s| s.end > from && s.max_timestamp >= target);
+        let slots = self
+            .slots
+            .iter()
+            .filter(|s| s.last >= from && s.max_timestamp >= target);
+        let first = segments
+            .map(|s| s.base)
+            .chain(slots.map(|s| s.first))
+            .next()?;
+        Some(first.max(from))
+    }
+
+    /// The piece with the largest timestamp: its first offset and its end. The earliest wins a tie.
+    pub fn piece_with_max_timestamp(&self) -> Option<(Offset, Offset, TimestampMs)> {
+        let segments = self
+            .segments
+            .iter()
+            .map(|s| (s.base, s.end, s.max_timestamp));
+        let slots = self
+            .slots
+            .iter()
+            .map(|s| (s.first, s.last, s.max_timestamp));
+        let slots = slots.map(|(first, last, t)| (first, last.next().unwrap_or(last), t));
+        let mut best: Option<(Offset, Offset, TimestampMs)> = None;
+        for piece in segments
+            .chain(slots)
+            .filter(|(_, end, _)| *end > self.log_start)
+        {
+            if best.is_none_or(|best| piece.2 > best.2) {
+                best = Some(piece);
+            }
+        }
+        best.map(|(first, end, t)| (first.max(self.log_start), end, t))
+    }
+
+    /// Bytes in WAL sections that no segment holds yet.
+    pub fn uncompacted_bytes(&self) -> u64 {
+        self.slot_bytes
+    }
+
+    /// The oldest WAL section that no segment holds yet, and when it was acknowledged.
+    pub fn oldest_slot(&self) -> Option<&RunSlot> {
+        self.slots.front()
+    }
+
+    /// Plans the next segment: whole sections of at most `bytes_max`, but at least one. `None` when there
+    /// is nothing to compact or a plan is being carried out.
+    pub fn plan_segment(&mut self, bytes_max: u64) -> Option<SegmentPlan> {
+        if self.planned_end.is_some() {
+            return None;
+        }
+        let mut bytes = 0;
+        let mut max_timestamp = TimestampMs::NONE;
+        let mut slots = Vec::new();
+        for slot in &self.slots {
+            if !slots.is_empty() && bytes + slot.bytes() > bytes_max {
+                break;
+            }
+            bytes += slot.bytes();
+            max_timestamp = max_timestamp.max(slot.max_timestamp);
+            slots.push(slot.clone());
+        }
+        let end = slots.last()?.last.next()?;
+        let tail = self.tail.tail();
+        let parts = slots
+            .into_iter()
+            .map(|slot| {
+                let run = tail
+                    .run_at(slot.first)
+                    .filter(|run| run.last() == slot.last);
+                (slot, run)
+            })
+            .collect();
+        self.planned_end = Some(end);
+        Some(SegmentPlan {
+            base: self.compacted_end,
+            end,
+            max_timestamp,
+            bytes,
+            parts,
+            producers: self.producers.at(end),
+            leader_epoch: self.leader_epoch,
+        })
+    }
+
+    /// The planned segment was not written: another plan may be made.
+    pub fn plan_failed(&mut self) {
+        self.planned_end = None;
+    }
+
+    /// The planned segment is durable and the partition's record names it.
+    ///
+    /// # Panics
+    /// If the segment is not the planned one.
+    pub fn compacted(&mut self, segment: SegmentRef) {
+        assert!(
+            self.planned_end == Some(segment.end),
+            "only a planned segment is adopted"
+        );
+        assert!(
+            segment.base == self.compacted_end,
+            "segments are contiguous"
+        );
+        self.planned_end = None;
+        self.compacted_end = segment.end;
+        while let Some(slot) = self.slots.pop_front_if(|slot| slot.last < segment.end) {
+            self.slot_bytes -= slot.bytes();
+        }
+        self.segments.push(segment);
+    }
+
+    /// Raises the log start (never lowers it), at most to the high watermark; gives the segments that lie
+    /// wholly below it now.
+    pub fn raise_log_start(&mut self, to: Offset) -> Vec<SegmentRef> {
+        let to = to.min(self.high_watermark);
+        if to <= self.log_start {
+            return Vec::new();
+        }
+        self.log_start = to;
+        let gone = self.segments.partition_point(|segment| segment.end <= to);
+        let gone = self.segments.drain(..gone).collect();
+        self.publish();
+        gone
+    }
+
+    /// Takes no appends from now on (release, fence, deletion).
+    pub fn release(&mut self) {
+        self.released = true;
+    }
+
+    /// Whether nothing waits for a flush or its acknowledgement.
+    pub fn is_quiet(&self) -> bool {
+        self.open.is_empty() && self.sealed.is_empty()
+    }
+
+    /// Ends this ownership: withdraws the snapshot, wakes long polls, and gives everyone who still waits.
+    pub fn close(mut self) -> Vec<Ticket> {
+        self.handle.withdraw();
+        self.waiters.finish_all();
+        let sealed = self
+            .sealed
+            .iter()
+            .flat_map(|sealed| sealed.completions.iter());
+        sealed
+            .chain(&self.open_completions)
+            .map(|completion| completion.ticket)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

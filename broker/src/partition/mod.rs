@@ -1,0 +1,26 @@
+//! The log of one partition, as a state machine without I/O, clock or runtime.
+//!
+//! Owned by exactly one shard. Appends get their offsets here; batches become visible only when the WAL
+//! object that holds them is acknowledged, strictly in sequence.
+//!
+//! Invariants, asserted in release builds too:
+//! - `log_start <= compacted_end.max(log_start) <= high_watermark <= log_end`;
+//! - the high watermark and the log start never fall;
+//! - sealed sections are acknowledged in the order in which they were sealed;
+//! - nothing above the high watermark is in the published snapshot.
+
+pub mod epochs;
+pub mod log;
+pub mod producers;
+pub mod run;
+pub mod segments;
+pub mod view;
+pub mod waiters;
+
+pub use log::{
+    Acknowledged, Append, AppendError, Appended, Completion, PartitionImage, PartitionLog,
+    SealedSection, SegmentPlan, Ticket,
+};
+pub use segments::{ChunkSpan, ColdPlace, RunSlot, SegmentRef, WalLocation};
+pub use view::{PartitionHandle, ReadSnapshot, TailRead};
+pub use waiters::FetchWaiter;

@@ -1,0 +1,336 @@
+//! A run: the record batches that one flush made durable for one partition.
+//!
+//! Invariants: batches are contiguous in offsets and in bytes; every chunk holds whole batches; a run
+//! never changes once it is built.
+
+use bytes::{Bytes, BytesMut};
+use segment::batch::{BatchError, Batches};
+use segment::{Offset, TimestampMs};
+
+/// A batch smaller than this is copied into the section's shared buffer when the run is built, so that a
+/// few small batches never keep a large receive buffer alive.
+pub const GATHER_BELOW_BYTES: usize = 4 * 1024;
+
+/// Where one batch lies inside its run. Immutable, shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchRef {
+    /// First offset of the batch.
+    pub base: Offset,
+    /// Last offset of the batch.
+    pub last: Offset,
+    /// Largest record timestamp.
+    pub max_timestamp: TimestampMs,
+    /// First byte, counted from the start of the run.
+    pub start: u64,
+    /// Bytes of the batch, header included.
+    pub len: u32,
+}
+
+impl BatchRef {
+    fn end(&self) -> u64 {
+        self.start + u64::from(self.len)
+    }
+}
+
+/// Contiguous record batches of one partition in memory. Immutable, shared.
+#[derive(Debug)]
+pub struct Run {
+    batches: Box<[BatchRef]>,
+    chunks: Box<[(u64, Bytes)]>,
+    bytes: u64,
+    max_timestamp: TimestampMs,
+}
+
+impl Run {
+    /// First offset of the run.
+    pub fn first(&self) -> Offset {
+        self.batches[0].base
+    }
+
+    /// Last offset of the run.
+    pub fn last(&self) -> Offset {
+        self.batches[self.batches.len() - 1].last
+    }
+
+    /// Bytes of all batches.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Largest record timestamp in the run.
+    pub fn max_timestamp(&self) -> TimestampMs {
+        self.max_timestamp
+    }
+
+    /// The batches, in offset order.
+    pub fn batches(&self) -> &[BatchRef] {
+        &self.batches
+    }
+
+    /// The bytes of the run, in order, as they are stored.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.chunks.iter().map(|(_, bytes)| bytes)
+    }
+
+    /// Index of the batch that holds `offset`, or of the first one after it.
+    pub fn batch_index(&self, offset: Offset) -> usize {
+        self.batches.partition_point(|batch| batch.last < offset)
+    }
+
+    /// Bytes from the batch that holds `offset` to the end of the run.
+    pub fn bytes_from(&self, offset: Offset) -> u64 {
+        match self.batches.get(self.batch_index(offset)) {
+            Some(batch) => self.bytes - batch.start,
+            None => 0,
+        }
+    }
+
+    /// The bytes of one batch. Copies nothing.
+    pub fn batch_bytes(&self, batch: &BatchRef) -> Bytes {
+        let index = self
+            .chunks
+            .partition_point(|(start, _)| *start <= batch.start)
+            - 1;
+        let (start, bytes) = &self.chunks[index];
+        let from = (batch.start - start) as usize;
+        bytes.slice(from..from + batch.len as usize)
+    }
+
+    /// Appends whole batches from the one that holds `offset` on to `out`, as slices, until `budget` bytes
+    /// are used up. With `at_least_one` the first batch goes out whatever its size (KIP-74).
+    /// Gives the bytes appended and whether the end of the run was reached.
+    pub fn read(
+        &self,
+        offset: Offset,
+        budget: u64,
+        at_least_one: bool,
+        out: &mut Vec<Bytes>,
+    ) -> (u64, bool) {
+        let from = self.batch_index(offset);
+        let Some(first) = self.batches.get(from) else {
+            return (0, true);
+        };
+        let start = first.start;
+        let fits = self.batches[from..].partition_point(|batch| batch.end() - start <= budget);
+        let count = if fits == 0 && at_least_one { 1 } else { fits };
+        if count == 0 {
+            return (0, false);
+        }
+        let end = self.batches[from + count - 1].end();
+        self.slice(start, end, out);
+        (end - start, from + count == self.batches.len())
+    }
+
+    fn slice(&self, start: u64, end: u64, out: &mut Vec<Bytes>) {
+        let first = self.chunks.partition_point(|(at, _)| *at <= start) - 1;
+        for (at, bytes) in &self.chunks[first..] {
+            if *at >= end {
+                break;
+            }
+            let from = start.saturating_sub(*at) as usize;
+            let to = ((end - at) as usize).min(bytes.len());
+            out.push(bytes.slice(from..to));
+        }
+    }
+}
+
+/// One batch on its way into a run.
+#[derive(Debug)]
+pub struct RunPart {
+    /// First offset of the batch.
+    pub base: Offset,
+    /// Last offset of the batch.
+    pub last: Offset,
+    /// Largest record timestamp.
+    pub max_timestamp: TimestampMs,
+    /// The whole batch.
+    pub bytes: Bytes,
+}
+
+/// Builds a run from batches in offset order; batches below [`GATHER_BELOW_BYTES`] are gathered.
+///
+/// # Panics
+/// If there is no batch, or a batch does not follow the one before it.
+pub fn build(parts: Vec<RunPart>) -> Run {
+    assert!(!parts.is_empty(), "a run has at least one batch");
+    let mut batches: Vec<BatchRef> = Vec::with_capacity(parts.len());
+    let mut chunks: Vec<(u64, Bytes)> = Vec::new();
+    let mut position = 0_u64;
+    let mut max_timestamp = TimestampMs::NONE;
+    let mut gathered = BytesMut::new();
+    let mut gathered_at = 0_u64;
+    let mut small_left: usize = parts
+        .iter()
+        .map(|p| p.bytes.len())
+        .filter(|len| *len < GATHER_BELOW_BYTES)
+        .sum();
+    for part in parts {
+        if let Some(previous) = batches.last() {
+            assert!(
+                previous.last.next() == Some(part.base),
+                "batches of a run are contiguous"
+            );
+        }
+        let len = part.bytes.len();
+        batches.push(BatchRef {
+            base: part.base,
+            last: part.last,
+            max_timestamp: part.max_timestamp,
+            start: position,
+            len: u32::try_from(len).expect("a batch is at most 2 GiB"),
+        });
+        max_timestamp = max_timestamp.max(part.max_timestamp);
+        if len < GATHER_BELOW_BYTES {
+            if gathered.is_empty() {
+                gathered_at = position;
+                gathered.reserve(small_left);
+            }
+            gathered.extend_from_slice(&part.bytes);
+            small_left -= len;
+        } else {
+            if !gathered.is_empty() {
+                chunks.push((gathered_at, gathered.split().freeze()));
+            }
+            chunks.push((position, part.bytes));
+        }
+        position += len as u64;
+    }
+    if !gathered.is_empty() {
+        chunks.push((gathered_at, gathered.freeze()));
+    }
+    Run {
+        batches: batches.into(),
+        chunks: chunks.into(),
+        bytes: position,
+        max_timestamp,
+    }
+}
+
+/// Why bytes from the store are not a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseRunError {
+    /// A batch is damaged.
+    #[error("read batches: {0}")]
+    Batch(#[from] BatchError),
+    /// A batch does not come after the one before it.
+    #[error("read batches: offset {found} where {expected} or later was expected")]
+    Order {
+        /// Least offset that may come next.
+        expected: Offset,
+        /// Offset found.
+        found: Offset,
+    },
+    /// There is no batch.
+    #[error("read batches: no batch in the range")]
+    Empty,
+}
+
+/// Reads a run out of bytes that come from the store. Every CRC is checked; nothing is copied. Offsets may
+/// have gaps, where log compaction took records out.
+///
+/// # Errors
+/// The first batch that is damaged or out of order.
+pub fn parse(bytes: &Bytes) -> Result<Run, ParseRunError> {
+    let mut batches: Vec<BatchRef> = Vec::new();
+    let mut max_timestamp = TimestampMs::NONE;
+    let mut expected = Offset::ZERO;
+    for batch in Batches::strict(bytes) {
+        let batch = batch?;
+        batch.verify_crc()?;
+        let header = &batch.header;
+        if header.base_offset < expected {
+            return Err(ParseRunError::Order {
+                expected,
+                found: header.base_offset,
+            });
+        }
+        expected = header.next_offset();
+        max_timestamp = max_timestamp.max(header.max_timestamp);
+        batches.push(BatchRef {
+            base: header.base_offset,
+            last: header.last_offset(),
+            max_timestamp: header.max_timestamp,
+            start: batch.position as u64,
+            len: u32::try_from(header.total_bytes()).expect("a batch is at most 2 GiB"),
+        });
+    }
+    if batches.is_empty() {
+        return Err(ParseRunError::Empty);
+    }
+    Ok(Run {
+        batches: batches.into(),
+        bytes: bytes.len() as u64,
+        chunks: [(0, bytes.clone())].into(),
+        max_timestamp,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(base: i64, count: i64, len: usize) -> RunPart {
+        RunPart {
+            base: Offset::new(base),
+            last: Offset::new(base + count - 1),
+            max_timestamp: TimestampMs::new(base),
+            bytes: Bytes::from(vec![base as u8; len]),
+        }
+    }
+
+    fn read(run: &Run, offset: i64, budget: u64, one: bool) -> (Vec<u8>, bool) {
+        let mut out = Vec::new();
+        let (bytes, end) = run.read(Offset::new(offset), budget, one, &mut out);
+        let flat: Vec<u8> = out.iter().flat_map(|b| b.iter().copied()).collect();
+        assert_eq!(flat.len() as u64, bytes);
+        (flat, end)
+    }
+
+    #[test]
+    fn small_batches_share_one_buffer_and_large_ones_are_not_copied() {
+        let large = Bytes::from(vec![9; GATHER_BELOW_BYTES]);
+        let address = large.as_ptr();
+        let run = build(vec![
+            part(0, 1, 10),
+            part(1, 2, 20),
+            RunPart {
+                base: Offset::new(3),
+                last: Offset::new(3),
+                max_timestamp: TimestampMs::new(99),
+                bytes: large,
+            },
+            part(4, 1, 30),
+        ]);
+        assert_eq!(run.chunks().count(), 3);
+        assert_eq!(run.chunks().nth(1).map(|c| c.as_ptr()), Some(address));
+        assert_eq!(run.max_timestamp(), TimestampMs::new(99));
+        assert_eq!(run.bytes(), 60 + GATHER_BELOW_BYTES as u64);
+        assert_eq!(run.bytes_from(Offset::new(4)), 30);
+    }
+
+    #[test]
+    fn a_read_gives_whole_batches_within_the_budget() {
+        let run = build((0..10).map(|i| part(i * 2, 2, 100)).collect());
+        assert_eq!(read(&run, 0, 250, false).0.len(), 200);
+        assert_eq!(
+            read(&run, 3, 250, false).0[0],
+            2,
+            "starts at the batch that holds the offset"
+        );
+        assert_eq!(read(&run, 0, 50, true).0.len(), 100, "at least one batch");
+        assert_eq!(read(&run, 0, 50, false).0.len(), 0);
+        let (bytes, end) = read(&run, 18, 1000, false);
+        assert_eq!((bytes.len(), end), (100, true));
+        assert!(!read(&run, 0, 250, false).1);
+    }
+
+    #[test]
+    fn one_batch_can_be_taken_alone() {
+        let run = build(vec![part(0, 1, 10), part(1, 1, 5000), part(2, 1, 7)]);
+        for batch in run.batches() {
+            let bytes = run.batch_bytes(batch);
+            assert_eq!(bytes.len(), batch.len as usize);
+            assert_eq!(bytes[0], batch.base.get() as u8);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where acknowledged batches lie in the object store: segments below the compacted end, WAL sections
+//! from there to the high watermark.
+//!
+//! Shard-owned. Invariant: segments, then slots, are contiguous in offsets up to the high watermark.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use segment::{Offset, SessionId, TimestampMs, WalSequence};
+
+/// Where a section lies in a WAL object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalLocation {
+    /// Key of the object.
+    pub key: Arc<str>,
+    /// Session that wrote it.
+    pub session: SessionId,
+    /// Its number in that session.
+    pub sequence: WalSequence,
+    /// Bytes of the section inside the object.
+    pub range: Range<u64>,
+}
+
+/// One acknowledged WAL section of this partition.
+#[derive(Debug, Clone)]
+pub struct RunSlot {
+    /// First offset.
+    pub first: Offset,
+    /// Last offset.
+    pub last: Offset,
+    /// Largest record timestamp.
+    pub max_timestamp: TimestampMs,
+    /// Records in it.
+    pub record_count: u64,
+    /// Where it is stored.
+    pub location: WalLocation,
+    /// When it was acknowledged, by the shard's clock.
+    pub acknowledged_ms: u64,
+}
+
+impl RunSlot {
+    /// Bytes of the section.
+    pub fn bytes(&self) -> u64 {
+        self.location.range.end - self.location.range.start
+    }
+}
+
+/// A span of a segment's body that is read with one ranged GET: whole batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkSpan {
+    /// First offset of the span.
+    pub first: Offset,
+    /// Bytes inside the object.
+    pub range: Range<u64>,
+}
+
+/// One `.kfs` object.
+#[derive(Debug, Clone)]
+pub struct SegmentRef {
+    /// First offset.
+    pub base: Offset,
+    /// Offset after the last.
+    pub end: Offset,
+    /// Largest record timestamp.
+    pub max_timestamp: TimestampMs,
+    /// Bytes of the object.
+    pub bytes: u64,
+    /// Key of the object.
+    pub key: Arc<str>,
+    /// Key of its `.index`.
+    pub index_key: Arc<str>,
+    /// Its spans, once the index has been read.
+    pub spans: Option<Arc<[ChunkSpan]>>,
+}
+
+/// What must be read to serve an offset that is not in memory.
+#[derive(Debug, Clone)]
+pub enum ColdPlace {
+    /// The index of this segment, first.
+    Index {
+        /// Base offset of the segment.
+        base: Offset,
+        /// Key of the index.
+        index_key: Arc<str>,
+        /// Key of the segment.
+        key: Arc<str>,
+        /// Bytes of the segment.
+        bytes: u64,
+    },
+    /// This range of this object: whole batches, the first of which has offset `first`.
+    Chunk {
+        /// First offset of the range.
+        first: Offset,
+        /// Key of the object.
+        key: Arc<str>,
+        /// Bytes inside it.
+        range: Range<u64>,
+    },
+}
+
+impl SegmentRef {
+    /// What to read for `offset`, which this segment holds.
+    pub fn place(&self, offset: Offset) -> ColdPlace {
+        let Some(spans) = &self.spans else {
+            return ColdPlace::Index {
+                base: self.base,
+                index_key: self.index_key.clone(),
+                key: self.key.clone(),
+                bytes: self.bytes,
+            };
+        };
+        let after = spans.partition_point(|span| span.first <= offset);
+        let span = &spans[after.saturating_sub(1)];
+        ColdPlace::Chunk {
+            first: span.first,
+            key: self.key.clone(),
+            range: span.range.clone(),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The read snapshot of a partition: what any shard may read without a lock, a message or a wake.
+//!
+//! The owner shard publishes it through one atomic pointer, before the acknowledgement is queued, so
+//! that no client on any core sees the high watermark fall. It is withdrawn when the partition is
+//! fenced, released or deleted. Publishing costs O(1): runs are kept in chunks of [`CHUNK_RUNS`], and only
+//! the last chunk is copied.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use segment::{LeaderEpoch, Offset, TopicPartition};
+
+use super::run::Run;
+use crate::shard::ShardId;
+
+/// Runs of one chunk of a tail.
+pub const CHUNK_RUNS: usize = 64;
+
+type Chunk = Arc<[Arc<Run>]>;
+
+/// The newest acknowledged runs of a partition that are in memory, contiguous up to the high
+/// watermark. Immutable, shared.
+#[derive(Debug, Clone, Default)]
+pub struct Tail {
+    full: Arc<Vec<Chunk>>,
+    last: Option<Chunk>,
+}
+
+impl Tail {
+    fn chunks(&self) -> impl DoubleEndedIterator<Item = &Chunk> {
+        self.full.iter().chain(self.last.iter())
+    }
+
+    /// First offset in memory, if any run is.
+    pub fn first(&self) -> Option<Offset> {
+        self.chunks().next().map(|chunk| chunk[0].first())
+    }
+
+    /// The run that holds `offset`, as chunk and index.
+    fn locate(&self, offset: Offset) -> Option<(usize, usize)> {
+        if self.first()? > offset {
+            return None;
+        }
+        let full = self.full.len();
+        let chunk = match &self.last {
+            Some(last) if last[0].first() <= offset => full,
+            _ => {
+                self.full
+                    .partition_point(|chunk| chunk[0].first() <= offset)
+                    - 1
+            }
+        };
+        let run = self
+            .chunk(chunk)?
+            .partition_point(|run| run.last() < offset);
+        Some((chunk, run))
+    }
+
+    /// The run that starts at `offset`, if it is in memory.
+    pub fn run_at(&self, offset: Offset) -> Option<Arc<Run>> {
+        let (chunk, run) = self.locate(offset)?;
+        let run = self.chunk(chunk)?.get(run)?;
+        (run.first() == offset).then(|| run.clone())
+    }
+
+    /// The run that holds `offset`, if it is in memory.
+    pub fn run_with(&self, offset: Offset) -> Option<Arc<Run>> {
+        let (chunk, run) = self.locate(offset)?;
+        self.chunk(chunk)?.get(run).cloned()
+    }
+
+    fn chunk(&self, index: usize) -> Option<&Chunk> {
+        self.full
+            .get(index)
+            .or_else(|| self.last.as_ref().filter(|_| index == self.full.len()))
+    }
+
+    fn runs_from(&self, offset: Offset) -> impl Iterator<Item = &Arc<Run>> {
+        let (chunk, run) = self.locate(offset).unwrap_or((usize::MAX, 0));
+        let first = self
+            .chunk(chunk)
+            .into_iter()
+            .flat_map(move |c| c.iter().skip(run));
+        let rest = self
+            .full
+            .iter()
+            .chain(self.last.iter())
+            .skip(chunk.saturating_add(1));
+        first.chain(rest.flat_map(|c| c.iter()))
+    }
+}
+
+/// What a fetch of one partition may see. Immutable, shared.
+#[derive(Debug, Clone)]
+pub struct ReadSnapshot {
+    /// Epoch of the ownership that published it.
+    pub leader_epoch: LeaderEpoch,
+    /// First offset that is still readable.
+    pub log_start: Offset,
+    /// Offset below which everything is durable and visible.
+    pub high_watermark: Offset,
+    /// Offset below which no transaction is open.
+    pub last_stable_offset: Offset,
+    /// Bytes ever appended up to the high watermark, counted from an arbitrary origin of this ownership.
+    pub position: u64,
+    /// The newest runs in memory.
+    pub tail: Tail,
+}
+
+/// What a read of the tail came to.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum TailRead {
+    /// So many bytes were appended; 0 at the high watermark or when the budget holds no whole batch.
+    Bytes(u64),
+    /// The offset is below what is in memory: ask the owner.
+    Cold,
+}
+
+impl ReadSnapshot {
+    /// Whether `offset` may be asked for at all.
+    pub fn in_range(&self, offset: Offset) -> bool {
+        self.log_start <= offset && offset <= self.high_watermark
+    }
+
+    /// Whether a read at `offset` is served from memory.
+    pub fn is_hot(&self, offset: Offset) -> bool {
+        offset >= self.high_watermark || self.tail.first().is_some_and(|first| first <= offset)
+    }
+
+    /// Bytes available from `offset` to the high watermark, counted exactly, at most about `enough`.
+    /// `None` when the offset is not in memory.
+    pub fn available(&self, offset: Offset, enough: u64) -> Option<u64> {
+        if offset >= self.high_watermark {
+            return Some(0);
+        }
+        if !self.is_hot(offset) {
+            return None;
+        }
+        let mut sum = 0;
+        for run in self.tail.runs_from(offset) {
+            sum += run.bytes_from(offset);
+            if sum >= enough {
+                break;
+            }
+        }
+        Some(sum)
+    }
+
+    /// Appends whole batches from `offset` on to `out`, as slices of the bytes that were received.
+    pub fn read(
+        &self,
+        offset: Offset,
+        mut budget: u64,
+        mut at_least_one: bool,
+        out: &mut Vec<Bytes>,
+    ) -> TailRead {
+        if offset >= self.high_watermark {
+            return TailRead::Bytes(0);
+        }
+        if !self.is_hot(offset) {
+            return TailRead::Cold;
+        }
+        let mut total = 0;
+        for run in self.tail.runs_from(offset) {
+            let (bytes, to_end) = run.read(offset, budget, at_least_one, out);
+            total += bytes;
+            budget = budget.saturating_sub(bytes);
+            at_least_one = at_least_one && bytes == 0;
+            if !to_end {
+                break;
+            }
+        }
+        TailRead::Bytes(total)
+    }
+}
+
+/// One partition as every shard knows it: who owns it, and the read snapshot. Immutable, shared, but for
+/// the one atomic pointer that only the owner shard writes.
+#[derive(Debug)]
+pub struct PartitionHandle {
+    /// The partition.
+    pub id: TopicPartition,
+    /// The shard that owns it.
+    pub shard: ShardId,
+    view: ArcSwapOption<ReadSnapshot>,
+}
+
+impl PartitionHandle {
+    /// A partition that is not open yet.
+    pub fn new(id: TopicPartition, shard: ShardId) -> Self {
+        Self {
+            id,
+            shard,
+            view: ArcSwapOption::const_empty(),
+        }
+    }
+
+    /// The current snapshot; `None` while the partition is not served.
+    pub fn snapshot(&self) -> Option<Arc<ReadSnapshot>> {
+        self.view.load_full()
+    }
+
+    /// Publishes a snapshot. Owner shard only.
+    pub(super) fn publish(&self, snapshot: ReadSnapshot) {
+        self.view.store(Some(Arc::new(snapshot)));
+    }
+
+    /// Withdraws the snapshot. Owner shard only.
+    pub(super) fn withdraw(&self) {
+        self.view.store(None);
+    }
+}
+
+/// Builds tails. Shard-owned.
+#[derive(Debug, Default)]
+pub struct TailBuilder {
+    full: Arc<Vec<Chunk>>,
+    last: Vec<Arc<Run>>,
+}
+
+impl TailBuilder {
+    /// Adds the run that follows.
+    pub fn push(&mut self, run: Arc<Run>) {
+        self.last.push(run);
+        if self.last.len() == CHUNK_RUNS {
+            let chunk: Chunk = std::mem::take(&mut self.last).into();
+            Arc::make_mut(&mut self.full).push(chunk);
+        }
+    }
+
+    /// Takes the oldest run out of memory.
+    pub fn pop_front(&mut self) -> Option<Arc<Run>> {
+        if self.full.is_empty() {
+            return if self.last.is_empty() {
+                None
+            } else {
+                Some(self.last.remove(0))
+            };
+        }
+        let full = Arc::make_mut(&mut self.full);
+        let run = full[0][0].clone();
+        if full[0].len() == 1 {
+            full.remove(0);
+        } else {
+            full[0] = full[0][1..].into();
+        }
+        Some(run)
+    }
+
+    /// First offset in memory.
+    pub fn first(&self) -> Option<Offset> {
+        self.full
+            .first()
+            .map(|c| c[0].first())
+            .or_else(|| self.last.first().map(|r| r.first()))
+    }
+
+    /// The tail as it is now.
+    pub fn tail(&self) -> Tail {
+        let last = (!self.last.is_empty()).then(|| self.last.as_slice().into());
+        Tail {
+            full: self.full.clone(),
+            last,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::{RunPart, build};
+    use super::*;
+    use segment::TimestampMs;
+
+    fn run(base: i64, batches: i64) -> Arc<Run> {
+        let parts = (base..base + batches)
+            .map(|offset| RunPart {
+                base: Offset::new(offset),
+                last: Offset::new(offset),
+                max_timestamp: TimestampMs::new(offset),
+                bytes: Bytes::from(vec![offset as u8; 10]),
+            })
+            .collect();
+        Arc::new(build(parts))
+    }
+
+    fn snapshot(builder: &TailBuilder, high_watermark: i64) -> ReadSnapshot {
+        ReadSnapshot {
+            leader_epoch: LeaderEpoch::ZERO,
+            log_start: Offset::ZERO,
+            high_watermark: Offset::new(high_watermark),
+            last_stable_offset: Offset::new(high_watermark),
+            position: 0,
+            tail: builder.tail(),
+        }
+    }
+
+    #[test]
+    fn every_offset_is_found_across_chunks_and_after_eviction() {
+        let mut builder = TailBuilder::default();
+        for i in 0..200 {
+            builder.push(run(i * 3, 3));
+        }
+        for _ in 0..70 {
+            builder.pop_front();
+        }
+        let view = snapshot(&builder, 600);
+        assert_eq!(view.tail.first(), Some(Offset::new(210)));
+        for offset in 210..600 {
+            let mut out = Vec::new();
+            let read = view.read(Offset::new(offset), u64::MAX, false, &mut out);
+            assert_eq!(read, TailRead::Bytes(10 * (600 - offset) as u64));
+            assert_eq!(out[0][0], offset as u8);
+            let available = view.available(Offset::new(offset), u64::MAX);
+            assert_eq!(available, Some(10 * (600 - offset) as u64));
+        }
+        assert_eq!(
+            view.read(Offset::new(209), 1, true, &mut Vec::new()),
+            TailRead::Cold
+        );
+        assert_eq!(
+            view.read(Offset::new(600), 1, true, &mut Vec::new()),
+            TailRead::Bytes(0)
+        );
+    }
+
+    #[test]
+    fn a_reader_keeps_its_snapshot_while_the_owner_goes_on() {
+        let mut builder = TailBuilder::default();
+        builder.push(run(0, 2));
+        let before = snapshot(&builder, 2);
+        builder.push(run(2, 2));
+        builder.pop_front();
+        let mut out = Vec::new();
+        assert_eq!(
+            before.read(Offset::ZERO, 100, true, &mut out),
+            TailRead::Bytes(20)
+        );
+        assert_eq!(snapshot(&builder, 4).tail.first(), Some(Offset::new(2)));
+    }
+
+    #[test]
+    fn at_least_one_batch_is_given_whatever_the_budget() {
+        let mut builder = TailBuilder::default();
+        builder.push(run(0, 2));
+        let view = snapshot(&builder, 2);
+        assert_eq!(
+            view.read(Offset::ZERO, 1, true, &mut Vec::new()),
+            TailRead::Bytes(10)
+        );
+        assert_eq!(
+            view.read(Offset::ZERO, 1, false, &mut Vec::new()),
+            TailRead::Bytes(0)
+        );
+    }
+}

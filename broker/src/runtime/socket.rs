@@ -1,0 +1,105 @@
+//! A connected TCP socket of a shard.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use bytes::BytesMut;
+use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+
+use super::WriteFrame;
+
+/// A socket that arrived at this shard.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+impl Socket {
+    /// Takes over a socket that another thread accepted.
+    ///
+    /// # Errors
+    /// The kernel refuses the socket (it is closed already).
+    pub fn adopt(stream: std::net::TcpStream) -> io::Result<Self> {
+        let peer = stream.peer_addr()?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream: TcpStream::from_std(stream)?,
+            peer,
+        })
+    }
+
+    /// Who is on the other side.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The two directions, and the handle that ends both.
+    pub fn split(self) -> (ReadHalf, WriteHalf, Closer) {
+        let fd = self.stream.as_raw_fd();
+        let (read, write) = self.stream.into_split();
+        (ReadHalf(read), WriteHalf(write), Closer(fd))
+    }
+}
+
+/// The receiving direction.
+pub struct ReadHalf(OwnedReadHalf<TcpStream>);
+
+impl ReadHalf {
+    /// Reads once into the free capacity of `buffer`, after what it holds; gives the bytes read, 0 at the end
+    /// of the stream. Await it to its end: a dropped read loses bytes.
+    ///
+    /// # Errors
+    /// As the socket gives them.
+    ///
+    /// # Panics
+    /// If `buffer` has no free capacity.
+    pub async fn fill(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        assert!(buffer.capacity() > buffer.len(), "a read needs room");
+        let free = buffer.split_off(buffer.len());
+        let (result, filled) = self.0.read(free).await;
+        buffer.unsplit(filled);
+        result
+    }
+}
+
+/// The sending direction.
+pub struct WriteHalf(OwnedWriteHalf<TcpStream>);
+
+impl WriteHalf {
+    /// Writes all of `frame`, with vectored writes and without a copy.
+    ///
+    /// # Errors
+    /// As the socket gives them; a part may have been written.
+    pub async fn write(&mut self, mut frame: WriteFrame) -> io::Result<()> {
+        while !frame.is_empty() {
+            let (result, back) = self.0.writev(frame).await;
+            frame = back;
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => frame.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ends both directions of a socket from another task of the same shard. Valid while one of the halves lives:
+/// the connection drops it before them.
+#[derive(Debug)]
+pub struct Closer(RawFd);
+
+impl Closer {
+    /// Shuts the socket down: a pending read gives 0, a pending write an error.
+    pub fn close(&self) {
+        // SAFETY: a plain system call on a descriptor number; on one that is closed it fails with EBADF. The
+        // connection that owns the halves also owns this handle and drops it first, so the number has not
+        // been given to another socket.
+        #[expect(unsafe_code, reason = "std offers no shutdown by descriptor")]
+        let _ = unsafe { libc::shutdown(self.0, libc::SHUT_RDWR) };
+    }
+}

@@ -1,0 +1,341 @@
+//! A shard: one pinned thread that owns partitions, coordinator slots, connections and caches. Nothing else
+//! changes them; other threads send messages ([`handle`]).
+//!
+//! Invariants:
+//! - a partition is served by the shard that [`shard_of_partition`] names, and by no other;
+//! - no borrow of shard state is held across an await;
+//! - the mailbox loop never waits for another thread, so that two shards cannot wait for each other.
+
+mod cold;
+mod groups;
+mod handle;
+mod produce;
+mod producer_ids;
+mod sample;
+mod serve;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use cache::tail::TailBudget;
+use coord::groups::{CommittedOffset, OffsetKey, StoredGroup};
+use segment::{
+    Offset, PartitionIndex, SessionId, TimestampMs, TopicId, TopicPartition, WalSequence,
+};
+
+use crate::api::FetchSessions;
+use crate::config::Config;
+use crate::control::{ControlHandle, FlushSignal};
+use crate::metadata::{Metadata, SharedMetadata};
+use crate::metrics::ShardMetrics;
+use crate::net::Connections;
+use crate::partition::{
+    FetchWaiter, PartitionImage, PartitionLog, SealedSection, SegmentPlan, SegmentRef, WalLocation,
+};
+
+pub use cold::ReadError;
+pub use groups::{GroupSlots, GroupUnavailable, SLOTS, slot_of_group};
+pub use handle::{
+    Job, ProduceCall, ProduceError, ProduceOutcome, ProducePart, Produced, ShardGone, ShardHandle,
+    ShardId, ShardMsg,
+};
+pub use serve::{ShardStart, run};
+
+/// The shard that owns a partition: a stable hash, so that a restart with as many shards deals alike.
+pub fn shard_of_partition(id: TopicPartition, shards: usize) -> ShardId {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&id.topic.get());
+    hasher.update(&id.partition.get().to_be_bytes());
+    ShardId((hasher.finalize() as usize % shards) as u16)
+}
+
+/// What all shards of a process share, all of it immutable or with one writer.
+#[derive(Clone)]
+pub struct Shared {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The cluster.
+    pub metadata: SharedMetadata,
+    /// All shards.
+    pub peers: Arc<[ShardHandle]>,
+    /// The control thread.
+    pub control: ControlHandle,
+    /// Whether produce is refused now, set by the control thread: the store takes no writes, or too much of
+    /// the WAL waits for compaction.
+    pub produce_refused: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// A partition that may be worth compacting.
+#[derive(Debug, Clone, Copy)]
+pub struct CompactionCandidate {
+    /// The partition.
+    pub id: TopicPartition,
+    /// Bytes in WAL sections that no segment holds.
+    pub bytes: u64,
+    /// WAL object of the oldest of them.
+    pub oldest: (SessionId, WalSequence),
+    /// How long ago that one was acknowledged.
+    pub age_ms: u64,
+}
+
+/// The state of one shard. Shard-owned.
+pub struct Shard {
+    /// Which one.
+    pub id: ShardId,
+    /// What it shares with the others.
+    pub shared: Shared,
+    /// Its counters and histograms.
+    pub metrics: Arc<ShardMetrics>,
+    /// Its coordinator slots.
+    pub groups: GroupSlots,
+    /// Producer ids that it may hand out.
+    pub(crate) producer_ids: producer_ids::ProducerIds,
+    /// Incremental fetch sessions of its connections.
+    pub(crate) fetch_sessions: FetchSessions,
+    /// Its connections.
+    pub(crate) connections: Connections,
+    partitions: RefCell<HashMap<TopicPartition, PartitionLog>>,
+    produce: produce::Produce,
+    cold: cold::ColdReads,
+    tail: RefCell<TailBudget<TopicPartition>>,
+    dirty: Cell<bool>,
+    urgent: Cell<bool>,
+    open_bytes: Cell<u64>,
+    started: Instant,
+}
+
+impl Shard {
+    /// The current metadata.
+    pub fn metadata(&self) -> Arc<Metadata> {
+        self.shared.metadata.load_full()
+    }
+
+    /// The shard that owns a partition.
+    pub fn owner(&self, id: TopicPartition) -> &ShardHandle {
+        &self.shared.peers[shard_of_partition(id, self.shared.peers.len()).index()]
+    }
+
+    /// Milliseconds on the monotonic clock since the process started its shards.
+    pub fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// The wall clock.
+    pub fn wall_clock(&self) -> TimestampMs {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        TimestampMs::new(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Waits for `future`, at most for `time`; it is dropped when the time is up.
+    pub(crate) async fn at_most<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
+        crate::runtime::timeout(time, future).await
+    }
+
+    /// Runs `work` on the log of a partition of this shard, if it is open.
+    pub fn with_log<R>(
+        &self,
+        id: TopicPartition,
+        work: impl FnOnce(&mut PartitionLog) -> R,
+    ) -> Option<R> {
+        self.partitions.borrow_mut().get_mut(&id).map(work)
+    }
+
+    /// Opens a partition: its snapshot is published when this returns.
+    pub fn open(&self, image: PartitionImage) {
+        let id = image.handle.id;
+        assert!(
+            image.handle.shard == self.id,
+            "a partition is opened on the shard that owns it"
+        );
+        let previous = self
+            .partitions
+            .borrow_mut()
+            .insert(id, PartitionLog::open(image));
+        assert!(previous.is_none(), "a partition is open once");
+    }
+
+    /// Closes partitions: withdraws their snapshots and answers everyone who waits for them.
+    pub fn close(&self, ids: &[TopicPartition]) {
+        for id in ids {
+            let log = self.partitions.borrow_mut().remove(id);
+            if let Some(log) = log {
+                self.open_bytes
+                    .set(self.open_bytes.get().saturating_sub(log.open_bytes()));
+                self.produce.settled(log.unacknowledged_bytes());
+                self.tail.borrow_mut().forget(id);
+                let tickets = log.close();
+                self.produce.fail(&tickets, ProduceError::NotOwner);
+            }
+        }
+    }
+
+    /// Opens a coordinator slot with what is stored of it.
+    pub fn open_slot(
+        self: &Rc<Self>,
+        slot: u16,
+        groups: Vec<StoredGroup>,
+        offsets: Vec<(OffsetKey, CommittedOffset)>,
+    ) {
+        self.groups.open(self, slot, groups, offsets);
+    }
+
+    /// Seals what was appended since the last seal into the WAL object `sequence`.
+    pub fn seal(&self, sequence: WalSequence) -> Vec<SealedSection> {
+        self.dirty.set(false);
+        self.urgent.set(false);
+        self.open_bytes.set(0);
+        let mut partitions = self.partitions.borrow_mut();
+        let touched = self.produce.take_touched();
+        let logs = touched
+            .iter()
+            .filter_map(|id| Some(partitions.get_mut(id)?.seal(sequence)));
+        logs.flatten().collect()
+    }
+
+    /// Makes the sections of a durable WAL object visible and answers those who waited for them.
+    pub fn acknowledge(&self, sections: Vec<(TopicPartition, WalLocation)>) {
+        let now = self.now_ms();
+        for (id, location) in sections {
+            let mut partitions = self.partitions.borrow_mut();
+            // A partition that was deleted meanwhile has answered its waiters.
+            let Some(log) = partitions.get_mut(&id) else {
+                continue;
+            };
+            let log_start = log.log_start();
+            let done = log.acknowledge(location, now);
+            drop(partitions);
+            self.produce.settled(done.bytes);
+            self.produce.complete(&done.completions, log_start);
+            self.keep_in_memory(id, done.bytes);
+            self.metrics.produce_bytes.add(done.bytes);
+            self.metrics.produce_batches.add(done.batches);
+            self.metrics.produce_records.add(done.records);
+        }
+    }
+
+    /// Counts a run that came into memory; the oldest ones of all partitions leave when the budget is
+    /// used up.
+    fn keep_in_memory(&self, id: TopicPartition, bytes: u64) {
+        self.tail.borrow_mut().push(id, bytes);
+        loop {
+            let evicted = self.tail.borrow_mut().evict();
+            let Some(evicted) = evicted else { break };
+            let freed = self.with_log(evicted.owner, PartitionLog::evict);
+            self.metrics.tail_evictions.increment();
+            assert!(
+                freed.is_none_or(|bytes| bytes == evicted.bytes),
+                "tails leave in append order"
+            );
+        }
+    }
+
+    /// Says that something was appended. At most one signal of each kind is under way between two seals.
+    fn appended(&self, partition_bytes: u64, batch_bytes: u64) {
+        let open = self.open_bytes.get() + batch_bytes;
+        self.open_bytes.set(open);
+        if !self.dirty.replace(true) {
+            self.shared.control.signal(FlushSignal::Dirty(self.id));
+        }
+        let config = &self.shared.config;
+        let share = config.log.flush_bytes / self.shared.peers.len() as u64;
+        let full = partition_bytes >= config.log.flush_partition_bytes || open >= share;
+        if full && !self.urgent.replace(true) {
+            self.shared.control.signal(FlushSignal::Urgent(self.id));
+        }
+    }
+
+    /// Registers a long poll at partitions of this shard.
+    fn wait(&self, places: Vec<(TopicPartition, u64)>, waiter: &Arc<FetchWaiter>) {
+        for (id, seen) in places {
+            if self
+                .with_log(id, |log| log.wait(waiter.clone(), seen))
+                .is_none()
+            {
+                waiter.finish();
+            }
+        }
+    }
+
+    /// Registers a long poll at its partitions, wherever they are owned.
+    pub(crate) async fn register(
+        &self,
+        mut places: HashMap<ShardId, Vec<(TopicPartition, u64)>>,
+        waiter: &Arc<FetchWaiter>,
+    ) {
+        if let Some(own) = places.remove(&self.id) {
+            self.wait(own, waiter);
+        }
+        for (shard, places) in places {
+            let message = ShardMsg::Wait(places, waiter.clone());
+            if self.shared.peers[shard.index()]
+                .send(message)
+                .await
+                .is_err()
+            {
+                waiter.finish();
+            }
+        }
+    }
+
+    /// Partitions with WAL sections that no segment holds.
+    pub fn compaction_candidates(&self) -> Vec<CompactionCandidate> {
+        let now = self.now_ms();
+        let partitions = self.partitions.borrow();
+        let candidates = partitions.iter().filter_map(|(id, log)| {
+            let slot = log.oldest_slot()?;
+            Some(CompactionCandidate {
+                id: *id,
+                bytes: log.uncompacted_bytes(),
+                oldest: (slot.location.session, slot.location.sequence),
+                age_ms: now.saturating_sub(slot.acknowledged_ms),
+            })
+        });
+        candidates.collect()
+    }
+
+    /// Plans the next segment of a partition; see [`PartitionLog::plan_segment`].
+    pub fn plan_segment(&self, id: TopicPartition, bytes_max: u64) -> Option<SegmentPlan> {
+        self.with_log(id, |log| log.plan_segment(bytes_max))
+            .flatten()
+    }
+
+    /// Drops a plan that could not be carried out.
+    pub fn plan_failed(&self, id: TopicPartition) {
+        self.with_log(id, PartitionLog::plan_failed);
+    }
+
+    /// Adopts a segment that the partition's record names now.
+    pub fn compacted(&self, id: TopicPartition, segment: SegmentRef) {
+        self.with_log(id, |log| log.compacted(segment));
+    }
+
+    /// Raises the log start of a partition; gives the segments that lie wholly below it now.
+    pub fn raise_log_start(&self, id: TopicPartition, to: Offset) -> Vec<SegmentRef> {
+        self.with_log(id, |log| log.raise_log_start(to))
+            .unwrap_or_default()
+    }
+
+    /// Stops appends to a partition, for a graceful release.
+    pub fn release(&self, id: TopicPartition) {
+        self.with_log(id, PartitionLog::release);
+    }
+
+    /// Forgets what is known of deleted topics.
+    pub fn topics_deleted(self: &Rc<Self>, topics: &[TopicId]) {
+        self.groups.topics_deleted(self, topics);
+    }
+
+    /// Partitions open here, and a sample of them for tests and metrics.
+    pub fn partition_ids(&self) -> Vec<(TopicId, PartitionIndex)> {
+        self.partitions
+            .borrow()
+            .keys()
+            .map(|id| (id.topic, id.partition))
+            .collect()
+    }
+}

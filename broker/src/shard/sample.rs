@@ -1,0 +1,69 @@
+//! Gauges of a shard, set about once a second: what is counted by looking, not by events.
+
+use coord::groups::GroupState;
+
+use super::Shard;
+
+impl Shard {
+    /// Sets the gauges.
+    pub(crate) fn sample(&self) {
+        let (cells, config) = (&self.metrics, &self.shared.config);
+        cells
+            .requests_in_flight
+            .set_count(self.connections.unanswered());
+        cells.fetch_sessions.set_count(self.fetch_sessions.len());
+        let evicted = self.fetch_sessions.evicted();
+        cells
+            .fetch_sessions_evicted
+            .add(evicted - cells.fetch_sessions_evicted.get());
+        cells
+            .memory_requests
+            .set(signed(self.connections.memory.used()));
+        cells
+            .memory_unacknowledged
+            .set(signed(self.produce.unacknowledged()));
+        cells
+            .memory_budget
+            .set(signed(config.memory_bytes_per_shard()));
+        cells
+            .tail_bytes
+            .set(signed(self.tail.borrow().used_bytes()));
+        cells.chunk_bytes.set(signed(self.cold.used_bytes()));
+        cells
+            .cache_budget
+            .set(signed(config.cache_bytes_per_shard()));
+        let partitions = self.partitions.borrow();
+        cells.partitions.set_count(partitions.len());
+        cells
+            .producers
+            .set_count(partitions.values().map(|log| log.producer_count()).sum());
+        drop(partitions);
+        self.sample_groups();
+    }
+
+    fn sample_groups(&self) {
+        let (mut states, mut members) = ([0_usize; 5], 0);
+        self.groups.for_each(|state, count| {
+            let place = match state {
+                GroupState::Empty => 0,
+                GroupState::PreparingRebalance => 1,
+                GroupState::CompletingRebalance => 2,
+                GroupState::Stable => 3,
+                GroupState::Dead => 4,
+            };
+            states[place] += 1;
+            members += count;
+        });
+        let cells = &self.metrics;
+        cells.groups_empty.set_count(states[0]);
+        cells.groups_preparing.set_count(states[1]);
+        cells.groups_completing.set_count(states[2]);
+        cells.groups_stable.set_count(states[3]);
+        cells.groups_dead.set_count(states[4]);
+        cells.group_members.set_count(members);
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

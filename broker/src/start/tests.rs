@@ -1,0 +1,757 @@
+//! The control thread with real shards, on stores in memory: what is acknowledged survives whatever comes.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::control::NewTopic;
+use crate::control::compactor::compact;
+use crate::control::loads::load_spans;
+use crate::control::log_start::raise_log_start;
+use crate::control::testing::batch;
+use crate::partition::{ColdPlace, run};
+use crate::shard::{ProduceCall, ProduceError, ProducePart, Produced};
+use crate::topic_config::TopicConfig;
+use bytes::BytesMut;
+use coord::kv::KvLimits;
+use coord::kv::simulated::{Fault as KvFault, Simulated, SimulatedConfig};
+use segment::batch::BatchHeader;
+use segment::record::{NewRecord, RecordBatchBuilder};
+use segment::wal::{WalKind, WalTrailer};
+use segment::{
+    Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TimestampMs, TopicName,
+};
+use store::faulty::{Fault, FaultyStore, Operation, Rule, Scripted};
+use store::memory::MemoryStore;
+
+/// A test on the control thread.
+fn test<F: Future<Output = ()>>(main: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, main);
+}
+
+/// Stores that outlive brokers.
+#[derive(Clone)]
+struct World {
+    memory: MemoryStore,
+    faulty: Arc<FaultyStore<MemoryStore>>,
+    kv: Simulated,
+}
+
+impl World {
+    fn new() -> Self {
+        let memory = MemoryStore::new();
+        let faulty = Arc::new(FaultyStore::without_clock(memory.clone(), 7));
+        let kv = Simulated::with(SimulatedConfig {
+            limits: KvLimits::NONE,
+            ..Default::default()
+        });
+        Self { memory, faulty, kv }
+    }
+
+    async fn start(&self) -> Rig {
+        let settings = [
+            ("broker.addr", "127.0.0.1:0"),
+            ("shard.count", "2"),
+            ("shard.pin", "false"),
+            ("shard.io_driver", "epoll"),
+            ("memory.budget_bytes", "64MiB"),
+            ("memory.cache_bytes", "64MiB"),
+            ("log.flush_interval_ms", "1"),
+        ];
+        let config = Arc::new(Config::with(&settings).unwrap());
+        let (control, requests, flushes) = ControlHandle::new();
+        let stores = Stores {
+            objects: self.faulty.clone(),
+            kv: Arc::new(self.kv.clone()),
+            place: "memory".to_owned(),
+        };
+        let advertised = Advertised {
+            host: "localhost".to_owned(),
+            port: 1,
+        };
+        let parts = Parts {
+            config,
+            stores,
+            control,
+            advertised,
+        };
+        let (context, mut shards) = parts.begin().await.unwrap();
+        let ended = watch_shards(&context, std::mem::take(&mut shards.threads));
+        let address = "127.0.0.1:1".parse().unwrap();
+        let running = Running {
+            kafka: address,
+            admin: address,
+        };
+        let place = "memory".to_owned();
+        let broker = Broker {
+            context: context.clone(),
+            shards,
+            place,
+            running,
+            began: Instant::now(),
+        };
+        let (drain, drains) = flume::bounded(DRAINS);
+        let mut tasks = Tasks::default();
+        tasks.spawn(Flusher::new(context.clone(), flushes, drains).run());
+        let served = broker.load().await.unwrap();
+        tasks.spawn(served.clone().serve(requests));
+        Rig {
+            context,
+            broker,
+            served,
+            drain,
+            ended,
+            _tasks: tasks,
+        }
+    }
+
+    fn kinds(&self, kind: WalKind) -> usize {
+        let objects = self.memory.objects();
+        let trailers = objects
+            .iter()
+            .filter_map(|(_, bytes)| WalTrailer::parse(bytes).ok());
+        trailers
+            .filter(|trailer| trailer.header.kind == kind)
+            .count()
+    }
+
+    fn keys(&self, part: &str) -> Vec<String> {
+        let objects = self.memory.objects();
+        let keys = objects.iter().map(|(key, _)| key.as_str().to_owned());
+        keys.filter(|key| key.contains(part)).collect()
+    }
+}
+
+struct Rig {
+    context: Rc<Context>,
+    broker: Broker,
+    served: Requests,
+    drain: flume::Sender<Drain>,
+    ended: Ended,
+    _tasks: Tasks,
+}
+
+impl Rig {
+    /// As kill -9: nothing is released, and the lease ends.
+    async fn crash(self) {
+        stop_shards(&self.context.shards, &self.ended).await;
+        self.context
+            .kv
+            .revoke(self.context.session.lease)
+            .await
+            .unwrap();
+    }
+
+    async fn finish(self) {
+        self.broker.drain(self.drain).await.unwrap();
+        self.broker.release().await;
+        stop_shards(&self.context.shards, &self.ended).await;
+        self.served.slots.release().await.unwrap();
+        self.context
+            .kv
+            .revoke(self.context.session.lease)
+            .await
+            .unwrap();
+    }
+
+    async fn create(&self, name: &str, partitions: u32) -> TopicPartition {
+        let config = TopicConfig::from_overrides(BTreeMap::new()).unwrap();
+        let new = NewTopic {
+            name: TopicName::new(name).unwrap(),
+            partitions,
+            config,
+        };
+        let topic = self.served.catalog.create(new).await.unwrap();
+        topic.partitions[0].id
+    }
+
+    async fn produce(&self, id: TopicPartition, bytes: &[u8]) -> Result<Produced, ProduceError> {
+        let header = BatchHeader::parse_whole(bytes).unwrap();
+        let part = ProducePart {
+            id,
+            bytes: BytesMut::from(bytes),
+            header,
+        };
+        let (reply, answer) = oneshot::channel();
+        let call = ProduceCall {
+            parts: vec![part],
+            now: wall_clock(),
+            reply,
+        };
+        self.context
+            .shard_of(id)
+            .send(ShardMsg::Produce(call))
+            .await
+            .unwrap();
+        answer.await.unwrap().remove(0)
+    }
+
+    /// `count` batches of 5 records; gives the first offset of each.
+    async fn produce_many(&self, id: TopicPartition, count: usize) -> Vec<i64> {
+        let mut bases = Vec::new();
+        for _ in 0..count {
+            let produced = self.produce(id, &batch(0, 5)).await.unwrap();
+            bases.push(produced.base_offset.get());
+        }
+        bases
+    }
+
+    fn high_watermark(&self, id: TopicPartition) -> Option<i64> {
+        let metadata = self.context.metadata.load();
+        let topic = metadata.topic_by_id(id.topic)?;
+        Some(
+            topic
+                .partition(id.partition)?
+                .snapshot()?
+                .high_watermark
+                .get(),
+        )
+    }
+
+    /// First offsets of all batches from `from` on, read from the store.
+    async fn scan(&self, id: TopicPartition, from: i64) -> Vec<i64> {
+        let (mut at, mut bases) = (Offset::new(from), Vec::new());
+        while at.get() < self.high_watermark(id).unwrap() {
+            let place = move |shard: &Rc<Shard>| shard.with_log(id, |log| log.place(at)).flatten();
+            let place = self
+                .context
+                .shard_of(id)
+                .call(place)
+                .await
+                .unwrap()
+                .unwrap();
+            let objects = &self.context.objects;
+            let (key, range) = match place {
+                ColdPlace::Chunk { key, range, .. } => (key, range),
+                ColdPlace::Index {
+                    index_key,
+                    key,
+                    bytes,
+                    ..
+                } => {
+                    let spans = load_spans(objects, &index_key, &key, bytes).await.unwrap();
+                    let after = spans.partition_point(|span| span.first <= at);
+                    (key, spans[after - 1].range.clone())
+                }
+            };
+            let range = store::GetRange::Range(range);
+            let found = objects.get(&key, range).await.unwrap();
+            let run = run::parse(&found.bytes).unwrap();
+            let fresh = run.batches().iter().filter(|batch| batch.base >= at);
+            bases.extend(fresh.map(|batch| batch.base.get()));
+            at = run.last().next().unwrap();
+        }
+        bases
+    }
+
+    async fn compact_all(&self, id: TopicPartition) {
+        while compact(&self.context, id, 64 << 20)
+            .await
+            .unwrap()
+            .is_some()
+        {}
+    }
+
+    async fn collect(&self) {
+        Garbage::new(self.context.clone()).pass().await.unwrap();
+    }
+}
+
+/// A batch of an idempotent producer.
+fn idempotent(sequence: i32) -> bytes::Bytes {
+    let mut builder = RecordBatchBuilder::new().producer(
+        ProducerId::new(77),
+        ProducerEpoch::ZERO,
+        Sequence::new(sequence),
+    );
+    let (timestamp, value) = (TimestampMs::new(5), Some(b"v".as_slice()));
+    builder
+        .push(NewRecord {
+            timestamp,
+            key: None,
+            value,
+            headers: &[],
+        })
+        .unwrap();
+    builder.build().unwrap()
+}
+
+#[test]
+fn what_is_acknowledged_survives_a_crash_and_a_graceful_end() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 3).await;
+        let mut bases = rig.produce_many(id, 20).await;
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.high_watermark(id), Some(100));
+        assert_eq!(rig.scan(id, 0).await, bases);
+        bases.extend(rig.produce_many(id, 3).await);
+        rig.finish().await;
+        let fences = world.kinds(WalKind::Fence);
+        let rig = world.start().await;
+        assert_eq!(rig.scan(id, 0).await, bases);
+        assert_eq!(
+            world.kinds(WalKind::Fence),
+            fences,
+            "a released partition needs no fence"
+        );
+        bases.extend(rig.produce_many(id, 1).await);
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.crash().await;
+    });
+}
+
+/// H7: once a release is under way nothing is appended.
+#[test]
+fn h7_nothing_is_appended_after_the_end_has_begun() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        rig.produce_many(id, 2).await;
+        rig.broker.drain(rig.drain.clone()).await.unwrap();
+        world.kv.inject(KvFault::AppliedReplyLost);
+        rig.broker.release().await;
+        assert!(rig.produce(id, &batch(0, 1)).await.is_err());
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.high_watermark(id), Some(10));
+        rig.crash().await;
+    });
+}
+
+#[test]
+fn segments_take_over_from_wal_objects_and_garbage_goes() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        let idle = rig.create("idle", 2).await;
+        let mut bases = rig.produce_many(id, 30).await;
+        rig.crash().await;
+        let rig = world.start().await;
+        rig.compact_all(id).await;
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.collect().await;
+        assert_eq!(world.kinds(WalKind::Data), 0, "{:?}", world.keys(".wal"));
+        bases.extend(rig.produce_many(id, 10).await);
+        rig.compact_all(id).await;
+        bases.extend(rig.produce_many(id, 2).await);
+        rig.collect().await;
+        assert_eq!(world.kinds(WalKind::Data), 2);
+        let (opens, fences) = (world.kinds(WalKind::Open), world.kinds(WalKind::Fence));
+        assert_eq!((opens, fences), (2, 1), "H2: fences stay, for ever");
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.crash().await;
+        let rig = world.start().await;
+        rig.collect().await;
+        assert_eq!(rig.scan(id, 0).await, bases);
+        assert_eq!(rig.high_watermark(idle), Some(0));
+        assert_eq!(world.kinds(WalKind::Data), 2);
+        assert_eq!(world.kinds(WalKind::Fence), 2);
+        assert_eq!(
+            world.keys("segment-").len(),
+            4,
+            "two segments with their indexes"
+        );
+        rig.crash().await;
+    });
+}
+
+/// H9: what the metadata has never heard of is left alone.
+#[test]
+fn h9_objects_of_unknown_sessions_are_never_deleted() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        rig.produce_many(id, 3).await;
+        rig.crash().await;
+        let cluster = rig_cluster_id(&world);
+        // The metadata is lost but for the cluster id.
+        let lost = World {
+            kv: Simulated::new(),
+            ..world.clone()
+        };
+        let record = coord::keys::cluster::ClusterRecord {
+            cluster_id: cluster,
+            commit_mode: coord::keys::cluster::CommitMode::Conditional,
+            created_ms: TimestampMs::ZERO,
+        };
+        let space = Keyspace::new("kafscale").unwrap();
+        let planned = plan::create_cluster(&space, record);
+        lost.kv.txn(planned.txn).await.unwrap();
+        let rig = lost.start().await;
+        rig.collect().await;
+        assert_eq!(world.kinds(WalKind::Data), 3);
+        rig.crash().await;
+        let other = World {
+            kv: Simulated::new(),
+            ..world.clone()
+        };
+        let config = Arc::new(Config::with(&[("broker.addr", "127.0.0.1:0")]).unwrap());
+        let stores = Stores {
+            objects: world.faulty.clone(),
+            kv: Arc::new(other.kv.clone()),
+            place: String::new(),
+        };
+        let advertised = Advertised {
+            host: String::new(),
+            port: 1,
+        };
+        let parts = Parts {
+            config,
+            stores,
+            control: ControlHandle::new().0,
+            advertised,
+        };
+        let refused = parts.begin().await.err().unwrap();
+        assert!(matches!(
+            refused,
+            StartError::Session(SessionError::OtherCluster { .. })
+        ));
+    });
+}
+
+fn rig_cluster_id(world: &World) -> String {
+    let objects = world.memory.objects();
+    let found = objects
+        .iter()
+        .find(|(key, _)| key.as_str().ends_with("/cluster"))
+        .unwrap();
+    String::from_utf8(found.1.to_vec())
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+/// H4: a compaction that stops anywhere is finished by whoever comes next, with the same bytes.
+#[test]
+fn h4_a_pending_intent_is_finished_after_a_restart() {
+    for stopped_at in [
+        "kafscale/default/orders/0/segment",
+        "kafscale-wal/default/producers/",
+    ] {
+        test(async {
+            let world = World::new();
+            let rig = world.start().await;
+            let id = rig.create("orders", 1).await;
+            for sequence in 0..4 {
+                rig.produce(id, &idempotent(sequence)).await.unwrap();
+            }
+            let rule = Rule::always(Operation::Put, Fault::Denied).prefix(stopped_at);
+            world.faulty.add_rule(rule);
+            assert!(compact(&rig.context, id, 64 << 20).await.is_err());
+            // More arrives before the crash, and some more after it.
+            rig.produce(id, &idempotent(4)).await.unwrap();
+            world.faulty.clear();
+            let before = world.keys(".kfs");
+            rig.crash().await;
+            let rig = world.start().await;
+            rig.produce(id, &idempotent(5)).await.unwrap();
+            assert!(compact(&rig.context, id, 64 << 20).await.unwrap().is_some());
+            let owned = rig.context.owned(id).unwrap();
+            assert_eq!(
+                owned.state.lock().await.seen.record.compacted_end,
+                Offset::new(4)
+            );
+            rig.compact_all(id).await;
+            assert_eq!(world.keys(".kfs").len(), 2, "{before:?}");
+            assert_eq!(rig.scan(id, 0).await, [0, 1, 2, 3, 4, 5]);
+            rig.crash().await;
+        });
+    }
+}
+
+/// H4: an object that somebody else wrote under the segment's key is never adopted.
+#[test]
+fn h4_an_alien_segment_is_not_adopted() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        let bases = rig.produce_many(id, 2).await;
+        let key = "kafscale/default/orders/0/segment-00000000000000000000.kfs";
+        let alien = store::Body::from(vec![1, 2, 3]);
+        rig.context
+            .objects
+            .put(key, alien, store::PutCondition::None)
+            .await
+            .unwrap();
+        let refused = compact(&rig.context, id, 64 << 20).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("exists and has other bytes"),
+            "{refused}"
+        );
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.crash().await;
+    });
+}
+
+/// H12: a retry is answered with the first offset, whatever has happened since.
+#[test]
+fn h12_retries_are_known_after_compaction_garbage_and_a_crash() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        for sequence in 0..7 {
+            let produced = rig.produce(id, &idempotent(sequence)).await.unwrap();
+            assert_eq!(produced.base_offset.get(), i64::from(sequence));
+            if sequence == 2 || sequence == 4 {
+                rig.compact_all(id).await;
+            }
+        }
+        rig.collect().await;
+        assert_eq!(
+            world.keys("/producers/").len(),
+            1,
+            "the older snapshot is gone"
+        );
+        rig.crash().await;
+        let rig = world.start().await;
+        for sequence in 2..7 {
+            let again = rig.produce(id, &idempotent(sequence)).await.unwrap();
+            assert_eq!(
+                again.base_offset.get(),
+                i64::from(sequence),
+                "a duplicate of {sequence}"
+            );
+        }
+        assert_eq!(rig.high_watermark(id), Some(7));
+        assert!(
+            rig.produce(id, &idempotent(9)).await.is_err(),
+            "a gap is still a gap"
+        );
+        let block = rig.context.producer_floor.get();
+        assert_eq!(
+            block,
+            ProducerId::new(78),
+            "new ids start above what was seen"
+        );
+        rig.crash().await;
+    });
+}
+
+#[test]
+fn uploads_that_fail_are_sent_again_and_nothing_is_acknowledged_early() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        let wal = "kafscale-wal/default/0/";
+        for (skip, fault) in [
+            (0, Fault::ErrorAfter),
+            (1, Fault::UnknownBefore),
+            (2, Fault::Throttled),
+            (3, Fault::Conflict),
+            (4, Fault::Full),
+        ] {
+            let (operation, prefix) = (Operation::Put, wal.to_owned());
+            world.faulty.add_scripted(Scripted {
+                operation,
+                prefix,
+                skip,
+                fault,
+            });
+        }
+        let bases = rig.produce_many(id, 12).await;
+        assert_eq!(bases, (0..12).map(|n| n * 5).collect::<Vec<i64>>());
+        assert_eq!(rig.scan(id, 0).await, bases);
+        assert!(rig.context.refusal.reason().is_none());
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.crash().await;
+    });
+}
+
+#[test]
+fn a_fence_on_our_own_prefix_and_a_refusal_for_good_end_the_process() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        let rule = Rule::always(Operation::Put, Fault::Denied).prefix("kafscale-wal/default/0/");
+        world.faulty.add_rule(rule);
+        let bytes = batch(0, 1);
+        let produced = rig.produce(id, &bytes);
+        tokio::select! {
+            _ = produced => panic!("it is not acknowledged"),
+            reason = rig.context.failure.wait() => assert!(reason.contains("for good"), "{reason}"),
+        }
+        world.faulty.clear();
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.high_watermark(id), Some(0));
+        let session = rig.context.session;
+        let header = segment::wal::WalHeader::fence(
+            session.broker,
+            session.id,
+            WalSequence::new(1),
+            segment::SessionId::new([9; 16]),
+        );
+        let fence = segment::wal::encode(header, Vec::new());
+        let key = rig
+            .context
+            .keys
+            .wal(session.broker, session.id, WalSequence::new(1));
+        let body = store::Body::new(fence.chunks);
+        rig.context
+            .objects
+            .put(&key, body, store::PutCondition::IfAbsent)
+            .await
+            .unwrap();
+        let bytes = batch(0, 1);
+        let produced = rig.produce(id, &bytes);
+        tokio::select! {
+            _ = produced => panic!("it is not acknowledged"),
+            reason = rig.context.failure.wait() => assert!(reason.contains("fence"), "{reason}"),
+        }
+        rig.crash().await;
+    });
+}
+
+#[test]
+fn topics_are_created_altered_and_deleted_for_ever() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("a.b", 1).await;
+        rig.produce_many(id, 2).await;
+        rig.compact_all(id).await;
+        let catalog = &rig.served.catalog;
+        let config = TopicConfig::from_overrides(BTreeMap::new()).unwrap();
+        let again = |name: &str| NewTopic {
+            name: TopicName::new(name).unwrap(),
+            partitions: 1,
+            config: config.clone(),
+        };
+        use crate::control::TopicError;
+        assert!(matches!(
+            catalog.create(again("a.b")).await,
+            Err(TopicError::Exists(_))
+        ));
+        assert!(matches!(
+            catalog.create(again("a_b")).await,
+            Err(TopicError::Collision(..))
+        ));
+        let grown = catalog.create_partitions(id.topic, 4).await.unwrap();
+        assert_eq!(grown.partitions.len(), 4);
+        assert!(
+            grown
+                .partitions
+                .iter()
+                .all(|handle| handle.snapshot().is_some())
+        );
+        assert!(catalog.create_partitions(id.topic, 4).await.is_err());
+        catalog.delete(id.topic).await.unwrap();
+        assert!(rig.context.metadata.load().topic("a.b").is_none());
+        for _ in 0..100 {
+            if world.keys("kafscale/default/").is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(world.keys("kafscale/default/"), [""; 0]);
+        let reborn = rig.create("a.b", 1).await;
+        assert_ne!(reborn.topic, id.topic);
+        assert_eq!(rig.high_watermark(reborn), Some(0));
+        rig.produce_many(reborn, 1).await;
+        rig.compact_all(reborn).await;
+        assert_eq!(world.keys("a.b@1/0/segment-").len(), 2);
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.high_watermark(reborn), Some(5));
+        assert_eq!(rig.context.metadata.load().topic_count(), 1);
+        rig.crash().await;
+    });
+}
+
+#[test]
+fn the_log_start_rises_and_what_lies_below_it_goes() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        rig.produce_many(id, 4).await;
+        rig.compact_all(id).await;
+        rig.produce_many(id, 4).await;
+        rig.compact_all(id).await;
+        rig.produce_many(id, 1).await;
+        let context = &rig.context;
+        assert_eq!(
+            raise_log_start(context, id, Offset::new(7)).await,
+            Ok(Offset::new(7))
+        );
+        assert_eq!(world.keys(".kfs").len(), 2);
+        assert_eq!(
+            raise_log_start(context, id, Offset::new(22)).await,
+            Ok(Offset::new(22))
+        );
+        assert_eq!(world.keys(".kfs").len(), 1);
+        assert_eq!(
+            raise_log_start(context, id, Offset::new(3)).await,
+            Ok(Offset::new(22))
+        );
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.scan(id, 25).await, [25, 30, 35, 40]);
+        let context = &rig.context;
+        assert_eq!(
+            raise_log_start(context, id, Offset::new(99)).await,
+            Ok(Offset::new(45))
+        );
+        rig.compact_all(id).await;
+        assert_eq!(world.keys(".kfs").len(), 0, "{:?}", world.keys(".kfs"));
+        assert_eq!(rig.produce_many(id, 1).await, [45]);
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.scan(id, 45).await, [45]);
+        rig.crash().await;
+    });
+}
+
+#[test]
+fn a_lost_segment_moves_the_log_start_and_never_makes_a_gap() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        for _ in 0..3 {
+            rig.produce_many(id, 2).await;
+            rig.compact_all(id).await;
+        }
+        let middle = "kafscale/default/orders/0/segment-00000000000000000010.kfs".to_owned();
+        rig.context.objects.delete(&[middle]).await;
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.scan(id, 20).await, [20, 25]);
+        let owned = rig.context.owned(id).unwrap();
+        assert_eq!(
+            owned.state.lock().await.seen.record.log_start,
+            Offset::new(20)
+        );
+        rig.crash().await;
+    });
+}
+
+#[test]
+fn the_partition_index_is_part_of_the_hash_of_shards() {
+    let id =
+        |index| TopicPartition::new(segment::TopicId::new([3; 16]), PartitionIndex::new(index));
+    let shards: std::collections::HashSet<_> = (0..64)
+        .map(|index| shard::shard_of_partition(id(index), 8))
+        .collect();
+    assert_eq!(shards.len(), 8);
+}

@@ -1,0 +1,535 @@
+//! The settings of one topic: Kafka's names, each declared once in [`table`].
+//!
+//! *Immutable, shared.* A [`TopicConfig`] is made from the overrides that a client set and is
+//! checked as a whole: a name that Kafka does not know, a value of the wrong type or out of range,
+//! and a value that this broker would not carry out are refused, never taken and ignored. Settings
+//! that only mean something for files on a local disk are taken, and their documentation says that
+//! they have no effect.
+
+mod table;
+
+use std::collections::BTreeMap;
+
+use segment::batch::TimestampType;
+use table::{Check, DECLARATIONS, Declaration};
+
+/// Bytes of the overrides of one topic, names and values, at most: they are stored in one key.
+pub const OVERRIDES_BYTES_MAX: usize = 64 << 10;
+
+/// Smallest and largest size that a segment is cut at, whatever the topic asks for.
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// Why settings are not taken. Each is INVALID_CONFIG to a client, and the text is its message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Kafka has no such topic setting.
+    #[error("Unknown topic config name: {0}")]
+    Unknown(String),
+    /// The value is not of the type, or out of range.
+    #[error("Invalid value {value} for configuration {name}: {reason}")]
+    Value {
+        /// Name of the setting.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Two settings contradict each other.
+    #[error("conflict topic config setting {0}")]
+    Conflict(String),
+    /// An element is appended to or taken from a setting that is not a list.
+    #[error("Can't {operation} to key {name} because its type is not LIST.")]
+    NotList {
+        /// Name of the setting.
+        name: String,
+        /// `APPEND` or `SUBTRACT`.
+        operation: &'static str,
+    },
+    /// All overrides together are larger than [`OVERRIDES_BYTES_MAX`].
+    #[error("The configs of a topic take {0} bytes, more than {OVERRIDES_BYTES_MAX}")]
+    TooLarge(usize),
+}
+
+/// Type of a value, as DescribeConfigs names it (KIP-569).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigType {
+    /// `true` or `false`.
+    Boolean,
+    /// Text.
+    String,
+    /// 32-bit number.
+    Int,
+    /// 64-bit number.
+    Long,
+    /// Fraction.
+    Double,
+    /// Values separated by commas.
+    List,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// Set on the topic.
+    Topic,
+    /// Set on the broker.
+    Broker,
+    /// The default.
+    Default,
+}
+
+/// One setting for DescribeConfigs and CreateTopics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigRow {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value in force.
+    pub value: String,
+    /// Where that comes from.
+    pub source: ConfigSource,
+    /// Its type.
+    pub kind: ConfigType,
+    /// The value that holds without an override.
+    pub default: String,
+    /// Kafka's name of the broker setting that gives the default, if there is one.
+    pub server_name: Option<&'static str>,
+    /// One or two sentences.
+    pub about: &'static str,
+}
+
+/// The settings of a topic. Cheap enough to clone on an admin request; produce reads the fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicConfig {
+    overrides: BTreeMap<String, String>,
+    max_message_bytes: usize,
+    timestamp_type: TimestampType,
+    timestamp_before_max_ms: Option<i64>,
+    timestamp_after_max_ms: Option<i64>,
+    retention_ms: Option<i64>,
+    retention_bytes: Option<i64>,
+    segment_bytes: Option<u64>,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self::from_overrides(BTreeMap::new()).expect("the defaults are valid: a test checks them")
+    }
+}
+
+impl TopicConfig {
+    /// Settings that differ from the defaults by these.
+    ///
+    /// # Errors
+    /// A name is unknown, a value is refused, or values contradict each other.
+    pub fn from_overrides(overrides: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let bytes = overrides
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        if bytes > OVERRIDES_BYTES_MAX {
+            return Err(ConfigError::TooLarge(bytes));
+        }
+        for (name, value) in &overrides {
+            let declaration = find(name).ok_or_else(|| ConfigError::Unknown(name.clone()))?;
+            check(declaration, value)?;
+        }
+        let config = Self::read(overrides);
+        let lag = |name| config.long(name);
+        let (min, max) = (lag("min.compaction.lag.ms"), lag("max.compaction.lag.ms"));
+        if min > max {
+            let text = format!("min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})");
+            return Err(ConfigError::Conflict(text));
+        }
+        Ok(config)
+    }
+
+    /// Takes checked overrides.
+    fn read(overrides: BTreeMap<String, String>) -> Self {
+        let mut config = Self {
+            overrides,
+            max_message_bytes: 0,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: None,
+            timestamp_after_max_ms: None,
+            retention_ms: None,
+            retention_bytes: None,
+            segment_bytes: None,
+        };
+        let bounded = |value: i64| (value != i64::MAX).then_some(value);
+        let limited = |value: i64| (value >= 0).then_some(value);
+        config.max_message_bytes =
+            usize::try_from(config.long("max.message.bytes")).unwrap_or(usize::MAX);
+        if config.text("message.timestamp.type") == "LogAppendTime" {
+            config.timestamp_type = TimestampType::LogAppendTime;
+        }
+        config.timestamp_before_max_ms = bounded(config.long("message.timestamp.before.max.ms"));
+        config.timestamp_after_max_ms = bounded(config.long("message.timestamp.after.max.ms"));
+        config.retention_ms = limited(config.long("retention.ms"));
+        config.retention_bytes = limited(config.long("retention.bytes"));
+        config.segment_bytes = config.overrides.get("segment.bytes").and_then(|value| {
+            let bytes = value.trim().parse::<u64>().ok()?;
+            Some(bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX))
+        });
+        config
+    }
+
+    /// The overrides, as they are stored.
+    pub fn overrides(&self) -> &BTreeMap<String, String> {
+        &self.overrides
+    }
+
+    /// Largest record batch, in bytes (`max.message.bytes`). Unlimited unless the topic sets it.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
+
+    /// Who sets timestamps (`message.timestamp.type`).
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.timestamp_type
+    }
+
+    /// How far a producer's timestamp may lie before the broker's clock; `None` for any distance.
+    pub fn timestamp_before_max_ms(&self) -> Option<i64> {
+        self.timestamp_before_max_ms
+    }
+
+    /// How far a producer's timestamp may lie after the broker's clock; `None` for any distance.
+    pub fn timestamp_after_max_ms(&self) -> Option<i64> {
+        self.timestamp_after_max_ms
+    }
+
+    /// How long records are kept; `None` for ever.
+    pub fn retention_ms(&self) -> Option<i64> {
+        self.retention_ms
+    }
+
+    /// How many bytes of a partition are kept; `None` for all.
+    pub fn retention_bytes(&self) -> Option<i64> {
+        self.retention_bytes
+    }
+
+    /// Size at which segments of this topic are cut; `None` for the broker's.
+    pub fn segment_bytes(&self) -> Option<u64> {
+        self.segment_bytes
+    }
+
+    /// All settings in order of name. `broker_segment_bytes` is the broker's segment size, which
+    /// holds where the topic sets none.
+    pub fn describe(&self, broker_segment_bytes: u64) -> Vec<ConfigRow> {
+        let rows = DECLARATIONS.iter().map(|declaration| {
+            let is_broker = declaration.name == "segment.bytes";
+            let default = if is_broker {
+                broker_segment_bytes.to_string()
+            } else {
+                declaration.default.to_owned()
+            };
+            let own = self
+                .overrides
+                .get(declaration.name)
+                .map(|value| value.trim().to_owned());
+            let source = match &own {
+                Some(_) => ConfigSource::Topic,
+                None if is_broker => ConfigSource::Broker,
+                None => ConfigSource::Default,
+            };
+            ConfigRow {
+                name: declaration.name,
+                value: own.unwrap_or_else(|| default.clone()),
+                source,
+                kind: declaration.kind,
+                default,
+                server_name: declaration.server_name,
+                about: declaration.about,
+            }
+        });
+        rows.collect()
+    }
+
+    fn text(&self, name: &str) -> &str {
+        let default = || find(name).map_or("", |declaration| declaration.default);
+        self.overrides
+            .get(name)
+            .map_or_else(default, |value| value.trim())
+    }
+
+    fn long(&self, name: &str) -> i64 {
+        let value = self.text(name).parse();
+        value.expect("numbers are checked before they are read, defaults by a test")
+    }
+}
+
+/// Changes a list: the elements of `change` are added (those that are not there yet) or taken away.
+/// `current` is the override, if there is one; else the default is changed.
+///
+/// # Errors
+/// The setting is unknown or not a list.
+pub fn change_list(
+    name: &str,
+    current: Option<&str>,
+    change: ListChange<'_>,
+) -> Result<String, ConfigError> {
+    let operation = match change {
+        ListChange::Append(_) => "APPEND",
+        ListChange::Subtract(_) => "SUBTRACT",
+    };
+    let not_list = || ConfigError::NotList {
+        name: name.to_owned(),
+        operation,
+    };
+    let declaration = find(name).filter(|found| found.kind == ConfigType::List);
+    let declaration = declaration.ok_or_else(not_list)?;
+    let current = current.unwrap_or(declaration.default);
+    let mut parts: Vec<&str> = current.split(',').filter(|part| !part.is_empty()).collect();
+    match change {
+        ListChange::Append(values) => {
+            for value in values.split(',') {
+                if !parts.contains(&value) {
+                    parts.push(value);
+                }
+            }
+        }
+        ListChange::Subtract(values) => {
+            for value in values.split(',') {
+                if let Some(at) = parts.iter().position(|part| *part == value) {
+                    parts.remove(at);
+                }
+            }
+        }
+    }
+    Ok(parts.join(","))
+}
+
+/// A change of a list; see [`change_list`].
+#[derive(Debug, Clone, Copy)]
+pub enum ListChange<'a> {
+    /// Add these elements, separated by commas.
+    Append(&'a str),
+    /// Take away these elements, separated by commas.
+    Subtract(&'a str),
+}
+
+fn find(name: &str) -> Option<&'static Declaration> {
+    let index = DECLARATIONS
+        .binary_search_by(|declaration| declaration.name.cmp(name))
+        .ok()?;
+    DECLARATIONS.get(index)
+}
+
+/// Checks one value as Kafka's `ConfigDef` does: the text is trimmed, parsed and validated.
+fn check(declaration: &'static Declaration, text: &str) -> Result<(), ConfigError> {
+    let refuse = |reason: String| ConfigError::Value {
+        name: declaration.name,
+        value: text.to_owned(),
+        reason,
+    };
+    let value = text.trim();
+    let number = parse(declaration.kind, value).map_err(|reason| refuse(reason.to_owned()))?;
+    match declaration.check {
+        Check::Any => Ok(()),
+        Check::AtLeast(least) => match number {
+            Some(number) if number < least as f64 => {
+                Err(refuse(format!("Value must be at least {least}")))
+            }
+            _ => Ok(()),
+        },
+        Check::Between(low, high) => match number {
+            Some(number) if number < low as f64 => {
+                Err(refuse(format!("Value must be at least {low}")))
+            }
+            Some(number) if number > high as f64 || number.is_nan() => {
+                Err(refuse(format!("Value must be no more than {high}")))
+            }
+            _ => Ok(()),
+        },
+        Check::OneOf(words) if words.contains(&value) => Ok(()),
+        Check::OneOf(words) => Err(refuse(format!(
+            "String must be one of: {}",
+            words.join(", ")
+        ))),
+        Check::Only {
+            value: only,
+            known,
+            why,
+        } => {
+            let part_known = |part: &str| known.contains(&part.trim());
+            if value == only {
+                Ok(())
+            } else if value.split(',').all(part_known) {
+                Err(refuse(why.to_owned()))
+            } else {
+                Err(refuse(format!(
+                    "String must be one of: {}",
+                    known.join(", ")
+                )))
+            }
+        }
+    }
+}
+
+/// Reads a value; a number as a fraction, which is exact enough for the bounds in the table.
+fn parse(kind: ConfigType, value: &str) -> Result<Option<f64>, &'static str> {
+    match kind {
+        ConfigType::Boolean => {
+            let is_boolean = ["true", "false"]
+                .iter()
+                .any(|word| value.eq_ignore_ascii_case(word));
+            if is_boolean {
+                Ok(None)
+            } else {
+                Err("Expected value to be either true or false")
+            }
+        }
+        ConfigType::String | ConfigType::List => Ok(None),
+        ConfigType::Int => match value.parse::<i32>() {
+            Ok(number) => Ok(Some(f64::from(number))),
+            Err(_) => Err("Not a number of type INT"),
+        },
+        ConfigType::Long => match value.parse::<i64>() {
+            Ok(number) => Ok(Some(number as f64)),
+            Err(_) => Err("Not a number of type LONG"),
+        },
+        ConfigType::Double => match value.parse::<f64>() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err("Not a number of type DOUBLE"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Result<TopicConfig, ConfigError> {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        TopicConfig::from_overrides(pairs.iter().map(own).collect())
+    }
+
+    #[test]
+    fn the_table_is_in_order_and_its_defaults_are_valid() {
+        assert!(
+            DECLARATIONS
+                .windows(2)
+                .all(|pair| pair[0].name < pair[1].name)
+        );
+        for declaration in DECLARATIONS {
+            assert_eq!(
+                check(declaration, declaration.default),
+                Ok(()),
+                "{}",
+                declaration.name
+            );
+            assert!(declaration.about.ends_with('.'), "{}", declaration.name);
+        }
+        let config = TopicConfig::default();
+        assert_eq!(config.max_message_bytes(), i32::MAX as usize);
+        assert_eq!(config.timestamp_type(), TimestampType::CreateTime);
+        assert_eq!(config.timestamp_before_max_ms(), None);
+        assert_eq!(config.timestamp_after_max_ms(), Some(3_600_000));
+        assert_eq!(config.retention_ms(), Some(604_800_000));
+        assert_eq!(config.retention_bytes(), None);
+        assert_eq!(config.segment_bytes(), None);
+    }
+
+    #[test]
+    fn overrides_are_taken_and_trimmed() {
+        let config = config(&[
+            ("max.message.bytes", " 1000 "),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("retention.ms", "-1"),
+            ("segment.bytes", "1024"),
+            ("cleanup.policy", "delete"),
+            ("compression.type", "producer"),
+        ])
+        .unwrap();
+        assert_eq!(config.max_message_bytes(), 1000);
+        assert_eq!(config.timestamp_type(), TimestampType::LogAppendTime);
+        assert_eq!(config.retention_ms(), None);
+        assert_eq!(config.segment_bytes(), Some(SEGMENT_BYTES_MIN));
+        let rows = config.describe(1 << 26);
+        let row = |name| rows.iter().find(|row| row.name == name).unwrap();
+        assert_eq!(row("max.message.bytes").value, "1000");
+        assert_eq!(row("max.message.bytes").source, ConfigSource::Topic);
+        assert_eq!(row("flush.ms").source, ConfigSource::Default);
+        assert_eq!(rows.len(), DECLARATIONS.len());
+        let plain = TopicConfig::default().describe(1 << 26);
+        let segment = plain
+            .iter()
+            .find(|row| row.name == "segment.bytes")
+            .unwrap();
+        assert_eq!(
+            (segment.value.as_str(), segment.source),
+            ("67108864", ConfigSource::Broker)
+        );
+    }
+
+    #[test]
+    fn what_kafka_refuses_is_refused_in_its_words() {
+        let refused = |name, value| config(&[(name, value)]).unwrap_err().to_string();
+        assert_eq!(
+            refused("retention", "1"),
+            "Unknown topic config name: retention"
+        );
+        let about = "for configuration retention.ms:";
+        assert_eq!(
+            refused("retention.ms", "x"),
+            format!("Invalid value x {about} Not a number of type LONG")
+        );
+        assert_eq!(
+            refused("retention.ms", "-2"),
+            format!("Invalid value -2 {about} Value must be at least -1")
+        );
+        assert!(refused("max.message.bytes", "3000000000").ends_with("type INT"));
+        assert!(refused("min.cleanable.dirty.ratio", "NaN").ends_with("no more than 1"));
+        assert!(refused("preallocate", "yes").ends_with("either true or false"));
+        let conflict = [
+            ("min.compaction.lag.ms", "5"),
+            ("max.compaction.lag.ms", "4"),
+        ];
+        assert!(matches!(config(&conflict), Err(ConfigError::Conflict(_))));
+        let large = "x".repeat(OVERRIDES_BYTES_MAX + 1);
+        assert!(matches!(
+            config(&[("cleanup.policy", &large)]),
+            Err(ConfigError::TooLarge(_))
+        ));
+    }
+
+    #[test]
+    fn what_would_not_be_carried_out_is_refused() {
+        for (name, value) in [
+            ("cleanup.policy", "compact"),
+            ("cleanup.policy", "delete,compact"),
+            ("compression.type", "gzip"),
+            ("compression.type", "uncompressed"),
+            ("remote.storage.enable", "true"),
+        ] {
+            let error = config(&[(name, value)]).unwrap_err().to_string();
+            assert!(!error.contains("must be one of"), "{error}");
+        }
+        let error = config(&[("compression.type", "brotli")])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("must be one of"), "{error}");
+    }
+
+    #[test]
+    fn lists_grow_and_shrink() {
+        let append = ListChange::Append("compact,delete");
+        assert_eq!(
+            change_list("cleanup.policy", None, append).unwrap(),
+            "delete,compact"
+        );
+        let subtract = ListChange::Subtract("delete");
+        assert_eq!(
+            change_list("cleanup.policy", Some("delete,compact"), subtract).unwrap(),
+            "compact"
+        );
+        let error = change_list("retention.ms", None, subtract).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("Can't SUBTRACT to key retention.ms")
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! The dependency rules of the design, checked from `cargo metadata` and the sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Lines of a source file before its tests.
+const FILE_LINES_MAX: usize = 800;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned()
+}
+
+/// Normal dependencies of every workspace crate.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let name = |value: &serde_json::Value| value["name"].as_str().expect("a name").to_owned();
+    let normal = |package: &serde_json::Value| {
+        let all = package["dependencies"].as_array().expect("dependencies");
+        all.iter()
+            .filter(|d| d["kind"].is_null())
+            .map(name)
+            .collect()
+    };
+    packages
+        .iter()
+        .map(|package| (name(package), normal(package)))
+        .collect()
+}
+
+fn sources(under: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(under)];
+    while let Some(path) = folders.pop() {
+        if path.is_dir() {
+            if path.ends_with("target") {
+                continue;
+            }
+            let entries = std::fs::read_dir(&path).expect("a readable folder");
+            folders.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a readable file");
+            found.push((path, text));
+        }
+    }
+    assert!(!found.is_empty(), "no sources under {under}");
+    found
+}
+
+/// The code of a file: without comments, and without its tests at the end.
+fn code(text: &str) -> String {
+    let product = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
+    let lines = product
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn assert_absent(under: &str, words: &[&str]) {
+    for (path, text) in sources(under) {
+        let code = code(&text);
+        for word in words {
+            assert!(!code.contains(word), "{} names `{word}`", path.display());
+        }
+    }
+}
+
+#[test]
+fn pure_crates_depend_on_no_runtime_and_no_io() {
+    let all = dependencies();
+    for name in ["segment", "cache", "wire"] {
+        for forbidden in [
+            "tokio", "monoio", "flume", "redb", "store", "coord", "hyper",
+        ] {
+            assert!(
+                !all[name].contains(forbidden),
+                "{name} depends on {forbidden}"
+            );
+        }
+    }
+}
+
+#[test]
+fn wire_and_segment_know_nothing_of_each_other() {
+    let all = dependencies();
+    assert!(!all["wire"].contains("segment"));
+    assert!(!all["segment"].contains("wire"));
+    assert!(!all["coord"].contains("wire"));
+    assert!(!all["store"].contains("wire"));
+}
+
+#[test]
+fn only_the_runtime_module_names_monoio() {
+    for folder in [
+        "api",
+        "control",
+        "net",
+        "partition",
+        "shard",
+        "wal",
+        "cli",
+        "metrics",
+    ] {
+        assert_absent(&format!("broker/src/{folder}"), &["monoio::"]);
+    }
+}
+
+#[test]
+fn tokio_appears_only_where_the_control_thread_runs() {
+    for folder in [
+        "api",
+        "net",
+        "partition",
+        "shard",
+        "wal",
+        "runtime",
+        "cli",
+        "metrics",
+    ] {
+        assert_absent(&format!("broker/src/{folder}"), &["tokio::"]);
+    }
+    let all = dependencies();
+    for name in ["segment", "cache", "wire", "coord", "client"] {
+        assert!(!all[name].contains("tokio"), "{name} depends on tokio");
+    }
+}
+
+#[test]
+fn the_partition_core_names_no_kafka_error_code_and_no_io() {
+    assert_absent(
+        "broker/src/partition",
+        &["wire::", "ErrorCode", "store::", "runtime::", "Instant::"],
+    );
+    assert_absent(
+        "broker/src/wal",
+        &["wire::", "runtime::", "Instant::now", "SystemTime"],
+    );
+}
+
+#[test]
+fn handlers_touch_no_runtime_and_no_store() {
+    assert_absent("broker/src/api", &["runtime::", "store::", "coord::kv"]);
+}
+
+#[test]
+fn there_is_no_lock_on_the_data_path_and_no_queue_without_a_bound() {
+    for folder in ["api", "net", "partition", "shard"] {
+        assert_absent(&format!("broker/src/{folder}"), &["Mutex<", "RwLock<"]);
+    }
+    for folder in ["broker/src", "coord/src", "broker/store/src"] {
+        assert_absent(
+            folder,
+            &["flume::unbounded", "unbounded_channel", "mpsc::unbounded"],
+        );
+    }
+}
+
+#[test]
+fn files_stay_short_and_have_names_that_say_something() {
+    for folder in ["segment", "cache", "coord", "broker", "perf", "benches"] {
+        for (path, text) in sources(folder) {
+            let stem = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .unwrap_or_default();
+            let vague = ["utils", "util", "common", "helpers", "misc"].contains(&stem);
+            assert!(!vague, "{}: a name that says nothing", path.display());
+            let tests = stem.contains("tests") || path.iter().any(|part| part == "tests");
+            let lines = text
+                .split("\n#[cfg(test)]\n")
+                .next()
+                .unwrap_or_default()
+                .lines()
+                .count();
+            assert!(
+                tests || lines <= FILE_LINES_MAX,
+                "{}: {lines} lines",
+                path.display()
+            );
+        }
+    }
+}

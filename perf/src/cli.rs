@@ -1,0 +1,430 @@
+//! The command line, and what its words become.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::e2e::EndToEndRun;
+use crate::fetch::FetchRun;
+use crate::payload::Shape;
+use crate::produce::{Pace, ProduceRun};
+use crate::run::Setting;
+
+/// Load generator and latency meter for brokers that speak Kafka's protocol.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "kafscale-perf", version)]
+pub struct Cli {
+    /// Options of all runs.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all runs.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Brokers to connect to, separated by commas.
+    #[arg(
+        long,
+        global = true,
+        default_value = "127.0.0.1:9092",
+        env = "KAFSCALE_PERF_BOOTSTRAP"
+    )]
+    pub bootstrap: String,
+    /// Time before anything is recorded (ms, s or m; a number alone is seconds).
+    #[arg(long, global = true, default_value = "3s", value_parser = duration)]
+    pub warmup: Duration,
+    /// Time that is recorded.
+    #[arg(long, global = true, default_value = "15s", value_parser = duration)]
+    pub duration: Duration,
+    /// Directory for JSON, markdown and picture; none are written without it.
+    #[arg(long, global = true)]
+    pub out: Option<PathBuf>,
+    /// Name of the broker in the results.
+    #[arg(long, global = true, default_value = "kafscale")]
+    pub broker: String,
+    /// Commit or version of the broker; by default that of the checkout around this directory.
+    #[arg(long, global = true)]
+    pub commit: Option<String>,
+    /// Process id of the broker, if it runs here: its processor time is then reported.
+    #[arg(long, global = true)]
+    pub broker_pid: Option<u32>,
+    /// Replicas of the topics that are created; -1 for the broker's default.
+    #[arg(long, global = true, default_value_t = 1, allow_hyphen_values = true)]
+    pub replicas: i16,
+    /// Do not delete the topics afterwards.
+    #[arg(long, global = true)]
+    pub keep_topics: bool,
+    /// How long replies are awaited after the recorded time; then they count as errors.
+    #[arg(long, global = true, default_value = "30s", value_parser = duration)]
+    pub patience: Duration,
+}
+
+impl Common {
+    /// What runs need of it.
+    pub fn setting(&self) -> Setting {
+        Setting {
+            bootstrap: self.bootstrap.clone(),
+            warmup: self.warmup,
+            duration: self.duration,
+            broker_pid: self.broker_pid,
+            replicas: self.replicas,
+            keep_topics: self.keep_topics,
+            patience: self.patience,
+        }
+    }
+}
+
+/// What to run.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Produce latency and throughput.
+    Produce(ProduceArgs),
+    /// Fetch latency for data in the broker's memory.
+    Fetch(FetchArgs),
+    /// From the producer's clock to the consumer.
+    E2e(EndToEndArgs),
+    /// The same fetches against a server that does nothing: what machine and meter take.
+    Floor(FloorArgs),
+    /// A fixed list of the others, for comparison over time and between brokers.
+    Scenario(ScenarioArgs),
+}
+
+/// Acknowledgements of a produce request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Acks {
+    /// All in-sync replicas.
+    All,
+    /// The leader alone.
+    #[value(name = "1")]
+    One,
+    /// None, and no reply.
+    #[value(name = "0")]
+    Zero,
+}
+
+impl Acks {
+    /// On the wire.
+    pub fn code(self) -> i16 {
+        match self {
+            Self::All => -1,
+            Self::One => 1,
+            Self::Zero => 0,
+        }
+    }
+}
+
+/// The batches.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct BatchArgs {
+    /// Bytes of a batch (k, KiB, M, MiB).
+    #[arg(long, default_value = "16KiB", value_parser = bytes)]
+    pub batch_bytes: usize,
+    /// Bytes of a record's value.
+    #[arg(long, default_value = "1KiB", value_parser = bytes)]
+    pub record_bytes: usize,
+}
+
+impl BatchArgs {
+    fn shape(&self) -> Shape {
+        Shape {
+            batch_bytes: self.batch_bytes,
+            record_bytes: self.record_bytes.min(self.batch_bytes),
+        }
+    }
+}
+
+/// How fast an open loop goes.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(multiple = false)]
+pub struct RateArgs {
+    /// Open loop: bytes of batches a second over all connections, in 10^6.
+    #[arg(long)]
+    pub rate_mb: Option<f64>,
+    /// Open loop: batches a second over all connections.
+    #[arg(long)]
+    pub rate_batches: Option<f64>,
+}
+
+impl RateArgs {
+    fn per_second(&self, batch_bytes: usize) -> Result<Option<f64>> {
+        let rate = match (self.rate_mb, self.rate_batches) {
+            (Some(mb), _) => Some(mb * 1e6 / batch_bytes as f64),
+            (None, rate) => rate,
+        };
+        let sound = rate.is_none_or(|rate| rate.is_finite() && rate > 0.0);
+        ensure!(sound, "a rate is above 0");
+        Ok(rate)
+    }
+}
+
+/// `produce`.
+#[derive(Debug, Clone, Args)]
+pub struct ProduceArgs {
+    /// Connections.
+    #[arg(long, default_value_t = 4, value_parser = count)]
+    pub connections: usize,
+    /// Partitions.
+    #[arg(long, default_value_t = 8, value_parser = count)]
+    pub partitions: usize,
+    /// The batches.
+    #[command(flatten)]
+    pub batch: BatchArgs,
+    /// Acknowledgements.
+    #[arg(long, value_enum, default_value = "all")]
+    pub acks: Acks,
+    /// Open loop, else closed.
+    #[command(flatten)]
+    pub rate: RateArgs,
+    /// Closed loop: requests in flight per connection.
+    #[arg(long, default_value_t = 1, value_parser = count)]
+    pub window: usize,
+}
+
+impl ProduceArgs {
+    /// The run.
+    ///
+    /// # Errors
+    /// A rate that is none.
+    pub fn run(&self) -> Result<ProduceRun> {
+        let rate = self.rate.per_second(self.batch.batch_bytes)?;
+        Ok(ProduceRun {
+            connections: self.connections,
+            partitions: self.partitions,
+            shape: self.batch.shape(),
+            acks: self.acks.code(),
+            pace: rate.map_or(Pace::InFlight(self.window), Pace::PerSecond),
+        })
+    }
+}
+
+/// `fetch`.
+#[derive(Debug, Clone, Args)]
+pub struct FetchArgs {
+    /// Connections; each reads a partition of its own.
+    #[arg(long, default_value_t = 1, value_parser = count)]
+    pub connections: usize,
+    /// Bytes of an answer, one run for each.
+    #[arg(long, value_delimiter = ',', default_value = "1KiB,16KiB,64KiB,256KiB",
+          value_parser = bytes)]
+    pub sizes: Vec<usize>,
+    /// The batches that are loaded; where an answer is smaller, they are.
+    #[command(flatten)]
+    pub batch: BatchArgs,
+    /// Bytes that are loaded for each run, over all partitions.
+    #[arg(long, default_value = "32MiB", value_parser = bytes)]
+    pub data_bytes: usize,
+}
+
+impl FetchArgs {
+    /// The run for one size.
+    pub fn run(&self, fetch_bytes: usize) -> FetchRun {
+        FetchRun {
+            connections: self.connections,
+            fetch_bytes,
+            shape: self.batch.shape(),
+            data_bytes: self.data_bytes as u64,
+        }
+    }
+}
+
+/// `e2e`.
+#[derive(Debug, Clone, Args)]
+pub struct EndToEndArgs {
+    /// Connections that produce.
+    #[arg(long, default_value_t = 2, value_parser = count)]
+    pub producers: usize,
+    /// Connections that consume.
+    #[arg(long, default_value_t = 2, value_parser = count)]
+    pub consumers: usize,
+    /// Partitions.
+    #[arg(long, default_value_t = 4, value_parser = count)]
+    pub partitions: usize,
+    /// The batches.
+    #[command(flatten)]
+    pub batch: BatchArgs,
+    /// The rate; 5 MB/s if none is given.
+    #[command(flatten)]
+    pub rate: RateArgs,
+}
+
+/// Rate of end-to-end runs where none is given, in bytes a second.
+const E2E_BYTES_PER_SECOND: f64 = 5e6;
+
+impl EndToEndArgs {
+    /// The run.
+    ///
+    /// # Errors
+    /// A rate that is none.
+    pub fn run(&self) -> Result<EndToEndRun> {
+        let rate = self.rate.per_second(self.batch.batch_bytes)?;
+        Ok(EndToEndRun {
+            producers: self.producers,
+            consumers: self.consumers,
+            partitions: self.partitions,
+            shape: self.batch.shape(),
+            per_second: rate.unwrap_or(E2E_BYTES_PER_SECOND / self.batch.batch_bytes as f64),
+        })
+    }
+}
+
+/// `floor`.
+#[derive(Debug, Clone, Args)]
+pub struct FloorArgs {
+    /// The fetches.
+    #[command(flatten)]
+    pub fetch: FetchArgs,
+    /// Only serve, on this address, until killed.
+    #[arg(long)]
+    pub serve: Option<String>,
+}
+
+/// `scenario`.
+#[derive(Debug, Clone, Args)]
+pub struct ScenarioArgs {
+    /// Only runs whose names contain one of these.
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// List the runs and do nothing.
+    #[arg(long)]
+    pub list: bool,
+    /// Fail unless the promised bounds hold: fetch-hit p99 below 1 ms, produce p99 below 20 ms.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Reads a number of bytes: `300`, `16k`, `16KiB`, `1M`, `1MiB`.
+///
+/// # Errors
+/// It is none.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, suffix) = text.split_at(end);
+    let unit: usize = match suffix.trim() {
+        "" | "B" => 1,
+        "k" | "kB" => 1_000,
+        "KiB" | "K" => 1 << 10,
+        "M" | "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        other => {
+            return Err(format!(
+                "unknown unit {other}; use B, kB, KiB, MB, MiB or GiB"
+            ));
+        }
+    };
+    let number: usize = digits
+        .parse()
+        .map_err(|_| format!("{text} is not a number of bytes"))?;
+    number
+        .checked_mul(unit)
+        .ok_or_else(|| format!("{text} is too large"))
+}
+
+/// Reads a duration: `500ms`, `15s`, `2m`, `15`.
+///
+/// # Errors
+/// It is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (digits, suffix) = text.split_at(end);
+    let unit = match suffix.trim() {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        other => return Err(format!("unknown unit {other}; use ms, s or m")),
+    };
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| format!("{text} is not a duration"))?;
+    Ok(Duration::from_secs_f64(number * unit))
+}
+
+/// Reads a count of 1 to 10,000.
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=10_000) => Ok(number),
+        _ => Err(format!("{text} is not a number from 1 to 10000")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("kafscale-perf").chain(line.split_whitespace()))
+    }
+
+    fn produce(line: &str) -> ProduceRun {
+        match parse(line).unwrap().command {
+            Command::Produce(args) => args.run().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_rate_makes_the_loop_open() {
+        let run = produce("produce --rate-mb 20 --batch-bytes 20kB --acks 1 --connections 2");
+        assert_eq!(run.pace, Pace::PerSecond(1000.0));
+        assert_eq!((run.acks, run.connections, run.partitions), (1, 2, 8));
+        assert_eq!(
+            produce("produce --rate-batches 7.5").pace,
+            Pace::PerSecond(7.5)
+        );
+        let run = produce("produce --window 32 --acks all --record-bytes 100");
+        assert_eq!((run.pace, run.acks), (Pace::InFlight(32), -1));
+        assert_eq!(run.shape.record_bytes, 100);
+    }
+
+    #[test]
+    fn common_options_may_stand_behind_the_subcommand() {
+        let cli = parse("fetch --sizes 1KiB,2MiB --warmup 500ms --duration 2m --replicas -1");
+        let cli = cli.unwrap();
+        assert_eq!(cli.common.warmup, Duration::from_millis(500));
+        assert_eq!(cli.common.duration, Duration::from_secs(120));
+        assert_eq!(cli.common.replicas, -1);
+        match cli.command {
+            Command::Fetch(args) => assert_eq!(args.sizes, vec![1024, 2 << 20]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "",
+            "produce --rate-mb 1 --rate-batches 1",
+            "produce --connections 0",
+            "produce --acks 2",
+            "produce --batch-bytes 16XB",
+            "fetch --sizes ,",
+            "e2e --duration soon",
+            "floor --nothing",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        for rate in ["0", "-1", "nan"] {
+            let cli = parse(&format!("produce --rate-mb={rate}")).unwrap();
+            let Command::Produce(args) = cli.command else {
+                panic!("not produce")
+            };
+            assert!(args.run().is_err(), "{rate}");
+        }
+    }
+}

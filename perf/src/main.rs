@@ -1,0 +1,71 @@
+//! `kafscale-perf`: see the crate's documentation and `perf/README.md`.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use kafscale_perf::cli::{Cli, Command};
+use kafscale_perf::clock::use_precise_sleeps;
+use kafscale_perf::floor::FloorServer;
+use kafscale_perf::{report, scenario};
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be done where standard error is closed.
+            let _ = writeln!(std::io::stderr(), "kafscale-perf: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    use_precise_sleeps();
+    if let Command::Floor(args) = &cli.command
+        && let Some(address) = &args.serve
+    {
+        let server = FloorServer::start(address, None)?;
+        writeln!(std::io::stdout(), "listening on {}", server.address())?;
+        server.serve();
+        return Ok(());
+    }
+    let cases = scenario::cases(&cli.command)?;
+    if let Command::Scenario(args) = &cli.command
+        && args.list
+    {
+        for (name, case) in &cases {
+            writeln!(std::io::stdout(), "{name:16} {case:?}")?;
+        }
+        return Ok(());
+    }
+    let outcomes = scenario::measure_all(cli, &cases)?;
+    report::print_table(&outcomes)?;
+    if let Some(directory) = &cli.common.out {
+        let kind = match &cli.command {
+            Command::Produce(_) => "produce",
+            Command::Fetch(_) => "fetch",
+            Command::E2e(_) => "e2e",
+            Command::Floor(_) => "floor",
+            Command::Scenario(_) => "scenario",
+        };
+        let date = outcomes
+            .first()
+            .map_or("", |outcome| outcome.origin.date.as_str());
+        let date = date.replace([':', '-'], "");
+        let broker = cli
+            .common
+            .broker
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let stem = format!("{kind}-{broker}-{date}");
+        let path = report::write_files(directory, &stem, &outcomes)?;
+        writeln!(std::io::stdout(), "wrote {} (.md, .svg)", path.display())?;
+    }
+    match &cli.command {
+        Command::Scenario(args) => scenario::check_bounds(args, &outcomes),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,184 @@
+//! Whole runs against the floor server: what is counted, and what a stall does to latency.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use kafscale_perf::e2e::EndToEndRun;
+use kafscale_perf::fetch::FetchRun;
+use kafscale_perf::floor::{FloorServer, Stall};
+use kafscale_perf::machine::Machine;
+use kafscale_perf::payload::Shape;
+use kafscale_perf::produce::{Pace, ProduceRun};
+use kafscale_perf::report::{Origin, Outcome, SCHEMA, write_files};
+use kafscale_perf::run::{Measured, Setting};
+
+const SHAPE: Shape = Shape {
+    batch_bytes: 1024,
+    record_bytes: 100,
+};
+
+fn setting(server: &FloorServer, seconds: f64) -> Setting {
+    Setting {
+        bootstrap: server.address().to_string(),
+        warmup: Duration::from_millis(100),
+        duration: Duration::from_secs_f64(seconds),
+        broker_pid: Some(std::process::id()),
+        replicas: 1,
+        keep_topics: false,
+        patience: Duration::from_secs(5),
+    }
+}
+
+fn produce(pace: Pace, stall: Option<Stall>, acks: i16) -> Measured {
+    let server = FloorServer::start("127.0.0.1:0", stall).unwrap();
+    let run = ProduceRun {
+        connections: 1,
+        partitions: 2,
+        shape: SHAPE,
+        acks,
+        pace,
+    };
+    run.run(&setting(&server, 2.0), "test").unwrap()
+}
+
+/// At 200 requests a second a pause of 500 ms delays 100 of 400 requests, by 500 ms down to 0: the
+/// slowest tenth took 300 ms or more. A closed loop sees one slow request and no other.
+#[test]
+fn the_open_loop_counts_every_request_that_a_stall_delays() {
+    let stall = Stall {
+        after_requests: 150,
+        pause: Duration::from_millis(500),
+    };
+    let open = produce(Pace::PerSecond(200.0), Some(stall), -1).tally;
+    assert_eq!((open.errors, open.latency.count()), (0, 400));
+    for (percentile, expected_us) in [(90.0, 300e3), (95.0, 400e3), (80.0, 100e3)] {
+        let found = open.latency.percentile_us(percentile);
+        assert!(
+            (found - expected_us).abs() < 80e3,
+            "p{percentile} is {found} us"
+        );
+    }
+    let closed = produce(Pace::InFlight(1), Some(stall), -1).tally;
+    assert!(
+        closed.latency.count() > 1_000,
+        "{} samples",
+        closed.latency.count()
+    );
+    assert!(closed.latency.summary().max_us > 490e3);
+    assert!(closed.latency.percentile_us(99.0) < 50e3);
+}
+
+#[test]
+fn a_broker_that_is_too_slow_is_seen_as_such() {
+    let stall = Stall {
+        after_requests: 10,
+        pause: Duration::from_secs(3600),
+    };
+    let server = FloorServer::start("127.0.0.1:0", Some(stall)).unwrap();
+    let mut setting = setting(&server, 0.5);
+    setting.patience = Duration::from_secs(1);
+    let run = ProduceRun {
+        connections: 1,
+        partitions: 1,
+        shape: SHAPE,
+        acks: -1,
+        pace: Pace::PerSecond(100.0),
+    };
+    let tally = run.run(&setting, "test").unwrap().tally;
+    assert_eq!(tally.errors, 60 - 9, "one request opened the partition");
+    assert!(tally.first_error.unwrap().contains("not answered"));
+    // The server would wait for its own stall.
+    std::mem::forget(server);
+}
+
+#[test]
+fn the_rate_is_kept_and_acks_0_is_marked() {
+    let tally = produce(Pace::PerSecond(300.0), None, -1).tally;
+    assert!(
+        tally.requests.abs_diff(600) <= 3,
+        "{} requests",
+        tally.requests
+    );
+    let tally = produce(Pace::PerSecond(300.0), None, 0).tally;
+    assert!(
+        tally.requests.abs_diff(600) <= 3,
+        "{} requests",
+        tally.requests
+    );
+    assert!(tally.notes.iter().any(|note| note.contains("acks=0")));
+}
+
+#[test]
+fn fetches_are_full_and_the_results_have_their_shape() {
+    let server = FloorServer::start("127.0.0.1:0", None).unwrap();
+    let run = FetchRun {
+        connections: 2,
+        fetch_bytes: 64 << 10,
+        shape: Shape {
+            batch_bytes: 16 << 10,
+            record_bytes: 1 << 10,
+        },
+        data_bytes: 1 << 20,
+    };
+    let measured = run.run(&setting(&server, 0.3), "test").unwrap();
+    assert_eq!(measured.tally.errors, 0);
+    assert_eq!(measured.tally.bytes, measured.tally.requests * (64 << 10));
+    let origin = Origin {
+        schema: SCHEMA,
+        command: "kafscale-perf fetch | more".to_owned(),
+        broker: "floor".to_owned(),
+        commit: "abc".to_owned(),
+        date: "2026-11-23T00:00:00Z".to_owned(),
+        machine: Machine::here(),
+    };
+    let parameters = [("fetch_bytes", "65536".to_owned())];
+    let outcome = Outcome::new(&origin, "fetch-64k", &parameters, &measured);
+    let directory = tempfile::tempdir().unwrap();
+    let path = write_files(directory.path(), "fetch", std::slice::from_ref(&outcome)).unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let read: Vec<Outcome> = serde_json::from_str(&text).unwrap();
+    assert_eq!(read[0].name, outcome.name);
+    assert_eq!(read[0].latency.count, outcome.latency.count);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let row = value[0].as_object().unwrap();
+    for key in [
+        "command", "commit", "date", "machine", "broker", "schema", "latency", "curve",
+    ] {
+        assert!(row.contains_key(key), "{key} is missing");
+    }
+    for key in [
+        "p50_us", "p90_us", "p99_us", "p999_us", "p9999_us", "max_us", "count",
+    ] {
+        assert!(row["latency"][key].is_number(), "{key} is missing");
+    }
+    let markdown = std::fs::read_to_string(directory.path().join("fetch.md")).unwrap();
+    let widths: Vec<usize> = markdown
+        .lines()
+        .map(|line| line.replace("\\|", "").matches('|').count())
+        .collect();
+    assert_eq!(widths, vec![15, 15, 15]);
+    assert!(
+        std::fs::read_to_string(directory.path().join("fetch.svg"))
+            .unwrap()
+            .contains("</svg>")
+    );
+}
+
+#[test]
+fn records_that_never_come_back_are_missed() {
+    // The floor server forgets what is produced: every record is acknowledged, none of this run's
+    // can be read.
+    let server = FloorServer::start("127.0.0.1:0", None).unwrap();
+    let run = EndToEndRun {
+        producers: 1,
+        consumers: 1,
+        partitions: 1,
+        shape: SHAPE,
+        per_second: 50.0,
+    };
+    let (consumed, produced) = run.run(&setting(&server, 0.2), "test").unwrap();
+    assert_eq!(consumed.tally.latency.count(), 0);
+    assert_eq!(consumed.tally.errors, produced.tally.records_in_all);
+    assert_eq!(produced.tally.latency.count(), 10);
+}

@@ -1,0 +1,207 @@
+"""Kafka's own console tools against a broker. KAFKA_CLASSPATH says where their jars are."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "common"))
+from harness import Suite, arguments, check, equal, unique, wait  # noqa: E402
+
+TOOLS = {
+    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
+    "kafka-configs": "kafka.admin.ConfigCommand",
+    "kafka-console-producer": "org.apache.kafka.tools.ConsoleProducer",
+    "kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "kafka-consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "kafka-get-offsets": "org.apache.kafka.tools.GetOffsetShell",
+    "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
+}
+
+
+def tool_command(name, bootstrap, *args):
+    return ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", os.environ["KAFKA_CLASSPATH"], TOOLS[name],
+            "--bootstrap-server", bootstrap] + [str(arg) for arg in args]
+
+
+class Console:
+    def __init__(self, options):
+        self.options, self.suite = options, Suite(options)
+        self.name = unique("console")
+
+    def tool(self, name, *args, data=b"", wanted=0, seconds=90):
+        """The output of a tool, after its warnings; wanted=None for any exit code."""
+        done = subprocess.run(tool_command(name, self.options.bootstrap, *args), input=data, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=seconds)
+        errors = done.stderr.decode(errors="replace")
+        if wanted is not None and done.returncode != wanted:
+            raise AssertionError("%s %s: exit %d, wanted %d: %s %s" % (
+                name, " ".join(map(str, args)), done.returncode, wanted, done.stdout[-300:], errors[-500:]))
+        # A tool that went through with an exception in its log did not go through.
+        if wanted == 0:
+            check(not re.search(r"^(Exception|Caused by|java\.|org\..*Exception)", errors, re.M), errors[-500:])
+        return done.stdout.decode(errors="replace") + (errors if wanted != 0 else "")
+
+    def case_api_versions(self):
+        out = self.tool("kafka-broker-api-versions")
+        check(self.options.bootstrap in out, "the broker is not named")
+        for api in ("Produce(0)", "Fetch(1)", "ListOffsets(2)", "Metadata(3)", "JoinGroup(11)", "CreateTopics(19)"):
+            check(re.search(re.escape(api) + r": .*usable", out), "no usable %s in: %s" % (api, out[:300]))
+
+    def case_create(self):
+        self.tool("kafka-topics", "--create", "--topic", self.name, "--partitions", 3, "--replication-factor", 1,
+                  "--config", "retention.ms=86400000")
+        check(self.name in self.tool("kafka-topics", "--list").split(), "the topic is not listed")
+        out = self.tool("kafka-topics", "--create", "--topic", self.name, wanted=1)
+        check("already exists" in out, "creating it again says: " + out[-300:])
+        self.tool("kafka-topics", "--create", "--if-not-exists", "--topic", self.name)
+
+    def case_describe(self):
+        out = self.tool("kafka-topics", "--describe", "--topic", self.name)
+        check(re.search(r"PartitionCount:\s*3\b", out), out)
+        equal(len(re.findall(r"Partition: \d+\s+Leader: \d+", out)), 3, "partitions with a leader")
+        check("retention.ms=86400000" in out, "the config is not shown: " + out)
+        out = self.tool("kafka-topics", "--describe", "--topic", "no-such-topic", wanted=1)
+        check("does not exist" in out, out[-300:])
+
+    def case_alter(self):
+        self.tool("kafka-topics", "--alter", "--topic", self.name, "--partitions", 5)
+        out = wait(lambda: [text for text in [self.tool("kafka-topics", "--describe", "--topic", self.name)]
+                            if re.search(r"PartitionCount:\s*5\b", text)], 10, "five partitions")
+        check(out, "")
+
+    def case_configs(self):
+        topic = ("--entity-type", "topics", "--entity-name", self.name)
+        out = self.tool("kafka-configs", "--describe", "--all", *topic)
+        for key in ("cleanup.policy", "retention.ms", "max.message.bytes"):
+            check(key + "=" in out, "no %s in: %s" % (key, out[:300]))
+        self.tool("kafka-configs", "--alter", "--add-config", "retention.ms=3600000", *topic)
+        out = self.tool("kafka-configs", "--describe", *topic)
+        check("retention.ms=3600000" in out, out)
+        self.tool("kafka-configs", "--alter", "--delete-config", "retention.ms", *topic)
+        out = self.tool("kafka-configs", "--describe", *topic)
+        check("retention.ms=" not in out, "the config is still set: " + out)
+        self.tool("kafka-configs", "--describe", "--all", "--entity-type", "brokers", "--entity-name", self.node())
+
+    def node(self):
+        out = self.tool("kafka-topics", "--describe", "--topic", self.name)
+        return re.search(r"Leader: (\d+)", out).group(1)
+
+    def produce(self, codec, acks, idempotent, topic, data):
+        self.tool("kafka-console-producer", "--topic", topic, "--compression-codec", codec,
+                  "--command-property", "acks=" + acks,
+                  "--command-property", "enable.idempotence=" + ("true" if idempotent else "false"),
+                  "--command-property", "max.request.size=4000000",
+                  "--reader-property", "parse.key=true", "--reader-property", "parse.headers=true",
+                  "--reader-property", "null.marker=NULL", data=data)
+
+    def case_codec(self, codec, acks):
+        topic = unique("console-" + codec)
+        self.tool("kafka-topics", "--create", "--topic", topic, "--partitions", 1, "--replication-factor", 1)
+        lines = ["%s\t%s\t%s" % (["trace:abc,same:1,same:2", "NULL"][n % 2], ["key%d" % n, "NULL", ""][n % 3],
+                                 ["value %d" % n, "", "NULL", "x" * 5000, "é ü"][n % 5]) for n in range(60)]
+        lines[30] = "trace:abc,same:1,same:2\tbig\t" + "0123456789abcdef" * (1 << 16)
+        data = "".join(line + "\n" for line in lines)
+        self.produce(codec, acks if acks != "idempotent" else "all", acks == "idempotent", topic, data.encode())
+        shown = ["print.key", "print.headers", "print.offset", "print.partition", "print.value"]
+        properties = [part for name in shown for part in ("--formatter-property", name + "=true")]
+        out = self.tool("kafka-console-consumer", "--topic", topic, "--from-beginning", "--max-messages", len(lines),
+                        "--timeout-ms", 20000, *properties, "--formatter-property", "null.literal=NULL",
+                        "--formatter-property", "headers.separator=,")
+        found = [line for line in out.split("\n") if line.startswith("Partition:")]
+        equal(len(found), len(lines), "records")
+        for number, (line, wanted) in enumerate(zip(found, lines)):
+            headers, key, value = wanted.split("\t")
+            headers = "NO_HEADERS" if headers == "NULL" else headers
+            equal(line, "Partition:0\tOffset:%d\t%s\t%s\t%s" % (number, headers, key, value), "record %d" % number)
+
+    def case_get_offsets(self):
+        data = b"".join(b"NULL\tkey%d\tvalue%d\n" % (n, n) for n in range(100))
+        self.produce("none", "all", True, self.name, data)
+
+        def offsets(*more):
+            out = self.tool("kafka-get-offsets", "--topic", self.name, *more)
+            return [int(line.split(":")[2]) for line in out.splitlines() if line.startswith(self.name + ":")]
+        equal(sum(offsets()), 100, "end offsets")
+        equal(sum(offsets("--time", "earliest")), 0, "earliest")
+        check(max(offsets("--time", "max-timestamp")) > 0, "no offset with the highest timestamp")
+        equal(len(offsets("--partitions", "0")), 1, "one partition")
+
+    def describe_group(self, group, *more):
+        return self.tool("kafka-consumer-groups", "--describe", "--group", group, *more, wanted=None)
+
+    def lag(self, group):
+        """{partition: (committed, end, lag)} as kafka-consumer-groups shows it."""
+        rows = re.findall(r"^%s\s+%s\s+(\d+)\s+(\d+|-)\s+(\d+|-)\s+(\d+|-)" % (group, self.name),
+                          self.describe_group(group), re.M)
+        return {int(row[0]): row[1:] for row in rows}
+
+    def case_groups(self):
+        group = unique("console-group")
+        out = self.tool("kafka-console-consumer", "--topic", self.name, "--group", group, "--from-beginning",
+                        "--max-messages", 100, "--timeout-ms", 20000)
+        equal(sorted(out.split()), sorted("value%d" % n for n in range(100)), "records of the group")
+        check(group in self.tool("kafka-consumer-groups", "--list").split(), "the group is not listed")
+        lag = self.lag(group)
+        equal(sum(int(row[0]) for row in lag.values() if row[0] != "-"), 100, "committed in all (%s)" % lag)
+        equal([row[2] for row in lag.values() if row[2] not in ("0", "-")], [], "lag")
+        out = self.describe_group(group, "--state")
+        check("Empty" in out, "state: " + out)
+        out = self.tool("kafka-consumer-groups", "--reset-offsets", "--group", group, "--topic", self.name,
+                        "--to-earliest", "--execute")
+        check(group in out, out)
+        equal({row[0] for row in self.lag(group).values()}, {"0"}, "committed after the reset")
+        self.tool("kafka-consumer-groups", "--reset-offsets", "--group", group, "--topic", self.name + ":0,1",
+                  "--shift-by", 3, "--execute")
+        equal(sum(int(row[0]) for row in self.lag(group).values()), 6, "committed after the shift")
+        live = subprocess.Popen(tool_command("kafka-console-consumer", self.options.bootstrap, "--topic", self.name,
+                                             "--group", group), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait(lambda: re.search(r"console-consumer", self.describe_group(group, "--members")), 60, "a live member")
+            out = self.tool("kafka-consumer-groups", "--delete", "--group", group, wanted=None)
+            check("GroupNotEmptyException" in out, "deletion of a live group says: " + out[-400:])
+        finally:
+            live.terminate()
+            live.wait(30)
+        wait(lambda: "Empty" in self.describe_group(group, "--state"), 30, "an empty group")
+        self.tool("kafka-consumer-groups", "--delete", "--group", group)
+        check(group not in self.tool("kafka-consumer-groups", "--list").split(), "the deleted group is still listed")
+
+    def case_delete_records(self):
+        path = Path("offsets.json")
+        path.write_text('{"version": 1, "partitions": [{"topic": "%s", "partition": 0, "offset": 5}]}' % self.name)
+        self.tool("kafka-delete-records", "--offset-json-file", path)
+        out = self.tool("kafka-get-offsets", "--topic-partitions", self.name + ":0", "--time", "earliest")
+        check(out.strip().endswith(":5"), "earliest after deletion: " + out)
+
+    def case_delete(self):
+        self.tool("kafka-topics", "--delete", "--topic", self.name)
+        wait(lambda: self.name not in self.tool("kafka-topics", "--list").split(), 20, "the topic is still listed")
+        self.tool("kafka-topics", "--delete", "--topic", "no-such-topic", wanted=1)
+
+    def main(self):
+        case = self.suite.case
+        case("broker-api-versions", self.case_api_versions)
+        case("topics/create-list", self.case_create, always=True)
+        case("topics/describe", self.case_describe)
+        case("topics/alter", self.case_alter)
+        case("configs", self.case_configs)
+        combinations = [(codec, acks) for codec in ("none", "gzip", "snappy", "lz4", "zstd")
+                        for acks in ("0", "1", "all", "idempotent")]
+        if self.options.quick:
+            combinations = [("none", "0"), ("gzip", "1"), ("zstd", "idempotent")]
+        for codec, acks in combinations:
+            case("codec/%s/%s" % (codec, "idempotent" if acks == "idempotent" else "acks-" + acks),
+                 self.case_codec, codec, acks)
+        case("get-offsets", self.case_get_offsets)
+        case("consumer-groups", self.case_groups)
+        case("delete-records", self.case_delete_records)
+        case("topics/delete", self.case_delete)
+        self.suite.end()
+
+
+if __name__ == "__main__":
+    Console(arguments()).main()

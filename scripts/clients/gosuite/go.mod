@@ -1,0 +1,3 @@
+module kafscale/clients/gosuite
+
+go 1.26

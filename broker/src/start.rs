@@ -1,10 +1,12 @@
-//! Puts the process together and takes it apart: stores, session, shards, control thread, listeners.
+//! Puts the process together and takes it apart: stores, session, shards, control thread,
+//! listeners.
 //!
-//! The thread that calls [`run`] is the control thread. Order of a start: the directory is locked, the ports
-//! are bound (so that a start that cannot succeed changes nothing), the session begins, the shards
-//! start, everything is taken over and opened, and only then is a connection accepted. Order of a
-//! graceful end: no new connections, no appends, flush, acknowledge, release, exit.
+//! The thread that calls [`run`] is the control thread. Order of a start: the directory is locked,
+//! the ports are bound (so that a start that cannot succeed changes nothing), the session begins,
+//! the shards start, everything is taken over and opened, and only then is a connection accepted.
+//! Order of a graceful end: no new connections, no appends, flush, acknowledge, release, exit.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -76,7 +78,8 @@ pub enum StartError {
     Metadata(#[from] embedded::OpenError),
     /// There are objects but no metadata.
     #[error(
-        "{directory} holds objects (such as {example}) but no {METADATA_FILE}: without it nobody knows \
+        "{directory} holds objects (such as {example}) but no {METADATA_FILE}: without it nobody \
+         knows \
          which topics they belong to. Restore that file from a backup, or run `kafscale repair \
          --data-dir {directory}`, which rebuilds the topics from the objects"
     )]
@@ -132,7 +135,8 @@ pub enum StartError {
     Failed(String),
     /// The store did not take what was appended before the end.
     #[error(
-        "the store did not take the last batches within {} s; they were not acknowledged, and clients \
+        "the store did not take the last batches within {} s; they were not acknowledged, and \
+         clients \
          send them again", DRAIN_TIMEOUT.as_secs()
     )]
     NotDrained,
@@ -180,8 +184,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
     })
 }
 
-/// Runs a broker on these stores until `stop` completes, and tells when it serves: for tests and for programs
-/// that embed a broker. Does not listen to signals.
+/// Runs a broker on these stores until `stop` completes, and tells when it serves: for tests and
+/// for programs that embed a broker. Does not listen to signals.
 ///
 /// # Errors
 /// [`StartError`].
@@ -318,6 +322,7 @@ async fn serve(
     let outcome = broker
         .serve(Sockets { listener, admin }, requests, flushes, stop, ready)
         .await;
+    context.shards_stop.set(true);
     stop_shards(&context.shards, &ended).await;
     // The session ends with the process at the latest; its partitions have been released.
     if let Err(error) = context.kv.revoke(context.session.lease).await {
@@ -400,6 +405,7 @@ impl Parts {
             floor: std::cell::Cell::new(first),
             compacted: Notify::new(),
             failure: Failure::default(),
+            shards_stop: Cell::new(false),
         };
         Ok((Rc::new(context), shards))
     }
@@ -511,9 +517,11 @@ fn watch_shards(context: &Rc<Context>, threads: Vec<JoinHandle<()>>) -> Ended {
     let told = ended.clone();
     tokio::task::spawn_local(async move {
         let (_, index, rest) = futures_util::future::select_all(threads).await;
-        context
-            .failure
-            .set(format!("shard {index} has ended by itself"));
+        if !context.shards_stop.get() {
+            context
+                .failure
+                .set(format!("shard {index} has ended by itself"));
+        }
         futures_util::future::join_all(rest).await;
         told.notify_one();
     });
@@ -602,9 +610,10 @@ impl Broker {
         drop((serving, told));
         let drained = self.drain(drain).await;
         self.release().await;
+        context.shards_stop.set(true);
         stop_shards_now(&context.shards).await;
         if let Err(error) = slots.release().await {
-            tracing::warn!(%error, "the coordinator slots were not released; the next start takes them");
+            tracing::warn!(%error, "the slots were not released; the next start takes them");
         }
         drained
     }
@@ -702,8 +711,8 @@ impl Broker {
         }
     }
 
-    /// Releases every partition: its source is closed at the acknowledged end. What is not released is taken
-    /// over by the next start all the same.
+    /// Releases every partition: its source is closed at the acknowledged end. What is not released
+    /// is taken over by the next start all the same.
     async fn release(&self) {
         let context = &self.context;
         let end = context.flushed.acknowledged_end();
@@ -755,8 +764,8 @@ impl Broker {
              \x20 data            {place} ({topics} topics)\n\
              \x20 shards          {shards}, {driver}\n\
              Try it:\n\
-             \x20 echo hello | kafscale produce --topic test --bootstrap {host}:{port}\n\
-             \x20 kafscale consume --topic test --bootstrap {host}:{port}\n\
+             \x20 echo hello | kafscale produce test -b {host}:{port}\n\
+             \x20 kafscale consume test --from-beginning -b {host}:{port}\n\
              \x20 echo hello | kcat -b {host}:{port} -t test -P\n\
              \x20 kcat -b {host}:{port} -t test -C -o beginning -e\n",
             version = env!("CARGO_PKG_VERSION"),

@@ -27,7 +27,6 @@ use super::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC, check_broker};
 use super::{Reply, RequestContext, create_topics, error};
 use crate::control::{ControlMsg, TopicError};
 use crate::metadata::{Metadata, Topic};
-use crate::runtime;
 use crate::topic_config::TopicConfig;
 
 /// Versions served.
@@ -177,7 +176,7 @@ pub(super) async fn replace(
     }
     let control = &cx.shard.shared.control;
     let altered = control.ask(|reply| ControlMsg::AlterConfig(topic.id, config, reply));
-    match runtime::timeout(WAIT, altered).await {
+    match cx.shard.at_most(WAIT, altered).await {
         Some(Ok(altered)) => altered
             .map(drop)
             .map_err(|error| create_topics::refusal(&error)),

@@ -26,7 +26,6 @@ use super::create_topics::{
 use super::{Reply, RequestContext};
 use crate::control::{ControlMsg, TopicError};
 use crate::metadata::Metadata;
-use crate::runtime;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 3 };
@@ -126,7 +125,7 @@ async fn raise(
 ) -> Result<(), Refusal> {
     let control = &cx.shard.shared.control;
     let raised = control.ask(|reply| ControlMsg::CreatePartitions(id, count, reply));
-    match runtime::timeout(wait, raised).await {
+    match cx.shard.at_most(wait, raised).await {
         Some(Ok(raised)) => raised.map(drop).map_err(|error| refusal(&error)),
         None | Some(Err(_)) => Err(timed_out()),
     }

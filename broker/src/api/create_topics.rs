@@ -32,7 +32,6 @@ use super::describe_configs::source_code;
 use super::{Reply, RequestContext, error};
 use crate::control::{ControlMsg, NewTopic, TopicError};
 use crate::metadata::{Metadata, Topic};
-use crate::runtime;
 use crate::topic_config::{ConfigRow, TopicConfig};
 
 /// Versions served.
@@ -253,7 +252,7 @@ pub(super) fn check_assignment(cx: &RequestContext, brokers: &[i32]) -> Result<(
 async fn create(cx: &RequestContext, new: NewTopic, wait: Duration) -> Result<Arc<Topic>, Refusal> {
     let control = &cx.shard.shared.control;
     let created = control.ask(|reply| ControlMsg::CreateTopic(new, reply));
-    match runtime::timeout(wait, created).await {
+    match cx.shard.at_most(wait, created).await {
         Some(Ok(created)) => created.map_err(|error| refusal(&error)),
         None | Some(Err(_)) => Err(timed_out()),
     }

@@ -25,7 +25,6 @@ use super::create_topics::wait_of;
 use super::{Reply, RequestContext, error};
 use crate::control::ControlMsg;
 use crate::metadata::Topic;
-use crate::runtime;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 2 };
@@ -108,7 +107,7 @@ async fn raise(
     }
     let control = &cx.shard.shared.control;
     let raised = control.ask(|reply| ControlMsg::RaiseLogStart(handle.id, to, reply));
-    match runtime::timeout(wait, raised).await {
+    match cx.shard.at_most(wait, raised).await {
         Some(Ok(raised)) => raised.map_err(|error| error::topic_code(&error)),
         None | Some(Err(_)) => Err(ErrorCode::REQUEST_TIMED_OUT),
     }

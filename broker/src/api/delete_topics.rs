@@ -23,7 +23,6 @@ use super::create_topics::{Refusal, refusal, timed_out, wait_of};
 use super::{Reply, RequestContext};
 use crate::control::{ControlMsg, TopicError};
 use crate::metadata::Metadata;
-use crate::runtime;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 6 };
@@ -139,7 +138,7 @@ fn resolve(metadata: &Metadata, topic: &DeleteTopicState<'_>) -> Target {
 async fn delete(cx: &RequestContext, id: TopicId, wait: Duration) -> Result<(), Refusal> {
     let control = &cx.shard.shared.control;
     let deleted = control.ask(|reply| ControlMsg::DeleteTopic(id, reply));
-    match runtime::timeout(wait, deleted).await {
+    match cx.shard.at_most(wait, deleted).await {
         Some(Ok(deleted)) => deleted.map_err(|error| refusal(&error)),
         None | Some(Err(_)) => Err(timed_out()),
     }

@@ -1,7 +1,7 @@
 //! Produce (key 0), versions 0-13.
 //!
 //! - Every partition's record set must be exactly one v2 batch; it is validated where it lands (length, magic,
-//!   CRC-32C, codec, counts, timestamps, size) and handed to its owner in the buffer that it came in.
+//!   CRC-32C, codec, counts, timestamps, size; the records too where they are not compressed) and handed to its owner in the buffer that it came in.
 //! - The order of appends is fixed when the request is dispatched; the reply follows when every batch is
 //!   durable, or has failed, or the request's timeout is over (REQUEST_TIMED_OUT; the batch stays known for
 //!   deduplication).
@@ -22,6 +22,7 @@ use bytes::BytesMut;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use segment::batch::{BatchError, BatchHeader, BatchLimits, Codec, TimestampType};
+use segment::record::{DecodeLimits, RecordSet};
 use segment::{PartitionIndex, TimestampMs, TopicId};
 use wire::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
@@ -243,6 +244,9 @@ fn check(
             "transactions are not supported".to_owned(),
         ));
     }
+    if header.attributes.codec() == Ok(Codec::None) && !has_whole_records(bytes) {
+        return Err(invalid("the records of the batch are malformed"));
+    }
     if header.attributes.codec() == Ok(Codec::Zstd) && cx.version < ZSTD_FROM {
         let text = "zstd needs Produce version 7 or later".to_owned();
         return Err((ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, text));
@@ -250,6 +254,13 @@ fn check(
     let range = wire::range_in(frame, bytes).expect("borrowed records lie in their frame");
     let time = if append_time { now } else { TimestampMs::NONE };
     Ok((PartOutcome::Accepted(handle.clone(), range, header), time))
+}
+
+/// Whether every record of an uncompressed batch can be read, so that no consumer is handed one that it cannot
+/// get past. What is compressed is not looked into: its CRC is right, and shards do not decompress.
+fn has_whole_records(batch: &[u8]) -> bool {
+    let records = RecordSet::decode(batch, &DecodeLimits::default());
+    records.is_ok_and(|records| records.iter().all(|record| record.is_ok()))
 }
 
 type Answer = oneshot::Receiver<ProduceOutcome>;
@@ -264,11 +275,10 @@ async fn send(
     let mut position = 0;
     let mut calls: Vec<(ShardId, Vec<ProducePart>)> = Vec::new();
     for part in &mut plan.parts {
-        let PartOutcome::Accepted(handle, range, mut header) =
-            std::mem::replace(&mut part.outcome, PartOutcome::Sent(0, 0))
-        else {
+        let PartOutcome::Accepted(handle, range, header) = &part.outcome else {
             continue;
         };
+        let (handle, range, mut header) = (handle.clone(), range.clone(), *header);
         assert!(
             range.start >= position,
             "record sets lie in the frame in order"

@@ -15,6 +15,7 @@ pub(crate) struct ConnectArgs {
     #[arg(
         short = 'b',
         long,
+        alias = "bootstrap",
         global = true,
         value_name = "HOST:PORT,...",
         env = "KAFSCALE_BOOTSTRAP",

@@ -15,7 +15,6 @@ use segment::{Offset, PartitionIndex, TimestampMs};
 use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::format::{RecordFormat, TextFormat};
-use super::interrupt::Interrupt;
 use super::output::Output;
 use super::progress::Progress;
 use super::time::{parse_duration, parse_timestamp};
@@ -33,10 +32,13 @@ As text, the value of each record is printed with a newline after it; --print-* 
 before it, separated by --delimiter. As JSON, each record is an object on a line; keys and values
 that are not UTF-8 are given in base64 as key_base64 and value_base64.
 
-A group's offsets are committed every 5 seconds and at the end, for records that have been printed.
-Ctrl-C ends the command in order, with code 0.";
+A group's offsets are committed every second and at the end, for records that have been printed.
+Ctrl-C ends the command at once: what was printed in its last second is printed again by the next
+member, and the group waits 10 s for this one.";
 
-/// Longest wait for records before signals and time limits are looked at.
+/// Time between commits of a group.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait for records before time limits are looked at.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Time after which a group gives up a consumer that was killed.
@@ -241,7 +243,7 @@ pub(super) fn run(connect: &ConnectArgs, args: &ConsumeArgs) -> Result<(), CliEr
         ends: Ends::default(),
         progress: Progress::none(),
     };
-    let outcome = printing.run(args, &Interrupt::watch());
+    let outcome = printing.run(args);
     let Printing { source, .. } = printing;
     let closed = source.close();
     outcome?;
@@ -254,6 +256,7 @@ fn group_source(client: Client, args: &ConsumeArgs, group: &str) -> Result<Sourc
         topics: vec![args.topic.clone()],
         session_timeout: SESSION_TIMEOUT,
         rebalance_timeout: REBALANCE_TIMEOUT,
+        commit_interval: COMMIT_INTERVAL,
         reset: if args.from_beginning {
             OffsetReset::Earliest
         } else {
@@ -358,10 +361,10 @@ struct Printing {
 }
 
 impl Printing {
-    fn run(&mut self, args: &ConsumeArgs, interrupt: &Interrupt) -> Result<(), CliError> {
+    fn run(&mut self, args: &ConsumeArgs) -> Result<(), CliError> {
         let mut last = Instant::now();
         let most = args.max_messages.unwrap_or(u64::MAX);
-        while self.printed < most && !interrupt.is_set() {
+        while self.printed < most {
             if args.exit_at_end && self.is_at_end()? {
                 break;
             }

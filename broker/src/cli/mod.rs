@@ -10,7 +10,6 @@ mod consume;
 mod error;
 mod format;
 mod group;
-mod interrupt;
 mod lines;
 mod output;
 mod produce;
@@ -33,7 +32,7 @@ use error::CliError;
 
 const AFTER_HELP: &str = "\
 Examples:
-  kafscale broker                                  start a broker that keeps its log in ./kafscale-data
+  kafscale broker                                  start a broker; its log is in ./kafscale-data
   kafscale topic create orders --partitions 3      create a topic
   echo hello | kafscale produce orders             send a line
   kafscale consume orders --from-beginning         print what is there, and what comes
@@ -92,7 +91,7 @@ pub fn main() -> ExitCode {
 fn run(matches: &ArgMatches) -> Result<(), CliError> {
     if let Some(("broker", given)) = matches.subcommand() {
         if given.value_source("bootstrap_server") == Some(ValueSource::CommandLine) {
-            let text = "--bootstrap-server is for clients; a broker listens on --addr";
+            let text = "--bootstrap-server is for clients; a broker listens on --broker-addr";
             return Err(CliError::Usage(text.to_owned()));
         }
         return broker::run(given);

@@ -1,7 +1,7 @@
 //! Topics: the only writer of topic records and of the metadata snapshot.
 //!
-//! Control thread. Changes of one name are serial. A change is durable, its partitions are taken and open, and
-//! the snapshot has it, before it is answered.
+//! Control thread. Changes of one name are serial. A change is durable, its partitions are taken
+//! and open, and the snapshot has it, before it is answered.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -246,7 +246,7 @@ impl Catalog {
             let taken = self.take_new(targets).await;
             self.publish();
             taken?;
-            tracing::info!(topic = %new.name, id = %topic.id, partitions = partition_count, "created");
+            tracing::info!(topic = %new.name, id = %topic.id, partition_count, "created");
             return Ok(topic);
         }
         Err(unavailable("the name is being changed by others"))
@@ -318,8 +318,8 @@ impl Catalog {
         }
     }
 
-    /// Takes and opens partitions of a topic that is in the catalog. Where that fails it is tried again in
-    /// the background for as long as the topic exists.
+    /// Takes and opens partitions of a topic that is in the catalog. Where that fails it is tried
+    /// again in the background for as long as the topic exists.
     async fn take_new(self: &Rc<Self>, targets: Vec<Target>) -> Result<(), TopicError> {
         let Err(error) = self.try_take(&targets).await else {
             return Ok(());

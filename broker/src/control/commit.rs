@@ -87,7 +87,8 @@ async fn resolve<T: Record + PartialEq + Clone>(
     unknown: KvError,
 ) -> Result<Seen<T>, CommitError> {
     let mut backoff = Backoff::default();
-    // Another guard than that of the key failed: our session is gone, and nothing of it applies any more.
+    // Another guard than that of the key failed: our session is gone, and nothing of it applies any
+    // more.
     let mut refused = false;
     loop {
         tracing::warn!(%key, error = %unknown, "the outcome of a transaction is unknown; reading");

@@ -1,9 +1,9 @@
 //! Compaction: moves batches from the WAL into segments (DESIGN §6).
 //!
-//! Control thread; CPU work runs on the blocking pool. The range and header of a segment are decided by a
-//! transaction (the intent) before anything is written under its key, so that whoever writes it writes the
-//! same bytes (log-protocol H4). A step that fails leaves the intent, and the next try finishes it, also
-//! after a restart.
+//! Control thread; CPU work runs on the blocking pool. The range and header of a segment are
+//! decided by a transaction (the intent) before anything is written under its key, so that whoever
+//! writes it writes the same bytes (log-protocol H4). A step that fails leaves the intent, and the
+//! next try finishes it, also after a restart.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -213,7 +213,7 @@ impl Compactor {
                 Ok(None) => break,
                 Err(error) => {
                     self.context.metrics.compaction_errors.increment();
-                    tracing::error!(partition = %id, %error, "a compaction failed; it is tried again");
+                    tracing::error!(partition = %id, %error, "a compaction failed; tried again");
                     // Whoever fails must not be asked again at once.
                     tokio::time::sleep(LOOK_EVERY).await;
                     break;
@@ -227,8 +227,8 @@ impl Compactor {
     }
 }
 
-/// Writes one segment of a partition; gives the bytes that it took from the WAL, or `None` if there was
-/// nothing to do.
+/// Writes one segment of a partition; gives the bytes that it took from the WAL, or `None` if there
+/// was nothing to do.
 ///
 /// # Errors
 /// [`CompactionError`]; the next call goes on where this one stopped.
@@ -303,7 +303,8 @@ async fn plan_on_shard(
     Ok(Some(planned))
 }
 
-/// A plan that ends exactly where a pending intent ends; else whatever plan there is, which is refused.
+/// A plan that ends exactly where a pending intent ends; else whatever plan there is, which is
+/// refused.
 fn plan_exactly(shard: &Rc<Shard>, id: TopicPartition, end: Offset) -> Option<SegmentPlan> {
     let all = shard.plan_segment(id, u64::MAX)?;
     let within = all.parts.iter().take_while(|(slot, _)| slot.last < end);
@@ -354,7 +355,7 @@ async fn write_segment(
         .put(&index_key, index, PutCondition::None)
         .await
     {
-        tracing::warn!(key = index_key, %error, "an index could not be written; it is built when read");
+        tracing::warn!(key = index_key, %error, "an index was not written; it is built when read");
     }
     let snapshot = put_snapshot(context, id, state, &plan).await?;
     let trims = trims(context, &state.seen.record, &plan, &next, acknowledged_end);
@@ -529,8 +530,8 @@ async fn put_snapshot(
     }))
 }
 
-/// What the sources still need after the plan: everything from the object of the first section that stays.
-/// Sections follow the order of the sources, so the sources before that one go.
+/// What the sources still need after the plan: everything from the object of the first section that
+/// stays. Sections follow the order of the sources, so the sources before that one go.
 fn trims(
     context: &Context,
     record: &PartitionRecord,
@@ -539,7 +540,8 @@ fn trims(
     acknowledged_end: WalSequence,
 ) -> Vec<SourceTrim> {
     let needed = match next {
-        // What is flushed from now on has a sequence that was not acknowledged when the plan was made.
+        // What is flushed from now on has a sequence that was not acknowledged when the plan was
+        // made.
         Next::Nothing => None,
         Next::Object(key) => match context.keys.parse(key) {
             Some(Named::Wal {

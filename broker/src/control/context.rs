@@ -1,6 +1,7 @@
 //! What the parts of the control thread share.
 //!
-//! Control thread. One writer each: the catalog owns the metadata snapshot, the flusher the acknowledged end.
+//! Control thread. One writer each: the catalog owns the metadata snapshot, the flusher the
+//! acknowledged end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -169,6 +170,8 @@ pub struct Context {
     pub compacted: Notify,
     /// The failure that ends the process.
     pub failure: Failure,
+    /// Whether the shards have been told to end.
+    pub shards_stop: Cell<bool>,
 }
 
 /// The first failure that cannot be survived.

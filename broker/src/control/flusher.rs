@@ -1,7 +1,9 @@
-//! The flusher: gathers what the shards have appended into WAL objects, stores them, acknowledges them.
+//! The flusher: gathers what the shards have appended into WAL objects, stores them, acknowledges
+//! them.
 //!
-//! Control thread; the rules are those of [`Scheduler`]. A PUT is sent again with the same key and bytes until
-//! it succeeds, meets an object that is not ours, or is refused for good; the last two end the process.
+//! Control thread; the rules are those of [`Scheduler`]. A PUT is sent again with the same key and
+//! bytes until it succeeds, meets an object that is not ours, or is refused for good; the last two
+//! end the process.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -37,8 +39,8 @@ const TRAILER_BYTES: u64 = segment::wal::WAL_TRAILER_BYTES as u64;
 enum FlushError {
     /// Somebody has ended our session.
     #[error(
-        "WAL object {key} is not the one that this session wrote ({found}): the session was ended by \
-         another broker, or the objects were changed. Nothing that was acknowledged is lost; restart \
+        "WAL object {key} is not the one that this session wrote ({found}): another broker ended \
+         the session, or the objects were changed. Nothing that was acknowledged is lost; restart \
          this broker"
     )]
     Fenced {
@@ -243,7 +245,8 @@ impl Flusher {
         }));
     }
 
-    /// Tells the shards; they have it in order, since there is one sender and their mailboxes keep order.
+    /// Tells the shards; they have it in order, since there is one sender and their mailboxes keep
+    /// order.
     async fn acknowledge(&mut self, sequence: WalSequence) -> Result<(), FlushError> {
         let upload = self
             .uploads

@@ -1,9 +1,10 @@
 //! Deletes WAL objects that nobody needs any more (log-protocol H1, H2, H9).
 //!
-//! Control thread. Objects of our session go below a floor whose transaction is confirmed. Objects of dead
-//! sessions go when no partition record names their session with a range that contains them. Both are
-//! decided from the records of all partitions at one revision. **Fences are never deleted**, nor is
-//! anything of a session that the metadata store has never heard of: that is reported.
+//! Control thread. Objects of our session go below a floor whose transaction is confirmed. Objects
+//! of dead sessions go when no partition record names their session with a range that contains
+//! them. Both are decided from the records of all partitions at one revision. **Fences are never
+//! deleted**, nor is anything of a session that the metadata store has never heard of: that is
+//! reported.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
@@ -89,8 +90,8 @@ impl Garbage {
     /// # Errors
     /// [`GarbageError`].
     pub async fn pass(&mut self) -> Result<(), GarbageError> {
-        // In this order: what is acknowledged later has a higher sequence, and the records are at least as
-        // far as the shards.
+        // In this order: what is acknowledged later has a higher sequence, and the records are at
+        // least as far as the shards.
         let end = self.context.flushed.acknowledged_end();
         let holdings = holdings(&self.context).await?;
         let span = partition::span(&self.context.space);
@@ -187,7 +188,7 @@ impl Garbage {
         );
         for (session, objects) in unknown {
             if self.reported.insert(session) {
-                tracing::warn!(%session, objects, "WAL objects of a session that the metadata store has \
+                tracing::warn!(%session, objects, "WAL objects of a session that the metadata has \
                     never heard of are left alone: was it restored from a backup?");
             }
         }
@@ -225,8 +226,8 @@ async fn holdings(context: &Context) -> Result<HashMap<TopicPartition, Holding>,
     Ok(all)
 }
 
-/// The first object of our session that a partition still needs; `None` if it needs none below `end`,
-/// the acknowledged end when its shard was asked.
+/// The first object of our session that a partition still needs; `None` if it needs none below
+/// `end`, the acknowledged end when its shard was asked.
 fn first_needed(
     record: &PartitionRecord,
     session: SessionId,

@@ -1,8 +1,9 @@
 //! Reads the WAL objects of earlier sessions, and ends those sessions by fences.
 //!
-//! Control thread. Every object is read once, for all partitions that are taken. The end of a session is the
-//! lowest sequence that holds a fence; where none is found, a fence is created at the first
-//! sequence that holds nothing (log-protocol H1). LIST is only a hint of what to read at once.
+//! Control thread. Every object is read once, for all partitions that are taken. The end of a
+//! session is the lowest sequence that holds a fence; where none is found, a fence is created at
+//! the first sequence that holds nothing (log-protocol H1). LIST is only a hint of what to read at
+//! once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -112,8 +113,8 @@ impl<'a> Harvest<'a> {
         }
     }
 
-    /// Ends a session: gives the sequence after its last object. Everything below it and from `floor` on
-    /// has been read.
+    /// Ends a session: gives the sequence after its last object. Everything below it and from
+    /// `floor` on has been read.
     ///
     /// # Errors
     /// [`HarvestError`]; the session may have been ended all the same.
@@ -206,7 +207,8 @@ impl<'a> Harvest<'a> {
     /// Reads the objects of a range that have not been read yet.
     ///
     /// # Errors
-    /// [`HarvestError::Get`] if the store fails; an object that is missing or damaged is no error here.
+    /// [`HarvestError::Get`] if the store fails; an object that is missing or damaged is no error
+    /// here.
     pub async fn read_range(
         &mut self,
         owner: Owner,

@@ -66,14 +66,14 @@ pub struct Sections {
     pub end: Offset,
 }
 
-/// Where the source of a record begins to matter: its objects below the floor of the session are known
-/// to hold nothing that is needed.
+/// Where the source of a record begins to matter: its objects below the floor of the session are
+/// known to hold nothing that is needed.
 pub fn first_needed(source: &Source, floor: WalSequence) -> WalSequence {
     source.first_sequence.max(floor)
 }
 
-/// Puts the sections of a partition in order: source by source, each from the first to before the last
-/// sequence in `ranges` (in the order of the record's sources).
+/// Puts the sections of a partition in order: source by source, each from the first to before the
+/// last sequence in `ranges` (in the order of the record's sources).
 ///
 /// # Errors
 /// [`ImageError::Gap`] if they do not follow each other from the compacted end on.
@@ -260,8 +260,9 @@ pub fn stored_batch(batch: &ProducerBatch) -> StoredBatch {
     }
 }
 
-/// The segments that cover the log up to `compacted_end` without a gap, in order, out of all that the
-/// store shows. A late segment of a zombie lies outside the chain and is left out (log-protocol H16).
+/// The segments that cover the log up to `compacted_end` without a gap, in order, out of all that
+/// the store shows. A late segment of a zombie lies outside the chain and is left out (log-protocol
+/// H16).
 pub fn contiguous(
     mut segments: Vec<ManifestSegment>,
     compacted_end: Offset,

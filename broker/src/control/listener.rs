@@ -1,7 +1,7 @@
 //! The Kafka listener: one acceptor that deals sockets to shards.
 //!
-//! Control thread. Bound without SO_REUSEPORT, so that a second broker on the port is refused and does not
-//! silently take half of the clients.
+//! Control thread. Bound without SO_REUSEPORT, so that a second broker on the port is refused and
+//! does not silently take half of the clients.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Reads for the shards: ranges of objects, and indexes cut into spans.
 //!
-//! Control thread. An index is derived: where it is missing or does not fit its segment, it is built again from
-//! the segment and written back.
+//! Control thread. An index is derived: where it is missing or does not fit its segment, it is
+//! built again from the segment and written back.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ pub async fn load_spans(
     }
     let body = Body::from(report.index.encode());
     if let Err(error) = objects.put(index_key, body, PutCondition::None).await {
-        tracing::warn!(key = %index_key, %error, "an index could not be written; it is only a help");
+        tracing::warn!(key = %index_key, %error, "an index was not written; it is only a help");
     }
     spans(&report.index, bytes as u64).map_err(corrupt)
 }

@@ -15,7 +15,8 @@ fn unavailable(error: impl std::fmt::Display) -> TopicError {
     TopicError::Unavailable(error.to_string())
 }
 
-/// Raises the log start to `to`, at most to the high watermark; gives the log start that is durable.
+/// Raises the log start to `to`, at most to the high watermark; gives the log start that is
+/// durable.
 ///
 /// # Errors
 /// [`TopicError::Unknown`] if the partition is not served; [`TopicError::Unavailable`].

@@ -1,8 +1,8 @@
-//! The control thread: object store, metadata store, flusher, compaction, garbage, listeners. It never
-//! touches partition state; it sends to shards and they send to it.
+//! The control thread: object store, metadata store, flusher, compaction, garbage, listeners. It
+//! never touches partition state; it sends to shards and they send to it.
 //!
-//! One thread with a tokio current-thread runtime; what is blocking or heavy runs on a small pool, so that an
-//! acknowledgement never waits behind it. `start.rs` puts the parts together:
+//! One thread with a tokio current-thread runtime; what is blocking or heavy runs on a small pool,
+//! so that an acknowledgement never waits behind it. `start.rs` puts the parts together:
 //!
 //! | part | does |
 //! |---|---|

@@ -57,7 +57,8 @@ impl Policy {
         candidates: &[CompactionCandidate],
         backlog: &Backlog,
     ) -> Vec<CompactionCandidate> {
-        // From half of the bound on, the partitions of the oldest objects, whatever their size or age.
+        // From half of the bound on, the partitions of the oldest objects, whatever their size or
+        // age.
         let excess = backlog.objects().saturating_sub(self.backlog_max / 2) as u64;
         let pressing = |candidate: &CompactionCandidate| {
             let (session, sequence) = candidate.oldest;

@@ -1,7 +1,7 @@
 //! Carries out what shards ask the control thread for.
 //!
-//! Control thread. Requests run side by side, but for those of one topic name, one partition or one coordinator
-//! slot, which keep their order.
+//! Control thread. Requests run side by side, but for those of one topic name, one partition or one
+//! coordinator slot, which keep their order.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -90,8 +90,8 @@ impl Requests {
     }
 }
 
-/// Takes a block of producer ids, above every id that was ever seen. A block whose transaction has an
-/// unknown outcome is not used: another is taken.
+/// Takes a block of producer ids, above every id that was ever seen. A block whose transaction has
+/// an unknown outcome is not used: another is taken.
 async fn producer_block(context: &Context) -> Result<Range<i64>, TopicError> {
     let unavailable = |error: CommitError| TopicError::Unavailable(error.to_string());
     let Context {

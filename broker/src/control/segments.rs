@@ -1,9 +1,9 @@
 //! What is known of a partition's segments when it is opened: LIST, and the manifest as a hint.
 //!
 //! Control thread. A manifest entry is believed where LIST shows a segment of its base and of its
-//! length. Segments are created once, with bytes that their intent has decided, and none is ever rewritten
-//! by this build, so such an entry is right whatever epoch wrote it; a restart without a compaction
-//! does not cost a read of every segment. Any other segment is read once, whole.
+//! length. Segments are created once, with bytes that their intent has decided, and none is ever
+//! rewritten by this build, so such an entry is right whatever epoch wrote it; a restart without a
+//! compaction does not cost a read of every segment. Any other segment is read once, whole.
 
 use coord::keys::partition::PartitionRecord;
 use segment::keys::{KeySpace, ObjectKey as Named, TopicDir};
@@ -134,14 +134,14 @@ async fn read_manifest(
         Ok(manifest) if manifest.partition == id => Some(manifest),
         Ok(_) => None,
         Err(error) => {
-            tracing::warn!(%key, %error, "the manifest cannot be read; segments are read in its place");
+            tracing::warn!(%key, %error, "the manifest cannot be read; segments are read");
             None
         }
     }
 }
 
-/// Reads a segment that no manifest tells of. `None` where it has gone meanwhile, or does not reach its
-/// end: then it does not count as coverage.
+/// Reads a segment that no manifest tells of. `None` where it has gone meanwhile, or does not reach
+/// its end: then it does not count as coverage.
 async fn read_segment(
     objects: &Objects,
     keys: &KeySpace,
@@ -191,7 +191,8 @@ pub async fn write_manifest(objects: &Objects, key: &str, manifest: &Manifest) {
 /// Reads the producer snapshot that the record names.
 ///
 /// # Errors
-/// [`ImageError::Snapshot`] if it is missing or damaged: without it retries would be appended twice.
+/// [`ImageError::Snapshot`] if it is missing or damaged: without it retries would be appended
+/// twice.
 pub async fn read_snapshot(
     objects: &Objects,
     keys: &KeySpace,

@@ -1,7 +1,7 @@
 //! One life of this broker: its random id, its keys, its WAL prefix.
 //!
-//! Control thread. Order (DESIGN §4): the cluster's key, then its object; the session's keys, then the
-//! `open` object, whose creation proves that the WAL prefix is new; only then takeovers.
+//! Control thread. Order (DESIGN §4): the cluster's key, then its object; the session's keys, then
+//! the `open` object, whose creation proves that the WAL prefix is new; only then takeovers.
 
 use std::sync::Arc;
 
@@ -62,8 +62,8 @@ pub enum SessionError {
     /// The objects belong to another cluster than the metadata.
     #[error(
         "the object store belongs to cluster {found} (object {key}), the metadata to cluster \
-         {expected}: metadata and objects do not go together. Use the metadata that goes with these \
-         objects, or another data directory or namespace"
+         {expected}: metadata and objects do not go together. Use the metadata that belongs to \
+         these objects, or another data directory or namespace"
     )]
     OtherCluster {
         /// The object that names the cluster.

@@ -1,8 +1,8 @@
 //! Coordinator slots: consumer groups and committed offsets in the metadata store.
 //!
-//! Control thread. Writes of a slot are serial and in order: each transaction compares and bumps the slot's
-//! commit counter, and the next is sent only when the outcome of the last is known (log-protocol H14).
-//! Writes that wait are joined into one transaction.
+//! Control thread. Writes of a slot are serial and in order: each transaction compares and bumps
+//! the slot's commit counter, and the next is sent only when the outcome of the last is known
+//! (log-protocol H14). Writes that wait are joined into one transaction.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -154,8 +154,8 @@ impl Slots {
         }))
     }
 
-    /// Makes a write durable, after those of its slot before it. A sender that is dropped without an
-    /// answer means that the broker is going down with the outcome unknown.
+    /// Makes a write durable, after those of its slot before it. A sender that is dropped without
+    /// an answer means that the broker is going down with the outcome unknown.
     pub fn persist(
         self: &Rc<Self>,
         slot: u16,
@@ -292,8 +292,8 @@ async fn committed(
         .collect()
 }
 
-/// Takes writes that go into one transaction off the queue: whole writes, in order. A group that is deleted
-/// is not changed by the same transaction, since its offsets go with it.
+/// Takes writes that go into one transaction off the queue: whole writes, in order. A group that is
+/// deleted is not changed by the same transaction, since its offsets go with it.
 fn join(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let (mut joined, mut ops) = (Vec::new(), 0);
     let mut deleted: HashSet<GroupId> = HashSet::new();

@@ -1,7 +1,7 @@
 //! Sweeps what deleted topics left: segments, indexes, manifests, producer snapshots.
 //!
-//! Control thread. The tombstone goes last, so that a sweep that was interrupted goes on after a restart. WAL
-//! objects need no sweep: nothing names their sections any more.
+//! Control thread. The tombstone goes last, so that a sweep that was interrupted goes on after a
+//! restart. WAL objects need no sweep: nothing names their sections any more.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub async fn sweep(context: Rc<Context>, id: TopicId, buried: Seen<TombstoneReco
     loop {
         match sweep_once(&context, id, &buried).await {
             Ok(objects) => {
-                tracing::info!(topic = %buried.record.name, %id, objects, "a deleted topic is swept");
+                tracing::info!(topic = %buried.record.name, %id, objects, "swept");
                 return;
             }
             Err(reason) => {

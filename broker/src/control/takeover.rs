@@ -1,8 +1,8 @@
 //! Takes partitions: fences earlier owners, then loads what they left (DESIGN §4).
 //!
-//! Control thread. (1) One transaction a partition makes us its owner and appends our source. (2) Every session
-//! with an open source is fenced, and what it holds is read. (3) A second transaction closes the sources
-//! and appends the epoch history. Only then is a partition loaded and opened.
+//! Control thread. (1) One transaction a partition makes us its owner and appends our source. (2)
+//! Every session with an open source is fenced, and what it holds is read. (3) A second transaction
+//! closes the sources and appends the epoch history. Only then is a partition loaded and opened.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -121,8 +121,8 @@ impl Taker<'_> {
     /// Takes partitions, whose records are as in `records` (none: the key is absent).
     ///
     /// # Errors
-    /// [`TakeoverError`]; partitions may be ours all the same, so that the next try finds our own session
-    /// as their owner.
+    /// [`TakeoverError`]; partitions may be ours all the same, so that the next try finds our own
+    /// session as their owner.
     pub async fn take(
         &self,
         targets: Vec<Target>,

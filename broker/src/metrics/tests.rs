@@ -51,7 +51,7 @@ fn counters_add_up_over_shards_and_gauges_show_each() {
     for (number, shard) in shards.iter().enumerate() {
         shard.bytes_in.add(100);
         shard.connections.set_count(number);
-        shard.memory_replies.set(7);
+        shard.memory_unacknowledged.set(7);
         shard.rejected_malformed.increment();
     }
     let page = registry.render(now);
@@ -63,7 +63,7 @@ fn counters_add_up_over_shards_and_gauges_show_each() {
         line(&page, "kafscale_connections{shard=\"2\"}"),
         "kafscale_connections{shard=\"2\"} 2"
     );
-    let name = "kafscale_memory_bytes{use=\"reply\",shard=\"1\"}";
+    let name = "kafscale_memory_bytes{use=\"unacknowledged\",shard=\"1\"}";
     assert_eq!(line(&page, name), format!("{name} 7"));
     let name = "kafscale_frames_rejected_total{reason=\"malformed\"}";
     assert_eq!(line(&page, name), format!("{name} 3"));

@@ -21,16 +21,8 @@ pub(super) async fn serve(shard: Rc<Shard>, socket: Socket) {
         unanswered: Cell::new(0),
         writing: Cell::new(false),
     });
-    let id = shard.connections.next.get();
-    shard.connections.next.set(id + 1);
-    shard
-        .connections
-        .open
-        .borrow_mut()
-        .insert(id, state.clone());
-    shard.metrics.connections.add(1);
-    shard.metrics.connections_accepted.increment();
     let replies = Rc::new(ReplyQueue::default());
+    let _open = Open::new(shard.clone(), state.clone(), replies.clone());
     runtime::spawn(write_replies(
         shard.clone(),
         write,
@@ -38,16 +30,38 @@ pub(super) async fn serve(shard: Rc<Shard>, socket: Socket) {
         replies.clone(),
     ));
     let memory = shard.connections.memory.clone();
-    let limit = memory.limit();
-    let mut frames = FrameReader::new(read, memory, limit);
+    let mut frames = FrameReader::new(read, memory);
     let served = read_requests(&shard, &mut frames, &state, &replies, peer).await;
     if let Err(error) = served {
         count(&shard, &error);
         tracing::debug!(%peer, %error, "closing a connection");
     }
-    replies.end();
-    shard.connections.open.borrow_mut().remove(&id);
-    shard.metrics.connections.add(-1);
+}
+
+/// Keeps a connection in its shard's list; however its task ends, a panic included, the writer ends too.
+struct Open {
+    shard: Rc<Shard>,
+    id: u64,
+    replies: Rc<ReplyQueue>,
+}
+
+impl Open {
+    fn new(shard: Rc<Shard>, state: Rc<ConnectionState>, replies: Rc<ReplyQueue>) -> Self {
+        let id = shard.connections.next.get();
+        shard.connections.next.set(id + 1);
+        shard.connections.open.borrow_mut().insert(id, state);
+        shard.metrics.connections.add(1);
+        shard.metrics.connections_accepted.increment();
+        Self { shard, id, replies }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.replies.end();
+        self.shard.connections.open.borrow_mut().remove(&self.id);
+        self.shard.metrics.connections.add(-1);
+    }
 }
 
 async fn read_requests(

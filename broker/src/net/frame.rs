@@ -12,6 +12,8 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// A frame larger than this gets its buffer in steps, as its bytes arrive.
 const STEP_BYTES: usize = 1 << 20;
 const PREFIX_BYTES: usize = 4;
+/// Most bytes of a frame, whatever the memory: no record batch of use comes near it.
+const FRAME_BYTES_MAX: u64 = 1 << 30;
 
 /// Why no frame could be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +48,9 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    /// Reads frames of at most `limit` bytes.
-    pub(crate) fn new(read: ReadHalf, budget: Rc<MemoryBudget>, limit: u64) -> Self {
+    /// Reads frames that fit the budget.
+    pub(crate) fn new(read: ReadHalf, budget: Rc<MemoryBudget>) -> Self {
+        let limit = budget.limit().min(FRAME_BYTES_MAX);
         Self {
             read,
             buffer: BytesMut::new(),

@@ -552,6 +552,12 @@ impl PartitionLog {
         best.map(|(first, end, t)| (first.max(self.log_start), end, t))
     }
 
+    /// The WAL section that holds `offset`, if no segment does.
+    pub fn slot_at(&self, offset: Offset) -> Option<&RunSlot> {
+        let index = self.slots.partition_point(|slot| slot.last < offset);
+        self.slots.get(index).filter(|slot| slot.first <= offset)
+    }
+
     /// Bytes in WAL sections that no segment holds yet.
     pub fn uncompacted_bytes(&self) -> u64 {
         self.slot_bytes

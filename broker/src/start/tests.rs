@@ -1,4 +1,5 @@
-//! The control thread with real shards, on stores in memory: what is acknowledged survives whatever comes.
+//! The control thread with real shards, on stores in memory: what is acknowledged survives whatever
+//! comes.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The write-ahead log of one session, as far as it needs no I/O: when to flush, and in which order to
-//! acknowledge. The shell is `control::flusher`.
+//! The write-ahead log of one session, as far as it needs no I/O: when to flush, and in which order
+//! to acknowledge. The shell is `control::flusher`.
 
 pub mod scheduler;
 

@@ -1,8 +1,8 @@
 //! When to flush and what to acknowledge, as a state machine without I/O, clock or runtime.
 //!
 //! Control thread. Rules (DESIGN §3):
-//! - the first batch after an idle interval goes at once; after that at most one WAL object an interval,
-//!   unless a shard says that its bytes cannot wait;
+//! - the first batch after an idle interval goes at once; after that at most one WAL object an
+//!   interval, unless a shard says that its bytes cannot wait;
 //! - one seal at a time, at most `uploads_max` uploads at a time;
 //! - objects are acknowledged strictly in sequence, in whatever order their uploads end;
 //! - a seal that brings nothing takes no sequence.

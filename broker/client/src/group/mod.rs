@@ -471,7 +471,12 @@ impl GroupConsumer {
                 positions.insert(partition, found.offset.unwrap_or(Offset::ZERO));
             }
         }
-        self.marked.clear();
+        // Where reading begins is committed too: else what comes to a partition that was empty
+        // could be missed by the next member, which would begin at its end.
+        let begun = missing
+            .into_iter()
+            .filter_map(|it| Some((it.clone(), *positions.get(&it)?)));
+        self.marked = begun.collect();
         self.fetcher.assign(positions);
         self.joined = true;
         self.assignments += 1;

@@ -2,6 +2,8 @@
 //!
 //! Each test starts a broker of its own, on free ports, in a directory of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -314,12 +316,13 @@ fn topics_are_created_shown_changed_and_deleted() {
     assert_eq!(described["partitions"][2]["end_offset"], 2);
     assert_eq!(described["configs"][0]["name"], "retention.ms");
     assert_eq!(described["configs"][0]["value"], "86400000");
-    broker
-        .ok("topic alter orders --config cleanup.policy=compact --delete-config retention.ms -p 5");
+    broker.ok(
+        "topic alter orders --config max.message.bytes=2000000 --delete-config retention.ms -p 5",
+    );
     let shown = broker.ok("topic describe orders");
     assert!(shown.contains("partitions  5"), "{shown}");
     assert!(
-        shown.contains("cleanup.policy=compact") && !shown.contains("retention.ms"),
+        shown.contains("max.message.bytes=2000000") && !shown.contains("retention.ms"),
         "{shown}"
     );
     let error = broker.fails("topic alter orders --config no.such.thing=1", 1);
@@ -416,6 +419,41 @@ fn groups_commit_show_reset_and_go() {
     broker.ok("group delete g");
     let error = broker.fails("group describe g", 1);
     assert!(error.contains("no such group"), "{error}");
+}
+
+#[test]
+fn a_member_outlives_its_broker() {
+    let mut broker = Broker::start();
+    broker.ok("topic create work --partitions 2");
+    let words = "consume work --group g --from-beginning --max-messages 20 --timeout 60s";
+    let child = broker
+        .command(words)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let numbers = |range: std::ops::Range<u32>| -> String {
+        range.map(|number| format!("{number}\n")).collect()
+    };
+    broker.run("produce work --partition 0", numbers(0..10).as_bytes(), 0);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let committed = |broker: &Broker| {
+        let found = run(broker.command("group describe g --json"), b"").stdout;
+        let described: Value = serde_json::from_slice(&found).unwrap_or_default();
+        described[0]["offsets"][0]["committed"].as_i64()
+    };
+    while committed(&broker) != Some(10) {
+        assert!(
+            Instant::now() < deadline,
+            "nothing is committed:\n{}",
+            broker.log()
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    broker.kill_and_restart();
+    broker.run("produce work --partition 1", numbers(10..20).as_bytes(), 0);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), numbers(0..20));
 }
 
 #[test]

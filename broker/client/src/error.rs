@@ -21,7 +21,7 @@ pub enum FailureKind {
 }
 
 /// Why an operation of the client failed. The text says what to do next where that is known.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
     /// No address of the list could be connected to.
     #[error(
@@ -207,6 +207,22 @@ impl ClientError {
             Self::Refused { code, .. } => Some(*code),
             Self::UnknownTopic { .. } => Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             _ => None,
+        }
+    }
+
+    /// What an operation fails with whose last attempt failed so: a timeout, unless nobody could be
+    /// reached, which says more.
+    pub(crate) fn after(self, operation: &str, after: Duration) -> Self {
+        match self.kind() {
+            FailureKind::Unreachable => self,
+            _ => {
+                let (operation, last) = (operation.to_owned(), Some(self.to_string()));
+                Self::TimedOut {
+                    operation,
+                    after,
+                    last,
+                }
+            }
         }
     }
 

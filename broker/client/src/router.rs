@@ -206,16 +206,11 @@ impl Client {
             };
             let wait = self.settings.wait_before(number);
             let after = started.elapsed();
-            if !error.is_retriable() || matches!(error, ClientError::Unreachable { .. }) {
+            if !error.is_retriable() {
                 return Err(error);
             }
             if after + wait > self.settings.retry_timeout {
-                let (operation, last) = (operation.to_owned(), Some(error.to_string()));
-                return Err(ClientError::TimedOut {
-                    operation,
-                    after,
-                    last,
-                });
+                return Err(error.after(operation, after));
             }
             std::thread::sleep(wait);
             // A stale view of the cluster is the usual cause. If this fails, the attempt will.

@@ -1,5 +1,7 @@
 //! The client against a small broker in this process that loses connections and answers.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::net::{TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};

@@ -312,7 +312,8 @@ fn positions(
         Start::Time(time) => client.offsets(partitions, OffsetSpec::At(time))?,
         _ => BTreeMap::new(),
     };
-    let position = |(partition, (first, end)): (TopicPartition, (Offset, Offset))| {
+    let mut positions = BTreeMap::new();
+    for (partition, (first, end)) in bounds {
         let offset = match start {
             Start::Earliest => first,
             Start::Latest => end,
@@ -324,9 +325,18 @@ fn positions(
                 .and_then(|found| found.offset)
                 .unwrap_or(end),
         };
-        (partition, offset)
-    };
-    Ok(bounds.into_iter().map(position).collect())
+        if offset < first || offset > end {
+            let (offset, start, end) = (offset.get(), first.get(), end.get());
+            return Err(CliError::Client(ClientError::OutOfRange {
+                partition,
+                offset,
+                start,
+                end,
+            }));
+        }
+        positions.insert(partition, offset);
+    }
+    Ok(positions)
 }
 
 /// Up to where each partition is read, with --exit-at-end.

@@ -17,8 +17,8 @@ const AFTER_HELP: &str = "\
 Examples:
   kafscale group list
   kafscale group describe billing
-  kafscale group reset-offsets billing --topic orders --to-earliest             show what would change
-  kafscale group reset-offsets billing --topic orders --to-earliest --execute   change it
+  kafscale group reset-offsets billing --topic orders --to-earliest
+  kafscale group reset-offsets billing --topic orders --to-earliest --execute
   kafscale group delete billing";
 
 /// List, describe, reset and delete consumer groups

@@ -1,5 +1,6 @@
 //! `kafscale produce`: one record a line.
 
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -68,8 +69,8 @@ pub(super) struct ProduceArgs {
     /// Do not let the broker recognize batches that are sent again; implied by --acks 1 and 0
     #[arg(long)]
     no_idempotence: bool,
-    /// Size, before compression, at which a batch is sent [default: 1000000, or less where the topic
-    /// wants it]
+    /// Size, before compression, at which a batch is sent [default: 1000000, or what the topic
+    /// takes]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     batch_bytes: Option<u32>,
     /// Longest wait for more lines before a batch is sent
@@ -172,6 +173,10 @@ fn settings(client: &mut Client, args: &ProduceArgs) -> ProducerSettings {
 
 fn send_lines(producer: &mut Producer, args: &ProduceArgs) -> Result<(), CliError> {
     let lines = lines::open(args.file.as_deref())?;
+    if args.file.is_none() && std::io::stdin().is_terminal() {
+        // A person who sees nothing happen should know why; nobody else needs it.
+        let _ = writeln!(std::io::stderr(), "one record a line; Ctrl-D ends");
+    }
     let progress = match lines.total {
         Some(total) => Progress::bytes("produce", Some(total)),
         None => Progress::none(),
@@ -207,6 +212,9 @@ fn send_lines(producer: &mut Producer, args: &ProduceArgs) -> Result<(), CliErro
     Ok(())
 }
 
+/// Key and value of a record; either may be null.
+type KeyAndValue<'l> = (Option<&'l [u8]>, Option<&'l [u8]>);
+
 /// Turns lines into keys and values.
 struct LineParser<'a> {
     separator: Option<&'a [u8]>,
@@ -225,11 +233,7 @@ impl<'a> LineParser<'a> {
     }
 
     /// Key and value of line `number`.
-    fn parse<'l>(
-        &self,
-        line: &'l [u8],
-        number: u64,
-    ) -> Result<(Option<&'l [u8]>, Option<&'l [u8]>), CliError> {
+    fn parse<'l>(&self, line: &'l [u8], number: u64) -> Result<KeyAndValue<'l>, CliError> {
         let present = |bytes: &'l [u8]| Some(bytes).filter(|bytes| Some(*bytes) != self.null);
         let Some(separator) = self.separator else {
             return Ok((None, present(line)));
@@ -258,7 +262,6 @@ fn now() -> TimestampMs {
 
 /// Tells a person what was done.
 fn summarize(produced: Produced, took: Duration) {
-    use std::io::{IsTerminal, Write};
     let mut stderr = std::io::stderr();
     if !stderr.is_terminal() {
         return;

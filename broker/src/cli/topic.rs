@@ -15,7 +15,7 @@ Examples:
   kafscale topic create orders --partitions 12 --config retention.ms=86400000
   kafscale topic list
   kafscale topic describe orders
-  kafscale topic alter orders --config cleanup.policy=compact --partitions 24
+  kafscale topic alter orders --config retention.ms=3600000 --partitions 24
   kafscale topic delete orders";
 
 /// Create, list, describe, change and delete topics

@@ -292,7 +292,7 @@ impl PartitionLog {
             .log_end
             .next_after_count(count)
             .ok_or(AppendError::Exhausted)?;
-        let producer = header.is_idempotent().then(|| ProducerBatch {
+        let producer = header.is_idempotent().then_some(ProducerBatch {
             producer_id: header.producer_id,
             epoch: header.producer_epoch,
             base_sequence: header.base_sequence,

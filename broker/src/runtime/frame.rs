@@ -57,12 +57,12 @@ impl WriteFrame {
     }
 }
 
-// SAFETY: the iovecs point into `parts`, which own their bytes and are not touched while the runtime owns
-// the frame (`advance` takes `&mut self`). The vector of iovecs is on the heap and is not moved either.
 #[expect(
     unsafe_code,
     reason = "the kernel reads the slices through raw pointers"
 )]
+// SAFETY: the iovecs point into `parts`, which own their bytes and are not touched while the runtime owns
+// the frame (`advance` takes `&mut self`). The vector of iovecs is on the heap and is not moved either.
 unsafe impl IoVecBuf for WriteFrame {
     fn read_iovec_ptr(&self) -> *const libc::iovec {
         self.iovecs.as_ptr()

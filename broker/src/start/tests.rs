@@ -366,6 +366,34 @@ fn segments_take_over_from_wal_objects_and_garbage_goes() {
     });
 }
 
+/// What a segment did not take stays in the WAL, whichever session wrote it.
+#[test]
+fn a_segment_that_takes_a_part_leaves_the_rest() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        let mut bases = rig.produce_many(id, 4).await;
+        rig.crash().await;
+        let rig = world.start().await;
+        bases.extend(rig.produce_many(id, 4).await);
+        for taken in 1..=6 {
+            assert!(compact(&rig.context, id, 1).await.unwrap().is_some());
+            rig.collect().await;
+            assert_eq!(world.kinds(WalKind::Data), 8 - taken);
+            assert_eq!(rig.scan(id, 0).await, bases);
+        }
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.compact_all(id).await;
+        rig.collect().await;
+        assert_eq!(world.kinds(WalKind::Data), 0);
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.crash().await;
+    });
+}
+
 /// H9: what the metadata has never heard of is left alone.
 #[test]
 fn h9_objects_of_unknown_sessions_are_never_deleted() {

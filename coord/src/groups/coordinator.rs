@@ -102,7 +102,9 @@ impl Coordinator {
 
     /// State and number of members of each group, for gauges.
     pub fn states(&self) -> impl Iterator<Item = (super::GroupState, usize)> + '_ {
-        self.groups.values().map(|group| (group.state, group.members.len()))
+        self.groups
+            .values()
+            .map(|group| (group.state, group.members.len()))
     }
 
     /// Bytes of memory of the groups and the writes under way, about.

@@ -104,7 +104,6 @@ pub struct Fetcher {
     metadata_stale: bool,
     /// When the first of the failures that go on happened.
     failing_since: Option<Instant>,
-    last_failure: Option<String>,
 }
 
 impl Fetcher {
@@ -122,7 +121,6 @@ impl Fetcher {
             ready: VecDeque::new(),
             metadata_stale: false,
             failing_since: None,
-            last_failure: None,
         }
     }
 
@@ -450,17 +448,15 @@ impl Fetcher {
         error: &ClientError,
     ) -> Result<(), ClientError> {
         self.metadata_stale = true;
-        self.last_failure = Some(error.to_string());
         let now = Instant::now();
         let after = now.duration_since(*self.failing_since.get_or_insert(now));
-        if !error.is_retriable() || after > client.settings().retry_timeout {
-            let operation = format!("fetch from {partition}");
-            let last = self.last_failure.take();
-            return Err(ClientError::TimedOut {
-                operation,
-                after,
-                last,
-            });
+        if !error.is_retriable() {
+            return Err(error.clone());
+        }
+        if after > client.settings().retry_timeout {
+            return Err(error
+                .clone()
+                .after(&format!("fetch from {partition}"), after));
         }
         if let Some(position) = self.positions.get_mut(partition) {
             position.not_before = Some(now + client.settings().wait_before(2));

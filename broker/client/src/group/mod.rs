@@ -136,7 +136,7 @@ impl GroupConsumer {
         &mut self.client
     }
 
-    /// The partitions that the member reads, with the next offset of each that `poll` has not given.
+    /// The partitions that the member reads, with the next offset that `poll` has not given yet.
     pub fn positions(&self) -> impl Iterator<Item = (&TopicPartition, Offset)> {
         self.fetcher.positions()
     }
@@ -290,9 +290,13 @@ impl GroupConsumer {
             self.membership.coordinator = self
                 .client
                 .retry("find coordinator", |client| client.coordinator(&group))?;
-            match self.join_once() {
-                Ok(Some(assigned)) => return self.begin(&assigned),
-                Ok(None) => (),
+            let begun = match self.join_once() {
+                Ok(Some(assigned)) => self.begin(&assigned),
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            match begun {
+                Ok(()) => return Ok(()),
                 Err(error) => self.after_failed_join(error)?,
             }
         }

@@ -11,6 +11,7 @@ use wire::messages::ProduceRequest;
 use wire::messages::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
 use wire::{ApiKey, ErrorCode, Records, decode_response};
 
+use super::queue::Queue;
 use super::settings::Acks;
 use super::{Acknowledged, InFlight, Leader, Producer};
 use crate::admin::millis;
@@ -164,30 +165,9 @@ impl Producer {
                 Some((*index, self.queues[*index].batch(*number)?.bytes.clone()))
             })
             .collect();
-        let names: Vec<_> = batches
-            .iter()
-            .map(|(index, _)| &self.queues[*index])
-            .collect();
-        let mut topics: BTreeMap<&Arc<str>, TopicProduceData<'_>> = BTreeMap::new();
-        for (queue, (_, bytes)) in names.iter().zip(&batches) {
-            let topic = topics
-                .entry(&queue.partition.topic)
-                .or_insert_with(|| TopicProduceData {
-                    name: &queue.partition.topic,
-                    topic_id: queue.topic_id,
-                    partition_data: Vec::new(),
-                });
-            topic.partition_data.push(PartitionProduceData {
-                index: queue.partition.partition.get(),
-                records: Records::Slices(std::slice::from_ref(bytes)),
-            });
-        }
-        let request = ProduceRequest {
-            transactional_id: None,
-            acks: self.settings.acks.on_wire(),
-            timeout_ms: millis(timeout),
-            topic_data: topics.into_values().collect(),
-        };
+        let mut request = request_of(&self.queues, &batches);
+        request.acks = self.settings.acks.on_wire();
+        request.timeout_ms = millis(timeout);
         let sent = leader.pipe.send(&request, version);
         drop(request);
         for (index, number) in &parts {
@@ -417,5 +397,27 @@ impl Producer {
         if self.client.refresh(&names, AutoCreate::Forbidden).is_ok() {
             self.metadata_stale = false;
         }
+    }
+}
+
+/// A request with these batches, each with the number of its queue.
+fn request_of<'a>(queues: &'a [Queue], batches: &'a [(usize, Bytes)]) -> ProduceRequest<'a> {
+    let mut topics: BTreeMap<&Arc<str>, TopicProduceData<'a>> = BTreeMap::new();
+    for (index, bytes) in batches {
+        let queue = &queues[*index];
+        let name = &queue.partition.topic;
+        let topic = topics.entry(name).or_insert_with(|| TopicProduceData {
+            name,
+            topic_id: queue.topic_id,
+            partition_data: Vec::new(),
+        });
+        topic.partition_data.push(PartitionProduceData {
+            index: queue.partition.partition.get(),
+            records: Records::Slices(std::slice::from_ref(bytes)),
+        });
+    }
+    ProduceRequest {
+        topic_data: topics.into_values().collect(),
+        ..ProduceRequest::default()
     }
 }

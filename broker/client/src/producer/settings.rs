@@ -41,7 +41,7 @@ pub struct ProducerSettings {
     pub idempotent: bool,
     /// How batches are compressed.
     pub codec: Codec,
-    /// Size, before compression, at which a batch is closed. A larger record has a batch of its own.
+    /// Size, before compression, at which a batch is closed. A larger record has its own batch.
     pub batch_bytes: usize,
     /// Age at which a batch is closed by `poll` although it is not full.
     pub linger: Duration,

@@ -16,7 +16,7 @@ const AFTER_HELP: &str = "\
 Examples:
   kafscale segment inspect kafscale-data/kafscale/default/orders/0/segment-00000000000000000000.kfs
   kafscale segment inspect --batches --json segment.kfs
-  find kafscale-data -name '*.kfs' -o -name '*.index' -o -name '*.wal' | xargs kafscale segment verify
+  find kafscale-data -name '*.wal' -o -name '*.kfs' | xargs kafscale segment verify
 
 The kind of a file is told by its first bytes, not by its name. An .index is also compared with the
 .kfs beside it, where there is one. - is standard input.";

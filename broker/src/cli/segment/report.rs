@@ -172,7 +172,7 @@ impl Report {
                 let pairs = derived.entries().iter().zip(index.entries());
                 let first = pairs.take_while(|(one, other)| one == other).count();
                 self.faults.push(format!(
-                    "entry {first} and what follows differ from {name}: {} entries expected, {} found",
+                    "it differs from {name} from entry {first} on: {} entries expected, {} found",
                     derived.entries().len(),
                     index.entries().len()
                 ));
@@ -244,8 +244,12 @@ impl Report {
             Some(Kind::Index) => {
                 let index = Index::parse(bytes).ok();
                 let entries = index.iter().flat_map(Index::entries);
-                let entry = |entry: &segment::index::IndexEntry| json!({ "offset": entry.offset.get(), "position": entry.position });
-                entries.map(entry).collect()
+                entries
+                    .map(|entry| {
+                        let (offset, position) = (entry.offset.get(), entry.position);
+                        json!({ "offset": offset, "position": position })
+                    })
+                    .collect()
             }
             None => Value::Array(Vec::new()),
         }

@@ -263,6 +263,15 @@ async fn h1_an_upload_that_is_still_under_way_is_fenced() {
     let old = world.session(0).await;
     world.take(old, &[0, 1]).await;
     world.flush(old, 2, &[(1, 0, 5)]).await.unwrap();
+    // Only `open` is known to be committed: the lowest key that LIST shows is not where to begin.
+    let floor = raise_floor(
+        &world.space,
+        old.id,
+        None,
+        WalSequence::new(1),
+        WalSequence::new(1),
+    );
+    assert!(world.kv.txn(floor.unwrap().txn).await.unwrap().succeeded);
     world.die(old).await;
     let new = world.session(1).await;
     assert_eq!(ends(&world.take(new, &[0, 1]).await), [(0, 0), (1, 0)]);

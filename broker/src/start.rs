@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -79,9 +80,9 @@ pub enum StartError {
     /// There are objects but no metadata.
     #[error(
         "{directory} holds objects (such as {example}) but no {METADATA_FILE}: without it nobody \
-         knows \
-         which topics they belong to. Restore that file from a backup, or run `kafscale repair \
-         --data-dir {directory}`, which rebuilds the topics from the objects"
+         knows which topics they belong to. Restore that file from a backup, or set \
+         KAFSCALE_DATA_DIR to an empty directory; `kafscale segment inspect` shows what the \
+         objects hold"
     )]
     NoMetadata {
         /// The data directory.
@@ -214,9 +215,12 @@ where
         .max_blocking_threads(config.shards() + BLOCKING_THREADS)
         .build()
         .map_err(io_error("start the control thread"))?;
-    let outcome = LocalSet::new().block_on(&runtime, main);
+    let local = LocalSet::new();
+    // Without this a panic would wait here for the shards, which nobody would tell to end.
+    let outcome = catch_unwind(AssertUnwindSafe(|| local.block_on(&runtime, main)));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    outcome
+    let panicked = |_| StartError::Failed("the control thread panicked".to_owned());
+    outcome.map_err(panicked)?
 }
 
 /// Completes at the first signal; the second ends the process at once.
@@ -561,18 +565,27 @@ struct Broker {
 }
 
 /// Tasks that end with this.
-#[derive(Default)]
-struct Tasks(Vec<JoinHandle<()>>);
+struct Tasks {
+    context: Rc<Context>,
+    handles: Vec<JoinHandle<()>>,
+}
 
 impl Tasks {
-    fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
-        self.0.push(tokio::task::spawn_local(task));
+    fn new(context: &Rc<Context>) -> Self {
+        Self {
+            context: context.clone(),
+            handles: Vec::new(),
+        }
+    }
+
+    fn spawn(&mut self, part: &'static str, task: impl Future<Output = ()> + 'static) {
+        self.handles.push(self.context.spawn(part, task));
     }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
+        self.handles.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -587,20 +600,23 @@ impl Broker {
     ) -> Result<(), StartError> {
         let context = &self.context;
         let (drain, drains) = flume::bounded::<Drain>(DRAINS);
-        let mut flushing = Tasks::default();
-        flushing.spawn(Flusher::new(context.clone(), flushes, drains).run());
+        let mut flushing = Tasks::new(context);
+        flushing.spawn(
+            "flusher",
+            Flusher::new(context.clone(), flushes, drains).run(),
+        );
         let serving_shards = self.load().await?;
         let slots = serving_shards.slots.clone();
-        flushing.spawn(serving_shards.serve(requests));
-        let mut serving = Tasks::default();
+        flushing.spawn("request loop", serving_shards.serve(requests));
+        let mut serving = Tasks::new(context);
         let is_ready = Arc::new(AtomicBool::new(true));
         let (told, shutdown) = watch::channel(false);
         self.spawn_admin(&mut serving, sockets.admin, &is_ready, shutdown);
         let (handles, metrics) = (self.shards.handles.clone(), self.shards.metrics.clone());
         let dealer = Dealer::new(handles, metrics, context.config.shard.connections_max);
-        serving.spawn(sockets.listener.serve(dealer));
-        serving.spawn(Compactor::new(context.clone()).run());
-        serving.spawn(Garbage::new(context.clone()).run());
+        serving.spawn("listener", sockets.listener.serve(dealer));
+        serving.spawn("compactor", Compactor::new(context.clone()).run());
+        serving.spawn("garbage collector", Garbage::new(context.clone()).run());
         ready(self.running, &self.banner());
         tokio::select! {
             () = stop => {}
@@ -678,8 +694,8 @@ impl Broker {
                 }
             },
         };
-        tasks.spawn(admin.serve(Arc::new(pages), shutdown));
-        tasks.spawn(async move {
+        tasks.spawn("admin listener", admin.serve(Arc::new(pages), shutdown));
+        tasks.spawn("sampler", async move {
             loop {
                 tokio::time::sleep(SAMPLE_EVERY).await;
                 registry.sample(Instant::now());

@@ -1,7 +1,7 @@
 //! Pins every stored layout to bytes in `testdata/`. A change of a layout needs a new version and a
 //! new file; these stay, since buckets hold such objects.
 //!
-//! `cargo test -p segment --test golden -- --ignored` writes the files anew.
+//! `UPDATE_GOLDEN=1 cargo test -p segment --test golden` writes the files anew.
 
 #![expect(clippy::unwrap_used, reason = "a test helper may panic")]
 
@@ -199,16 +199,12 @@ fn stored(name: &str) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "writes the golden files anew"]
-fn write_golden_files() {
-    for (name, bytes) in written() {
-        std::fs::write(path(name), bytes).unwrap();
-    }
-}
-
-#[test]
 fn what_is_written_equals_the_golden_files() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     for (name, bytes) in written() {
+        if update {
+            std::fs::write(path(name), &bytes).unwrap();
+        }
         assert!(
             stored(name) == bytes,
             "testdata/{name} differs from what is written today"

@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 const BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
 const BYTES_NO_END: &str = "{msg} {spinner} {bytes} {bytes_per_sec}";
-const COUNT: &str = "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} ETA {eta}";
+const COUNT: &str = "{msg} {wide_bar} {human_pos}/{human_len} {rate} ETA {eta}";
 /// Redraws a second.
 const REDRAWS: u8 = 5;
 
@@ -43,7 +43,7 @@ impl Progress {
         };
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS));
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            bar.set_style(style.with_key("rate", rate));
         }
         bar.set_message(what.to_owned());
         Self(bar)
@@ -56,6 +56,12 @@ impl Progress {
     pub(super) fn add(&self, amount: u64) {
         self.0.inc(amount);
     }
+}
+
+/// Things a second, in whole numbers.
+fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // A failure to format leaves the place empty, which harms nobody.
+    let _ = write!(out, "{:.0}/s", state.per_sec());
 }
 
 impl Drop for Progress {

@@ -18,6 +18,11 @@ pub(super) enum Foreign {
 /// Prefixes, after `KAFSCALE_`, of the operator, proxy, console and tools.
 const OTHER_PROGRAMS: &[&str] = &[
     "OPERATOR_",
+    // Read by the command line, the suites and the tests of this repository.
+    "BOOTSTRAP",
+    "BIN",
+    "CACHE_DIR",
+    "SIM_SEEDS",
     "PROXY_",
     "LFS_",
     "CONSOLE_",

@@ -149,7 +149,7 @@ impl Catalog {
         let context = &self.context;
         for (partition, error) in &takeover.refused {
             tracing::error!(%partition, %error,
-                "a partition cannot be served; nothing of it was changed. Run `kafscale repair`");
+                "a partition cannot be served; nothing of it was changed: see `kafscale segment verify`");
         }
         if let Some(next) = takeover.largest_producer.and_then(|largest| largest.next()) {
             context
@@ -179,10 +179,10 @@ impl Catalog {
             outcome?;
         }
         if !dead.is_empty() {
-            let context = context.clone();
-            tokio::task::spawn_local(async move {
-                context.metrics.segments_deleted.add(dead.len() as u64 / 2);
-                context.objects.delete(&dead).await;
+            context.metrics.segments_deleted.add(dead.len() as u64 / 2);
+            let objects = context.objects.clone();
+            context.spawn("sweep", async move {
+                objects.delete(&dead).await;
             });
         }
         Ok(())
@@ -326,7 +326,7 @@ impl Catalog {
         };
         tracing::warn!(%error, "new partitions could not be taken; trying again");
         let catalog = self.clone();
-        tokio::task::spawn_local(async move {
+        self.context.spawn("catalog", async move {
             loop {
                 tokio::time::sleep(RETAKE_PAUSE).await;
                 let Some(first) = targets.first() else { return };
@@ -379,7 +379,8 @@ impl Catalog {
         self.publish();
         self.close(&entry.topic).await;
         tracing::info!(topic = %name, %id, "deleted");
-        tokio::task::spawn_local(super::sweep::sweep(self.context.clone(), id, buried));
+        let swept = super::sweep::sweep(self.context.clone(), id, buried);
+        self.context.spawn("sweep", swept);
         Ok(())
     }
 

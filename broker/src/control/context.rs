@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +14,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use coord::keys::Keyspace;
 use coord::keys::partition::Owner;
 use coord::kv::Kv;
+use futures_util::FutureExt;
 use segment::keys::KeySpace;
 use segment::{ProducerId, SessionId, TimestampMs, TopicPartition, WalSequence};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::objects::Objects;
 use super::session::Session;
@@ -214,6 +217,21 @@ impl Context {
         self.shards
             .get(id.index())
             .expect("shards are numbered from 0")
+    }
+
+    /// Starts a task of the control thread. A panic inside ends the process: an acknowledgement that
+    /// never comes would be worse than a restart, which takes everything over.
+    pub fn spawn(
+        self: &Rc<Self>,
+        part: &'static str,
+        task: impl Future<Output = ()> + 'static,
+    ) -> JoinHandle<()> {
+        let context = self.clone();
+        tokio::task::spawn_local(async move {
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                context.failure.set(format!("the {part} panicked"));
+            }
+        })
     }
 
     /// A partition of ours.

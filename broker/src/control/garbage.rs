@@ -13,7 +13,7 @@ use std::time::Duration;
 use coord::keys::floor::{self, FloorRecord};
 use coord::keys::partition::{self, PartitionRecord};
 use coord::keys::plan;
-use coord::keys::{Seen, session, session_record};
+use coord::keys::{Seen, seen, session, session_record};
 use coord::kv::{KvError, range_all};
 use segment::keys::ObjectKey as Named;
 use segment::wal::{WAL_HEADER_BYTES, WAL_TRAILER_BYTES};
@@ -59,16 +59,14 @@ pub struct Holding {
 /// The garbage collector.
 pub struct Garbage {
     context: Rc<Context>,
-    floor: Option<Seen<FloorRecord>>,
     reported: HashSet<SessionId>,
 }
 
 impl Garbage {
-    /// A collector for our session, which has no floor yet.
+    /// A collector for our session.
     pub fn new(context: Rc<Context>) -> Self {
         Self {
             context,
-            floor: None,
             reported: HashSet::new(),
         }
     }
@@ -123,10 +121,15 @@ impl Garbage {
         if to <= from {
             return Ok(());
         }
-        let planned = plan::raise_floor(space, session.id, self.floor.as_ref(), to, end);
-        let planned = planned.map_err(CommitError::from)?;
         let key = floor::key(space, session.id);
-        self.floor = Some(commit(kv, &key, &planned, self.floor.as_ref()).await?);
+        let found = kv.get(key.clone()).await?;
+        let seen = seen::<FloorRecord>(found.as_ref()).map_err(CommitError::from)?;
+        // A pass that stopped after its transaction has left a floor that is high enough.
+        if seen.as_ref().is_none_or(|seen| seen.record.floor < to) {
+            let planned = plan::raise_floor(space, session.id, seen.as_ref(), to, end);
+            let planned = planned.map_err(CommitError::from)?;
+            commit(kv, &key, &planned, seen.as_ref()).await?;
+        }
         self.context.floor.set(to);
         let gone = (from.get()..to.get()).map(WalSequence::new);
         let gone: Vec<String> = gone

@@ -50,6 +50,7 @@ impl Requests {
                 return;
             };
             let this = self.clone();
+            // A panic inside fails that request: its answer never comes, and the shard is told.
             tokio::task::spawn_local(async move {
                 this.on_request(request).await;
                 drop(permit);

@@ -172,7 +172,8 @@ impl Slots {
         };
         if start {
             let slots = self.clone();
-            tokio::task::spawn_local(async move { slots.write_slot(usize::from(slot)).await });
+            let write = async move { slots.write_slot(usize::from(slot)).await };
+            self.context.spawn("coordinator slot", write);
         }
     }
 

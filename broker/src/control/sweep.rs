@@ -32,7 +32,7 @@ pub async fn resume(context: &Rc<Context>) -> Result<(), CommitError> {
             continue;
         };
         if let Some(buried) = seen::<TombstoneRecord>(Some(&entry))? {
-            tokio::task::spawn_local(sweep(context.clone(), id, buried));
+            context.spawn("sweep", sweep(context.clone(), id, buried));
         }
     }
     Ok(())

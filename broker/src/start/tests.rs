@@ -30,7 +30,13 @@ fn test<F: Future<Output = ()>>(main: F) {
         .enable_all()
         .build()
         .unwrap();
-    LocalSet::new().block_on(&runtime, main);
+    let local = LocalSet::new();
+    let outcome = catch_unwind(AssertUnwindSafe(|| local.block_on(&runtime, main)));
+    // A test that failed has left its shards running.
+    runtime.shutdown_background();
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 /// Stores that outlive brokers.
@@ -95,10 +101,13 @@ impl World {
             began: Instant::now(),
         };
         let (drain, drains) = flume::bounded(DRAINS);
-        let mut tasks = Tasks::default();
-        tasks.spawn(Flusher::new(context.clone(), flushes, drains).run());
+        let mut tasks = Tasks::new(&context);
+        tasks.spawn(
+            "flusher",
+            Flusher::new(context.clone(), flushes, drains).run(),
+        );
         let served = broker.load().await.unwrap();
-        tasks.spawn(served.clone().serve(requests));
+        tasks.spawn("request loop", served.clone().serve(requests));
         Rig {
             context,
             broker,

@@ -149,7 +149,7 @@ impl Catalog {
         let context = &self.context;
         for (partition, error) in &takeover.refused {
             tracing::error!(%partition, %error,
-                "a partition cannot be served; nothing of it was changed: see `kafscale segment verify`");
+                "a partition cannot be served and is unchanged: see `kafscale segment verify`");
         }
         if let Some(next) = takeover.largest_producer.and_then(|largest| largest.next()) {
             context

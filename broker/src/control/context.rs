@@ -219,8 +219,8 @@ impl Context {
             .expect("shards are numbered from 0")
     }
 
-    /// Starts a task of the control thread. A panic inside ends the process: an acknowledgement that
-    /// never comes would be worse than a restart, which takes everything over.
+    /// Starts a task of the control thread. A panic inside ends the process: an acknowledgement
+    /// that never comes would be worse than a restart, which takes everything over.
     pub fn spawn(
         self: &Rc<Self>,
         part: &'static str,

@@ -310,8 +310,8 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "67108864",
         check: Check::AtLeast(14),
         server_name: Some("log.segment.bytes"),
-        about: "Bytes of a partition that are compacted into one segment object; 64 KiB to 1 GiB \
-                are in force.",
+        about: "Bytes of a partition that are compacted into one segment object. Stored, but not yet \
+                in force: the broker's own setting is.",
     },
     Declaration {
         name: "segment.index.bytes",

@@ -42,7 +42,7 @@ use crate::control::objects::Objects;
 use crate::control::requests::Requests;
 use crate::control::session::{Begin, SessionError};
 use crate::control::slots::{Slots, SlotsError};
-use crate::control::{ControlHandle, ControlMsg, FlushSignal, admin, listener, sweep};
+use crate::control::{ControlHandle, ControlMsg, FlushSignal, admin, lags, listener, sweep};
 use crate::metadata::{BrokerNode, Metadata, SharedMetadata};
 use crate::metrics::{ControlMetrics, Registry, ShardMetrics};
 use crate::runtime::Driver;
@@ -695,10 +695,18 @@ impl Broker {
             },
         };
         tasks.spawn("admin listener", admin.serve(Arc::new(pages), shutdown));
+        let lagging = registry.clone();
         tasks.spawn("sampler", async move {
             loop {
                 tokio::time::sleep(SAMPLE_EVERY).await;
                 registry.sample(Instant::now());
+            }
+        });
+        let context = self.context.clone();
+        tasks.spawn("lag sampler", async move {
+            loop {
+                tokio::time::sleep(lags::LOOK_EVERY).await;
+                lagging.set_group_lags(lags::group_lags(&context).await);
             }
         });
     }

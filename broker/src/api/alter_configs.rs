@@ -25,7 +25,7 @@ use wire::{ErrorCode, VersionRange};
 use super::create_topics::{Refusal, timed_out};
 use super::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC, check_broker};
 use super::{Reply, RequestContext, create_topics, error};
-use crate::control::{ControlMsg, TopicError};
+use crate::control::{ControlMsg, NewConfig, TopicError};
 use crate::metadata::{Metadata, Topic};
 use crate::topic_config::TopicConfig;
 
@@ -52,7 +52,9 @@ pub(crate) async fn handle(cx: &RequestContext, request: AlterConfigsRequest<'_>
         if request.validate_only {
             Ok(())
         } else {
-            replace(cx, &topic, config).await
+            replace(cx, &topic, config, None)
+                .await
+                .map_err(|error| create_topics::refusal(&error))
         }
     });
     let outcomes: Vec<Result<(), Refusal>> = join_all(work).await;
@@ -165,22 +167,22 @@ pub(super) fn existing(metadata: &Metadata, name: &str) -> Result<Arc<Topic>, Re
     metadata.topic(name).cloned().ok_or_else(unknown)
 }
 
-/// Makes settings durable and effective.
+/// Makes settings durable and effective. With `based_on`, only while those settings hold.
 pub(super) async fn replace(
     cx: &RequestContext,
     topic: &Topic,
     config: TopicConfig,
-) -> Result<(), Refusal> {
-    if topic.config == config {
-        return Ok(());
-    }
+    based_on: Option<TopicConfig>,
+) -> Result<(), TopicError> {
     let control = &cx.shard.shared.control;
-    let altered = control.ask(|reply| ControlMsg::AlterConfig(topic.id, config, reply));
+    let new = NewConfig { config, based_on };
+    let altered = control.ask(|reply| ControlMsg::AlterConfig(topic.id, new, reply));
     match cx.shard.at_most(WAIT, altered).await {
-        Some(Ok(altered)) => altered
-            .map(drop)
-            .map_err(|error| create_topics::refusal(&error)),
-        None | Some(Err(_)) => Err(timed_out()),
+        Some(Ok(altered)) => altered.map(drop),
+        None | Some(Err(_)) => {
+            let (_, text) = timed_out();
+            Err(TopicError::Unavailable(text))
+        }
     }
 }
 

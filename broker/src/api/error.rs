@@ -62,7 +62,7 @@ pub(super) const fn topic_code(error: &TopicError) -> ErrorCode {
         TopicError::Collision(..) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         TopicError::Partitions(_) => ErrorCode::INVALID_PARTITIONS,
         // The outcome may be unknown, as after a time-out of Kafka's controller.
-        TopicError::Unavailable(_) => ErrorCode::REQUEST_TIMED_OUT,
+        TopicError::Unavailable(_) | TopicError::Changed => ErrorCode::REQUEST_TIMED_OUT,
     }
 }
 

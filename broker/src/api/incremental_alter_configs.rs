@@ -5,9 +5,10 @@
 //! - The refusals are those of AlterConfigs, and INVALID_CONFIG for append to or subtract from a
 //!   setting that is not a list, INVALID_REQUEST for an unknown operation.
 //!
-//! Left out: policies; client metrics, groups and broker loggers, which have no settings here. Two
-//! requests that change one topic at the same moment are both based on the settings before them:
-//! the later one wins, as a whole.
+//! - Of two requests that change one topic at the same moment, neither is lost: the later one is
+//!   applied to what the first has left.
+//!
+//! Left out: policies; client metrics, groups and broker loggers, which have no settings here.
 
 use std::collections::BTreeMap;
 
@@ -23,12 +24,16 @@ use super::alter_configs::{
     replace,
 };
 use super::create_topics::Refusal;
-use super::{Reply, RequestContext, error};
+use super::{Reply, RequestContext, create_topics, error};
+use crate::control::TopicError;
 use crate::metadata::Metadata;
 use crate::topic_config::{ListChange, change_list};
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 1 };
+
+/// Tries of a change that meets others.
+const TRIES_MAX: usize = 16;
 
 /// `AlterConfigOp.OpType`.
 const SET: i8 = 0;
@@ -45,18 +50,11 @@ pub(crate) async fn handle(
         .iter()
         .map(|own| (own.resource_type, own.resource_name));
     let repeated = repeated(keys);
-    let metadata = cx.shard.metadata();
     let work = request.resources.iter().map(|resource| async {
         if repeated.contains_key(&(resource.resource_type, resource.resource_name)) {
             return Err(named_twice());
         }
-        let config = checked(changed(&metadata, resource)?)?;
-        let topic = existing(&metadata, resource.resource_name)?;
-        if request.validate_only {
-            Ok(())
-        } else {
-            replace(cx, &topic, config).await
-        }
+        change(cx, resource, request.validate_only).await
     });
     let outcomes: Vec<Result<(), Refusal>> = join_all(work).await;
     let responses = request
@@ -76,6 +74,28 @@ pub(crate) async fn handle(
         responses: responses.collect(),
         ..IncrementalAlterConfigsResponse::default()
     })
+}
+
+/// Changes one topic; again from what holds then, where others change it at the same time.
+async fn change(
+    cx: &RequestContext,
+    resource: &AlterConfigsResource<'_>,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    for _ in 0..TRIES_MAX {
+        let metadata = cx.shard.metadata();
+        let config = checked(changed(&metadata, resource)?)?;
+        let topic = existing(&metadata, resource.resource_name)?;
+        if validate_only {
+            return Ok(());
+        }
+        let base = topic.config.clone();
+        match replace(cx, &topic, config, Some(base)).await {
+            Err(TopicError::Changed) => {}
+            outcome => return outcome.map_err(|error| create_topics::refusal(&error)),
+        }
+    }
+    Err(create_topics::refusal(&TopicError::Changed))
 }
 
 /// The overrides of the topic with the changes of the request.

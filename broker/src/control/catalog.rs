@@ -19,7 +19,7 @@ use segment::{PartitionIndex, TopicId, TopicName, TopicPartition};
 
 use super::commit::{CommitError, commit};
 use super::context::{Context, wall_clock};
-use super::handle::{NewTopic, TopicError};
+use super::handle::{NewConfig, NewTopic, TopicError};
 use super::session::random_topic_id;
 use super::takeover::{Takeover, TakeoverError, Target, read_records};
 use crate::metadata::{Metadata, Topic};
@@ -445,14 +445,17 @@ impl Catalog {
     pub async fn alter_config(
         &self,
         id: TopicId,
-        config: TopicConfig,
+        new: NewConfig,
     ) -> Result<Arc<Topic>, TopicError> {
         let (name, _) = self.entry(id)?;
         let _lock = self.lock(&name).await;
         let (name, entry) = self.entry(id)?;
+        if new.based_on.is_some_and(|base| base != entry.topic.config) {
+            return Err(TopicError::Changed);
+        }
         let count = entry.seen.record.partition_count;
         let entry = self
-            .alter(&name, &entry, count, config.overrides().clone())
+            .alter(&name, &entry, count, new.config.overrides().clone())
             .await?;
         self.publish();
         Ok(entry.topic)

@@ -104,7 +104,6 @@ impl Compactor {
     pub fn new(context: Rc<Context>) -> Self {
         let log = &context.config.log;
         let policy = Policy {
-            segment_bytes: log.segment_bytes,
             interval: log.compaction_interval,
             backlog_max: log.wal_backlog_objects,
         };
@@ -204,7 +203,7 @@ impl Compactor {
         let id = candidate.id;
         let mut left = candidate.bytes;
         for _ in 0..SEGMENTS_A_TURN {
-            match compact(&self.context, id, self.policy.segment_bytes).await {
+            match compact(&self.context, id, candidate.segment_bytes).await {
                 Ok(Some(bytes)) => {
                     self.context.metrics.compactions.increment();
                     self.context.compacted.notify_one();
@@ -219,7 +218,7 @@ impl Compactor {
                     break;
                 }
             }
-            if left < self.policy.segment_bytes {
+            if left < candidate.segment_bytes {
                 break;
             }
         }

@@ -54,6 +54,9 @@ pub enum TopicError {
     /// The number of partitions is not possible.
     #[error("{0}")]
     Partitions(String),
+    /// The settings are not those that the change was derived from: derive it again.
+    #[error("the settings were changed by another request at the same time")]
+    Changed,
     /// The metadata store cannot be reached, or its answer is unknown.
     #[error("the metadata store is not available: {0}")]
     Unavailable(String),
@@ -68,6 +71,15 @@ pub struct NewTopic {
     pub partitions: u32,
     /// Its settings.
     pub config: TopicConfig,
+}
+
+/// Settings that replace those of a topic.
+#[derive(Debug, Clone)]
+pub struct NewConfig {
+    /// The settings.
+    pub config: TopicConfig,
+    /// The settings that they were derived from: others refuse the change. None: whatever holds.
+    pub based_on: Option<TopicConfig>,
 }
 
 /// A request to the control thread.
@@ -103,7 +115,7 @@ pub enum ControlMsg {
     /// Replace a topic's settings.
     AlterConfig(
         TopicId,
-        TopicConfig,
+        NewConfig,
         oneshot::Sender<Result<Arc<Topic>, TopicError>>,
     ),
     /// Take a block of producer ids.

@@ -13,6 +13,7 @@
 //! | [`flusher`] | WAL objects, in sequence |
 //! | [`compactor`], [`policy`], [`garbage`] | segments, and what they make superfluous |
 //! | [`loads`], [`requests`] | what shards ask for |
+//! | [`lags`] | how far consumer groups are behind |
 //! | [`listener`], [`admin`] | sockets |
 
 pub mod admin;
@@ -25,6 +26,7 @@ pub mod garbage;
 mod handle;
 pub mod harvest;
 pub mod image;
+pub mod lags;
 pub mod listener;
 pub mod loads;
 pub mod log_start;
@@ -40,5 +42,5 @@ pub mod takeover;
 pub(crate) mod testing;
 
 pub use handle::{
-    ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewTopic, TopicError,
+    ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, TopicError,
 };

@@ -14,8 +14,6 @@ const SMALL_STRETCH: u32 = 6;
 /// What decides.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// A partition with so many bytes is compacted.
-    pub segment_bytes: u64,
     /// A partition whose oldest batches are so old is compacted.
     pub interval: Duration,
     /// WAL objects that may wait for compaction.
@@ -66,14 +64,14 @@ impl Policy {
             excess > 0 && (inherited || sequence.get() < backlog.first.get() + excess)
         };
         let due = |candidate: &CompactionCandidate| {
-            let small = candidate.bytes < SMALL_BYTES.min(self.segment_bytes);
+            let small = candidate.bytes < SMALL_BYTES.min(candidate.segment_bytes);
             let interval = if small {
                 self.interval * SMALL_STRETCH
             } else {
                 self.interval
             };
             let old = u128::from(candidate.age_ms) >= interval.as_millis();
-            candidate.bytes >= self.segment_bytes || old
+            candidate.bytes >= candidate.segment_bytes || old
         };
         let chosen = candidates
             .iter()
@@ -105,14 +103,22 @@ mod tests {
         CompactionCandidate {
             id: TopicPartition::new(TopicId::new([9; 16]), PartitionIndex::new(index)),
             bytes,
+            segment_bytes: 64 << 20,
             oldest: (oldest.0, WalSequence::new(oldest.1)),
             age_ms,
         }
     }
 
+    #[test]
+    fn the_size_of_a_segment_is_that_of_its_topic() {
+        let mut small = candidate(1, 3 << 20, 0, (OURS, 5));
+        assert!(policy().choose(&[small], &backlog(5, 6, 0)).is_empty());
+        small.segment_bytes = 2 << 20;
+        assert_eq!(policy().choose(&[small], &backlog(5, 6, 0)).len(), 1);
+    }
+
     fn policy() -> Policy {
         Policy {
-            segment_bytes: 64 << 20,
             interval: Duration::from_secs(600),
             backlog_max: 100,
         }

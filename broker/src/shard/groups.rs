@@ -15,11 +15,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use coord::groups::{
-    CommittedOffset, Coordinator, Effect, Effects, GroupConfig, GroupState, GroupWrite, Millis,
-    Now, OffsetKey, Persisted, Reply, ReplyToken, StoredGroup, WriteId, WriteOp,
+    CommittedOffset, Coordinator, Effect, Effects, GroupConfig, GroupId, GroupState, GroupWrite,
+    Millis, Now, OffsetKey, Persisted, Reply, ReplyToken, StoredGroup, WriteId, WriteOp,
 };
 use futures_channel::oneshot;
-use segment::TopicId;
+use segment::{TopicId, TopicPartition};
 
 use super::Shard;
 use super::handle::{ShardHandle, ShardId};
@@ -235,6 +235,16 @@ impl GroupSlots {
             slot.coordinator
                 .states()
                 .for_each(|(state, members)| each(state, members));
+        }
+    }
+
+    /// Calls `each` with every committed offset.
+    pub fn for_each_offset(
+        &self,
+        mut each: impl FnMut(&GroupId, TopicPartition, &CommittedOffset),
+    ) {
+        for slot in self.slots.borrow().values() {
+            slot.coordinator.for_each_offset(&mut each);
         }
     }
 
@@ -577,8 +587,7 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use coord::groups::GroupId;
-    use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicPartition};
+    use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs};
 
     use super::*;
 

@@ -75,6 +75,8 @@ pub struct CompactionCandidate {
     pub id: TopicPartition,
     /// Bytes in WAL sections that no segment holds.
     pub bytes: u64,
+    /// Bytes that make a segment of its topic.
+    pub segment_bytes: u64,
     /// WAL object of the oldest of them.
     pub oldest: (SessionId, WalSequence),
     /// How long ago that one was acknowledged.
@@ -285,12 +287,16 @@ impl Shard {
     /// Partitions with WAL sections that no segment holds.
     pub fn compaction_candidates(&self) -> Vec<CompactionCandidate> {
         let now = self.now_ms();
+        let metadata = self.metadata();
+        let of_broker = self.shared.config.log.segment_bytes;
         let partitions = self.partitions.borrow();
         let candidates = partitions.iter().filter_map(|(id, log)| {
             let slot = log.oldest_slot()?;
+            let of_topic = metadata.topic_by_id(id.topic)?.config.segment_bytes();
             Some(CompactionCandidate {
                 id: *id,
                 bytes: log.uncompacted_bytes(),
+                segment_bytes: of_topic.unwrap_or(of_broker),
                 oldest: (slot.location.session, slot.location.sequence),
                 age_ms: now.saturating_sub(slot.acknowledged_ms),
             })

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::control::NewTopic;
 use crate::control::compactor::compact;
 use crate::control::loads::load_spans;
 use crate::control::log_start::raise_log_start;
 use crate::control::testing::batch;
+use crate::control::{NewConfig, NewTopic};
 use crate::partition::{ColdPlace, run};
 use crate::shard::{ProduceCall, ProduceError, ProducePart, Produced};
 use crate::topic_config::TopicConfig;
@@ -693,6 +693,30 @@ fn topics_are_created_altered_and_deleted_for_ever() {
                 .all(|handle| handle.snapshot().is_some())
         );
         assert!(catalog.create_partitions(id.topic, 4).await.is_err());
+        let settings = |pair: (&str, &str)| {
+            let one = BTreeMap::from([(pair.0.to_owned(), pair.1.to_owned())]);
+            TopicConfig::from_overrides(one).unwrap()
+        };
+        let (bytes, time) = (("segment.bytes", "70000"), ("retention.ms", "9"));
+        let change = |config, based_on| NewConfig { config, based_on };
+        let first = change(settings(bytes), Some(config.clone()));
+        catalog.alter_config(id.topic, first).await.unwrap();
+        let late = change(settings(time), Some(config.clone()));
+        assert_eq!(
+            catalog.alter_config(id.topic, late).await.unwrap_err(),
+            TopicError::Changed,
+            "derived from settings that hold no more"
+        );
+        let sized = rig
+            .context
+            .shard_of(id)
+            .call(|shard| shard.compaction_candidates());
+        let sized = sized.await.unwrap();
+        assert!(
+            sized
+                .iter()
+                .all(|candidate| candidate.segment_bytes == 70_000)
+        );
         catalog.delete(id.topic).await.unwrap();
         assert!(rig.context.metadata.load().topic("a.b").is_none());
         for _ in 0..100 {

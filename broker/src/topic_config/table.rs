@@ -310,8 +310,7 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "67108864",
         check: Check::AtLeast(14),
         server_name: Some("log.segment.bytes"),
-        about: "Bytes of a partition that are compacted into one segment object. Stored, but not yet \
-                in force: the broker's own setting is.",
+        about: "Bytes of a partition that are compacted into one segment object.",
     },
     Declaration {
         name: "segment.index.bytes",

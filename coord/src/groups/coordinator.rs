@@ -95,6 +95,18 @@ impl Coordinator {
         writes.unload(out);
     }
 
+    /// Calls `each` with every committed offset.
+    pub fn for_each_offset(
+        &self,
+        mut each: impl FnMut(&GroupId, segment::TopicPartition, &super::CommittedOffset),
+    ) {
+        for (id, group) in &self.groups {
+            for (partition, offset) in &group.offsets {
+                each(id, *partition, offset);
+            }
+        }
+    }
+
     /// Groups in memory.
     pub fn group_count(&self) -> usize {
         self.groups.len()

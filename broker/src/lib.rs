@@ -16,6 +16,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod net;
 pub mod partition;
+pub mod proof;
 pub mod runtime;
 pub mod shard;
 pub mod start;

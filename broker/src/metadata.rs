@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use segment::{BrokerId, PartitionIndex, TopicId, TopicName};
 
-use crate::partition::PartitionHandle;
+use crate::partition::{Leader, PartitionHandle};
 use crate::topic_config::TopicConfig;
 
 /// One broker, as clients reach it.
@@ -55,6 +55,7 @@ pub struct Metadata {
     pub broker: BrokerId,
     /// The live brokers, this one included.
     pub brokers: Vec<BrokerNode>,
+    coordinators: Arc<[Option<BrokerId>]>,
     by_name: HashMap<TopicName, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
 }
@@ -77,9 +78,47 @@ impl Metadata {
             cluster_id,
             broker,
             brokers,
+            coordinators: Arc::new([]),
             by_name,
             by_id,
         }
+    }
+
+    /// With the owner of each coordinator slot.
+    #[must_use]
+    pub fn with_coordinators(mut self, owners: impl IntoIterator<Item = Option<BrokerId>>) -> Self {
+        self.coordinators = owners.into_iter().collect();
+        self
+    }
+
+    /// The live broker that owns a coordinator slot; `None` between two owners.
+    pub fn coordinator(&self, slot: u16) -> Option<BrokerId> {
+        self.coordinators.get(usize::from(slot)).copied().flatten()
+    }
+
+    /// The live broker of that id.
+    pub fn node(&self, id: BrokerId) -> Option<&BrokerNode> {
+        self.brokers.iter().find(|node| node.id == id)
+    }
+
+    /// The broker that answers for the cluster: the live one with the smallest id, so that all
+    /// brokers name the same.
+    pub fn controller(&self) -> BrokerId {
+        let smallest = self.brokers.iter().map(|node| node.id).min();
+        smallest.unwrap_or(self.broker)
+    }
+
+    /// Who leads a partition as clients should be told: this broker only once it serves it.
+    pub fn leader(&self, handle: &PartitionHandle) -> Option<Leader> {
+        if let Some(snapshot) = handle.snapshot() {
+            return Some(Leader {
+                broker: self.broker,
+                epoch: snapshot.leader_epoch,
+            });
+        }
+        handle
+            .leader()
+            .filter(|leader| leader.broker != self.broker)
     }
 
     /// The topic of that name.

@@ -4,3 +4,4 @@
 pub mod groups;
 pub mod keys;
 pub mod kv;
+pub mod placement;

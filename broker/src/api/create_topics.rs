@@ -236,15 +236,18 @@ fn assigned(
     }
 }
 
-/// A partition has one replica, its owner, which is this broker.
+/// A partition has one replica, its owner, which placement chooses: only where there is one broker
+/// can it be named.
 pub(super) fn check_assignment(cx: &RequestContext, brokers: &[i32]) -> Result<(), Refusal> {
-    let own = cx.shard.metadata().broker.get();
-    if brokers == [own] {
+    let metadata = cx.shard.metadata();
+    if let [only] = metadata.brokers.as_slice()
+        && brokers == [only.id.get()]
+    {
         return Ok(());
     }
     let text = format!(
-        "The manual partition assignment names {brokers:?}; a partition has one replica, and only \
-         broker {own} can be named."
+        "The manual partition assignment names {brokers:?}; a partition has one replica, and the \
+         cluster chooses the broker that serves it: leave the assignment out."
     );
     Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text))
 }

@@ -23,7 +23,7 @@ use wire::{ErrorCode, VersionRange};
 
 use super::create_topics::wait_of;
 use super::{Reply, RequestContext, error};
-use crate::control::ControlMsg;
+use crate::control::{ControlMsg, TopicError};
 use crate::metadata::Topic;
 
 /// Versions served.
@@ -94,7 +94,8 @@ async fn raise(
     let index = PartitionIndex::new(asked.partition_index);
     let handle = topic.and_then(|topic| topic.partition(index));
     let handle = handle.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let snapshot = handle.snapshot().ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+    let snapshot = cx.shard.snapshot(handle);
+    let snapshot = snapshot.ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     let to = match asked.offset {
         HIGH_WATERMARK => snapshot.high_watermark,
         offset => Offset::new(offset),
@@ -108,6 +109,8 @@ async fn raise(
     let control = &cx.shard.shared.control;
     let raised = control.ask(|reply| ControlMsg::RaiseLogStart(handle.id, to, reply));
     match cx.shard.at_most(wait, raised).await {
+        // It has moved on meanwhile: the client asks its new leader.
+        Some(Ok(Err(TopicError::Unknown))) => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         Some(Ok(raised)) => raised.map_err(|error| error::topic_code(&error)),
         None | Some(Err(_)) => Err(ErrorCode::REQUEST_TIMED_OUT),
     }

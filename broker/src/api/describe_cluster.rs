@@ -1,6 +1,7 @@
 //! DescribeCluster (key 60), versions 0-2.
 //!
-//! - The brokers, the cluster id and the controller, which is the broker that answers.
+//! - The live brokers, the cluster id and the controller, which is the broker with the smallest id:
+//!   any broker carries out admin requests.
 //! - v0: authorized operations, all of them while there are no ACLs (KIP-700). v1: the type of
 //!   endpoints asked for (KIP-919): brokers (1) only; 2 is MISMATCHED_ENDPOINT_TYPE as on any Kafka
 //!   broker, another number UNSUPPORTED_ENDPOINT_TYPE. v2: fenced brokers (KIP-1073): there are
@@ -54,7 +55,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeClusterRequest)
     let with_operations = request.include_cluster_authorized_operations;
     cx.reply(&DescribeClusterResponse {
         cluster_id: &metadata.cluster_id,
-        controller_id: metadata.broker.get(),
+        controller_id: metadata.controller().get(),
         brokers: brokers.collect(),
         cluster_authorized_operations: if with_operations {
             CLUSTER_OPERATIONS

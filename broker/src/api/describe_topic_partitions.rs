@@ -18,7 +18,7 @@ use wire::messages::describe_topic_partitions::{
 };
 use wire::{ErrorCode, Uuid, VersionRange};
 
-use super::metadata::TOPIC_OPERATIONS;
+use super::metadata::{TOPIC_OPERATIONS, replica};
 use super::{Reply, RequestContext, error};
 use crate::metadata::{Metadata, Topic};
 
@@ -148,22 +148,18 @@ impl<'a> Page<'a> {
         topic: &Topic,
         first: usize,
     ) -> Vec<DescribeTopicPartitionsResponsePartition> {
-        let replica = self.metadata.broker.get();
         let rows = (0..).zip(&topic.partitions).skip(first).take(self.left);
         let rows = rows.map(|(partition_index, handle)| {
-            let epoch = handle
-                .snapshot()
-                .map(|snapshot| snapshot.leader_epoch.get());
-            let is_open = epoch.is_some();
+            let leader = self.metadata.leader(handle);
+            let replica = replica(self.metadata, leader);
             DescribeTopicPartitionsResponsePartition {
-                error_code: if is_open {
-                    ErrorCode::NONE
-                } else {
-                    ErrorCode::LEADER_NOT_AVAILABLE
+                error_code: match leader {
+                    Some(_) => ErrorCode::NONE,
+                    None => ErrorCode::LEADER_NOT_AVAILABLE,
                 },
                 partition_index,
-                leader_id: if is_open { replica } else { NO_LEADER },
-                leader_epoch: epoch.unwrap_or(NO_LEADER),
+                leader_id: leader.map_or(NO_LEADER, |leader| leader.broker.get()),
+                leader_epoch: leader.map_or(NO_LEADER, |leader| leader.epoch.get()),
                 replica_nodes: vec![replica],
                 isr_nodes: vec![replica],
                 eligible_leader_replicas: Some(Vec::new()),

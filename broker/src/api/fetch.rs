@@ -51,6 +51,13 @@ struct Place {
     error: ErrorCode,
 }
 
+impl Place {
+    /// The published snapshot, as long as our session is proven.
+    fn snapshot(&self, proven: bool) -> Option<Arc<ReadSnapshot>> {
+        self.handle.as_ref().filter(|_| proven)?.snapshot()
+    }
+}
+
 /// What is found of one partition.
 struct Found {
     error: ErrorCode,
@@ -227,7 +234,8 @@ async fn serve(
     if !session.wanted.is_empty() {
         waited = wait_for_bytes(cx, session, &places, limits).await;
     }
-    let (found, slices, cold) = read_all(cx, session, &places, limits).await;
+    let (mut found, slices, cold) = read_all(cx, session, &places, limits).await;
+    confirm_out_of_range(cx, session, &places, &mut found).await;
     let metrics = &cx.shard.metrics;
     let bytes: u64 = found.iter().map(|f| f.bytes).sum();
     metrics.fetch_bytes.add(bytes);
@@ -248,6 +256,27 @@ async fn serve(
         metrics.fetch_hit_latency.record_time(elapsed);
     }
     reply
+}
+
+/// OFFSET_OUT_OF_RANGE makes a consumer start anew, so it is answered only by a broker that was
+/// proven after the request arrived; any other sends the client to ask for the leader.
+async fn confirm_out_of_range(
+    cx: &RequestContext,
+    session: &Session,
+    places: &[Place],
+    found: &mut [Found],
+) {
+    let is_out = |found: &Found| found.error == ErrorCode::OFFSET_OUT_OF_RANGE;
+    if !found.iter().any(is_out) {
+        return;
+    }
+    let proven = cx.shard.proven_since(cx.started).await;
+    let rows = found.iter_mut().zip(&session.wanted).zip(places);
+    for ((found, wanted), place) in rows.filter(|((found, _), _)| is_out(found)) {
+        let snapshot = place.snapshot(proven);
+        // What is in range by now comes with the next fetch.
+        found.error = verdict(wanted, snapshot.as_deref(), place);
+    }
 }
 
 /// Checks an offset and an epoch against a snapshot.
@@ -290,10 +319,11 @@ async fn wait_for_bytes(
     if limits.wait.is_zero() || limits.min_bytes == 0 {
         return false;
     }
+    let proven = cx.shard.is_proven();
     let mut available = 0;
     let mut seen: Vec<(ShardId, TopicPartition, u64)> = Vec::with_capacity(places.len());
     for (wanted, place) in session.wanted.iter().zip(places) {
-        let snapshot = place.handle.as_ref().and_then(|handle| handle.snapshot());
+        let snapshot = place.snapshot(proven);
         if !verdict(wanted, snapshot.as_deref(), place).is_none() {
             return false;
         }
@@ -336,10 +366,11 @@ async fn read_all(
     found.resize_with(count, Found::nothing);
     let mut slices = Vec::new();
     let (mut left, mut first, mut cold_reads) = (limits.bytes, true, 0);
+    let proven = cx.shard.is_proven();
     for step in 0..count {
         let index = (session.first + step) % count;
         let (wanted, place) = (&session.wanted[index], &places[index]);
-        let snapshot = place.handle.as_ref().and_then(|handle| handle.snapshot());
+        let snapshot = place.snapshot(proven);
         let entry = &mut found[index];
         entry.error = verdict(wanted, snapshot.as_deref(), place);
         if let Some(snapshot) = &snapshot {

@@ -1,6 +1,7 @@
 //! FindCoordinator (key 10), versions 0-6.
 //!
-//! - Groups: the broker that owns the group's slot, which is this one. v4: several keys (KIP-699).
+//! - Groups: the broker that owns the group's slot; COORDINATOR_NOT_AVAILABLE between two owners.
+//!   v4: several keys (KIP-699).
 //! - Transactional ids (v1): INVALID_REQUEST with a text that says that there are no transactions:
 //!   a producer must fail at once and not look for a coordinator without end. Share groups (v6,
 //!   KIP-932) and unknown kinds: INVALID_REQUEST too, as on a Kafka broker without share groups.
@@ -14,7 +15,8 @@ use wire::messages::find_coordinator::{
 use wire::{ErrorCode, VersionRange};
 
 use super::{Reply, RequestContext};
-use crate::metadata::BrokerNode;
+use crate::metadata::{BrokerNode, Metadata};
+use crate::shard::slot_of_group;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 6 };
@@ -29,16 +31,15 @@ const NO_NODE: i32 = -1;
 
 pub(crate) async fn handle(cx: &RequestContext, request: FindCoordinatorRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
-    let own = metadata
-        .brokers
-        .iter()
-        .find(|node| node.id == metadata.broker);
-    let found = find(request.key_type, own);
-    if let Err((code, _)) = found {
-        cx.failed(code);
-    }
+    let row = |key| {
+        let found = find(request.key_type, key, &metadata);
+        if let Err((code, _)) = found {
+            cx.failed(code);
+        }
+        coordinator(key, found)
+    };
     if cx.version < SEVERAL_FROM {
-        let row = coordinator(request.key, found);
+        let row = row(request.key);
         return cx.reply(&FindCoordinatorResponse {
             error_code: row.error_code,
             error_message: row.error_message,
@@ -48,10 +49,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: FindCoordinatorRequest<
             ..FindCoordinatorResponse::default()
         });
     }
-    let rows = request
-        .coordinator_keys
-        .iter()
-        .map(|key| coordinator(key, found));
+    let rows = request.coordinator_keys.iter().map(|key| row(key));
     cx.reply(&FindCoordinatorResponse {
         coordinators: rows.collect(),
         ..FindCoordinatorResponse::default()
@@ -60,12 +58,15 @@ pub(crate) async fn handle(cx: &RequestContext, request: FindCoordinatorRequest<
 
 type Found<'a> = Result<&'a BrokerNode, (ErrorCode, &'static str)>;
 
-fn find(key_type: i8, own: Option<&BrokerNode>) -> Found<'_> {
+fn find<'a>(key_type: i8, key: &str, metadata: &'a Metadata) -> Found<'a> {
     match key_type {
-        GROUP => own.ok_or((
-            ErrorCode::COORDINATOR_NOT_AVAILABLE,
-            "The coordinator is not available.",
-        )),
+        GROUP => metadata
+            .coordinator(slot_of_group(key))
+            .and_then(|owner| metadata.node(owner))
+            .ok_or((
+                ErrorCode::COORDINATOR_NOT_AVAILABLE,
+                "The coordinator is not available.",
+            )),
         TRANSACTION => Err((
             ErrorCode::INVALID_REQUEST,
             "Transactions are not supported by this broker.",

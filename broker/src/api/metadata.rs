@@ -10,9 +10,10 @@
 //! - Otherwise UNKNOWN_TOPIC_OR_PARTITION, or INVALID_TOPIC_EXCEPTION for an illegal name. Kafka's
 //!   internal topics do not exist here and are not created.
 //! - One replica, the owner, is reported, whatever replication factor was asked for: the object
-//!   store keeps the copies. A partition that is not open yet has LEADER_NOT_AVAILABLE and no
-//!   leader.
-//! - The controller is the broker that answers: any broker carries out admin requests.
+//!   store keeps the copies. A partition between two owners, or that its owner has not opened yet,
+//!   has LEADER_NOT_AVAILABLE and no leader.
+//! - The controller is the live broker with the smallest id: any broker carries out admin requests,
+//!   so that it only has to be the same in every answer.
 //! - v2: cluster id (KIP-78). v5: offline replicas, always none (KIP-112). v7: leader epochs
 //!   (KIP-320). v8: authorized operations, all of them while there are no ACLs (KIP-430); those of
 //!   the cluster until v10 (KIP-700). v10: topic ids in the reply; v12: in the request (KIP-516).
@@ -35,6 +36,7 @@ use super::describe_cluster::CLUSTER_OPERATIONS;
 use super::{Reply, RequestContext, error};
 use crate::control::{ControlMsg, NewTopic, TopicError};
 use crate::metadata::{Metadata, Topic};
+use crate::partition::Leader;
 use crate::topic_config::TopicConfig;
 
 /// Versions served.
@@ -203,7 +205,7 @@ fn answer(
     cx.reply(&MetadataResponse {
         brokers: brokers.collect(),
         cluster_id: Some(&metadata.cluster_id),
-        controller_id: metadata.broker.get(),
+        controller_id: metadata.controller().get(),
         topics: topics.collect(),
         cluster_authorized_operations: if with_cluster {
             CLUSTER_OPERATIONS
@@ -249,24 +251,31 @@ fn response_topic<'a>(
 }
 
 fn partitions(metadata: &Metadata, topic: &Topic) -> Vec<MetadataResponsePartition> {
-    let replica = metadata.broker.get();
     let rows = (0..)
         .zip(&topic.partitions)
         .map(|(partition_index, handle)| {
-            let snapshot = handle.snapshot();
-            let (error_code, leader_id) = match &snapshot {
-                Some(_) => (ErrorCode::NONE, replica),
-                None => (ErrorCode::LEADER_NOT_AVAILABLE, NO_LEADER),
-            };
+            let leader = metadata.leader(handle);
+            let replica = replica(metadata, leader);
             MetadataResponsePartition {
-                error_code,
+                error_code: match leader {
+                    Some(_) => ErrorCode::NONE,
+                    None => ErrorCode::LEADER_NOT_AVAILABLE,
+                },
                 partition_index,
-                leader_id,
-                leader_epoch: snapshot.map_or(NO_LEADER, |snapshot| snapshot.leader_epoch.get()),
+                leader_id: leader.map_or(NO_LEADER, |leader| leader.broker.get()),
+                leader_epoch: leader.map_or(NO_LEADER, |leader| leader.epoch.get()),
                 replica_nodes: vec![replica],
                 isr_nodes: vec![replica],
                 offline_replicas: Vec::new(),
             }
         });
     rows.collect()
+}
+
+/// The one replica that is reported: the owner; between two owners the controller, since clients
+/// do not expect a partition without replicas.
+pub(super) fn replica(metadata: &Metadata, leader: Option<Leader>) -> i32 {
+    leader
+        .map_or_else(|| metadata.controller(), |leader| leader.broker)
+        .get()
 }

@@ -60,7 +60,8 @@ async fn find(
         .topic(topic)
         .and_then(|topic| topic.partition(index));
     let handle = handle.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let snapshot = handle.snapshot().ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+    let snapshot = cx.shard.snapshot(handle);
+    let snapshot = snapshot.ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     let epoch = fetch::epoch_verdict(wanted.current_leader_epoch, snapshot.leader_epoch);
     if !epoch.is_none() {
         return Err(epoch);

@@ -1,10 +1,10 @@
 //! Topics: the only writer of topic records and of the metadata snapshot.
 //!
-//! Control thread. Changes of one name are serial. A change is durable, its partitions are taken
-//! and open, and the snapshot has it, before it is answered.
+//! Control thread. Changes of one name are serial; what other brokers change is followed. A change
+//! is durable, its partitions have leaders, and the snapshot has it, before it is answered.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,14 @@ use coord::keys::plan::{self, CreateTopic};
 use coord::keys::topic::{self, TopicRecord};
 use coord::keys::topic_generation::{self, TopicGenerationRecord};
 use coord::keys::{Seen, partition, seen, tombstone};
-use coord::kv::range_all;
+use coord::kv::Revision;
 use segment::keys::TopicDir;
-use segment::{PartitionIndex, TopicId, TopicName, TopicPartition};
+use segment::{PartitionIndex, SessionId, TopicId, TopicName, TopicPartition, WalSequence};
+use tokio::task::JoinHandle;
 
 use super::commit::{CommitError, commit};
 use super::context::{Context, wall_clock};
+use super::follow::{Followed, Update, follow, read};
 use super::handle::{NewConfig, NewTopic, TopicError};
 use super::session::random_topic_id;
 use super::takeover::{Takeover, TakeoverError, Target, read_records};
@@ -31,8 +33,10 @@ use crate::topic_config::TopicConfig;
 const GENERATIONS_MAX: u32 = 1_000;
 /// Tries of a change that meets another one.
 const TRIES_MAX: usize = 8;
-/// Pause before partitions that could not be taken are tried again.
-const RETAKE_PAUSE: Duration = Duration::from_secs(1);
+/// How long the creator of a topic waits for leaders of its partitions.
+const LEADER_WAIT: Duration = Duration::from_secs(10);
+/// Changes that come together are published together.
+const PUBLISH_PAUSE: Duration = Duration::from_millis(5);
 
 /// A topic as the catalog keeps it.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub struct Catalog {
     context: Rc<Context>,
     topics: RefCell<BTreeMap<TopicName, Entry>>,
     locks: RefCell<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Names that we have deleted, until the watch tells of it: what it tells before is old.
+    removed: RefCell<HashMap<TopicName, Revision>>,
 }
 
 /// Why the topics cannot be loaded.
@@ -72,39 +78,126 @@ fn unavailable(error: impl std::fmt::Display) -> TopicError {
 }
 
 impl Catalog {
-    /// Loads all topics, takes all of their partitions, opens them, and publishes the snapshot.
+    /// Reads all topics and follows their changes from there.
     ///
     /// # Errors
-    /// [`CatalogError`]. A partition that cannot be served is logged and is no error.
-    pub async fn load(context: Rc<Context>) -> Result<Rc<Self>, CatalogError> {
+    /// The metadata store failed.
+    pub async fn load(context: Rc<Context>) -> Result<(Rc<Self>, JoinHandle<()>), CatalogError> {
         let catalog = Rc::new(Self {
             topics: RefCell::default(),
             locks: RefCell::default(),
+            removed: RefCell::default(),
             context,
         });
-        let context = &catalog.context;
-        let entries = range_all(&context.kv, topic::span(&context.space)).await;
-        let mut targets = Vec::new();
-        for entry in entries.map_err(CommitError::from)?.entries {
-            let Ok(name) = topic::parse(&context.space, &entry.key) else {
-                continue;
-            };
-            let seen = seen::<TopicRecord>(Some(&entry)).map_err(CommitError::from)?;
-            let Some(seen) = seen else { continue };
-            let topic = Arc::new(catalog.topic(&name, &seen.record, &[]));
-            targets.extend(catalog.targets(&topic, &seen, 0));
-            catalog
-                .topics
-                .borrow_mut()
-                .insert(name, Entry { seen, topic });
+        let Context { kv, space, .. } = &*catalog.context;
+        let followed = Followed {
+            what: "topics",
+            span: topic::span(space),
+            parse: |space, key| topic::parse(space, key).ok(),
+        };
+        let (all, at) = read(kv, space, &followed)
+            .await
+            .map_err(CommitError::from)?;
+        catalog.on_update(Update::Whole(all, at));
+        let (kv, space, this) = (kv.clone(), space.clone(), catalog.clone());
+        let following = tokio::task::spawn_local(async move {
+            follow(kv, space, followed, at, move |update| {
+                this.on_update(update)
+            })
+            .await;
+        });
+        Ok((catalog, following))
+    }
+
+    /// What others, or we, have changed.
+    fn on_update(self: &Rc<Self>, update: Update<TopicName, TopicRecord>) {
+        match update {
+            Update::Whole(all, at) => {
+                let named: BTreeSet<&TopicName> = all.iter().map(|(name, _)| name).collect();
+                let gone: Vec<TopicName> = {
+                    let topics = self.topics.borrow();
+                    let known = topics.keys().filter(|name| !named.contains(name));
+                    known.cloned().collect()
+                };
+                gone.iter().for_each(|name| self.on_gone(name, at));
+                all.into_iter()
+                    .for_each(|(name, seen)| self.on_put(name, seen));
+                self.removed.borrow_mut().retain(|_, known| *known > at);
+            }
+            Update::Put(name, seen) => self.on_put(name, seen),
+            Update::Gone(name, at) => self.on_gone(&name, at),
         }
-        let span = partition::span(&context.space);
-        let records = read_records(&context.kv, &context.space, span).await?;
-        let mut takeover = context.taker().take(targets, &records).await?;
-        *context.inherited.borrow_mut() = std::mem::take(&mut takeover.objects);
-        catalog.open(takeover).await?;
-        catalog.publish();
-        Ok(catalog)
+        self.context.view.touch();
+    }
+
+    fn on_put(self: &Rc<Self>, name: TopicName, seen: Seen<TopicRecord>) {
+        if self
+            .removed
+            .borrow()
+            .get(&name)
+            .is_some_and(|at| *at > seen.mod_revision)
+        {
+            return;
+        }
+        let before = self.topics.borrow().get(&name).cloned();
+        if before
+            .as_ref()
+            .is_some_and(|entry| entry.seen.mod_revision >= seen.mod_revision)
+        {
+            return;
+        }
+        let same = before
+            .as_ref()
+            .filter(|entry| entry.topic.id == seen.record.topic_id);
+        let handles = same.map_or(&[][..], |entry| &entry.topic.partitions);
+        let topic = Arc::new(self.topic(&name, &seen.record, handles));
+        self.topics.borrow_mut().insert(name, Entry { seen, topic });
+        if let Some(other) = before.filter(|entry| entry.topic.id != self.id_of(entry)) {
+            self.close_later(other.topic);
+        }
+    }
+
+    fn on_gone(self: &Rc<Self>, name: &TopicName, at: Revision) {
+        let is_known = self
+            .topics
+            .borrow()
+            .get(name)
+            .is_some_and(|entry| entry.seen.mod_revision < at);
+        if !is_known {
+            self.removed
+                .borrow_mut()
+                .retain(|other, known| other != name || *known > at);
+            return;
+        }
+        let gone = self.topics.borrow_mut().remove(name);
+        if let Some(entry) = gone {
+            self.close_later(entry.topic);
+        }
+    }
+
+    /// The id that the name of an entry has now.
+    fn id_of(&self, entry: &Entry) -> TopicId {
+        let topics = self.topics.borrow();
+        topics
+            .get(&entry.topic.name)
+            .map_or(entry.topic.id, |now| now.topic.id)
+    }
+
+    fn close_later(self: &Rc<Self>, topic: Arc<Topic>) {
+        let this = self.clone();
+        let close = async move { this.close(&topic).await };
+        self.context.spawn("catalog", close);
+    }
+
+    /// Reads a topic that others have changed.
+    async fn refresh(self: &Rc<Self>, name: &TopicName) -> Result<(), TopicError> {
+        let Context { kv, space, .. } = &*self.context;
+        let found = kv.get(topic::key(space, name)).await.map_err(unavailable)?;
+        if let Some(found) = seen::<TopicRecord>(found.as_ref()).map_err(unavailable)? {
+            self.on_put(name.clone(), found);
+            self.publish();
+        }
+        Ok(())
     }
 
     /// A topic of this record; the first partitions are those of `before`.
@@ -134,19 +227,65 @@ impl Catalog {
         }
     }
 
-    fn targets(&self, topic: &Topic, seen: &Seen<TopicRecord>, from: usize) -> Vec<Target> {
-        let dir = TopicDir::new(topic.name.clone(), topic.generation);
-        let target = |handle: &Arc<PartitionHandle>| Target {
-            handle: handle.clone(),
-            dir: dir.clone(),
-            topic_created: seen.create_revision,
+    /// All partitions of all topics.
+    pub fn targets(&self) -> Vec<Target> {
+        let topics = self.topics.borrow();
+        let of_topic = |entry: &Entry| {
+            let dir = TopicDir::new(entry.topic.name.clone(), entry.topic.generation);
+            let topic_created = entry.seen.create_revision;
+            let target = move |handle: &Arc<PartitionHandle>| Target {
+                handle: handle.clone(),
+                dir: dir.clone(),
+                topic_created,
+            };
+            let targets: Vec<Target> = entry.topic.partitions.iter().map(target).collect();
+            targets
         };
-        topic.partitions.iter().skip(from).map(target).collect()
+        topics.values().flat_map(of_topic).collect()
     }
 
-    /// Opens what has been taken on its shards, and remembers it.
-    async fn open(&self, takeover: Takeover) -> Result<(), ShardGone> {
+    /// Takes partitions and opens them; gives those that cannot be served now.
+    ///
+    /// # Errors
+    /// [`CatalogError`]: nothing was opened, to be tried again.
+    pub async fn take(&self, targets: Vec<Target>) -> Result<Vec<TopicPartition>, CatalogError> {
+        let Context { kv, space, .. } = &*self.context;
+        let topics: BTreeSet<TopicId> = targets.iter().map(|t| t.handle.id.topic).collect();
+        let span = match topics.first() {
+            Some(only) if topics.len() == 1 => partition::topic_span(space, *only),
+            _ => partition::span(space),
+        };
+        let records = read_records(kv, space, span).await?;
+        let missing = targets.into_iter();
+        let missing = missing.filter(|target| self.context.owned(target.handle.id).is_none());
+        let taker = self.context.taker();
+        let mut takeover = taker.take(missing.collect(), &records).await?;
+        self.inherit(std::mem::take(&mut takeover.objects));
+        let refused = takeover.refused.iter().map(|(id, _)| *id).collect();
+        self.open(takeover).await?;
+        self.publish();
+        self.context.view.touch();
+        Ok(refused)
+    }
+
+    /// Remembers the objects of earlier sessions that hold batches.
+    fn inherit(&self, objects: HashMap<SessionId, Vec<WalSequence>>) {
+        let mut inherited = self.context.inherited.borrow_mut();
+        for (session, sequences) in objects {
+            let known = inherited.entry(session).or_default();
+            known.extend(sequences);
+            known.sort_unstable();
+            known.dedup();
+        }
+    }
+
+    /// Opens what has been taken on its shards, and remembers it. What was deleted meanwhile is
+    /// left out.
+    async fn open(&self, mut takeover: Takeover) -> Result<(), ShardGone> {
         let context = &self.context;
+        takeover
+            .taken
+            .retain(|taken| self.entry(taken.owned.handle.id.topic).is_ok());
         for (partition, error) in &takeover.refused {
             tracing::error!(%partition, %error,
                 "a partition cannot be served and is unchanged: see `kafscale segment verify`");
@@ -161,6 +300,9 @@ impl Catalog {
         let mut dead = Vec::new();
         for taken in takeover.taken {
             let handle = &taken.owned.handle;
+            if let Ok(state) = taken.owned.state.try_lock() {
+                context.view.partition_is(handle.id, &state.seen);
+            }
             context
                 .owned
                 .borrow_mut()
@@ -188,19 +330,55 @@ impl Catalog {
         Ok(())
     }
 
-    /// Publishes a snapshot of the topics as they are.
-    fn publish(&self) {
-        let topics = self.topics.borrow();
-        let all = topics.values().map(|entry| entry.topic.clone());
+    /// Publishes a snapshot of topics, brokers and owners as they are known.
+    pub fn publish(&self) {
         let context = &self.context;
-        let snapshot = Metadata::new(
-            context.cluster_id.clone(),
-            context.node.id,
-            vec![context.node.clone()],
-            all,
-        );
+        let view = &context.view;
+        let topics = self.topics.borrow();
+        for handle in topics.values().flat_map(|entry| &entry.topic.partitions) {
+            handle.set_leader(view.leader(handle.id));
+        }
+        let all = topics.values().map(|entry| entry.topic.clone());
+        let mut nodes = view.nodes();
+        if !nodes.iter().any(|node| node.id == context.node.id) {
+            nodes.push(context.node.clone());
+        }
         context.metrics.topics.set_count(topics.len());
+        context.metrics.cluster_brokers.set_count(nodes.len());
+        let (id, own) = (context.cluster_id.clone(), context.node.id);
+        let snapshot = Metadata::new(id, own, nodes, all).with_coordinators(view.coordinators());
         context.metadata.store(Arc::new(snapshot));
+    }
+
+    /// Publishes after every change, for ever.
+    pub async fn publish_changes(self: Rc<Self>) {
+        let mut changed = self.context.view.subscribe();
+        while changed.changed().await.is_ok() {
+            tokio::time::sleep(PUBLISH_PAUSE).await;
+            changed.mark_unchanged();
+            self.publish();
+        }
+    }
+
+    /// Waits until somebody serves every partition of a topic, or the time is up.
+    async fn wait_for_leaders(&self, topic: &Topic) {
+        let mut changed = self.context.view.subscribe();
+        let led = async {
+            loop {
+                self.publish();
+                let metadata = self.context.metadata.load_full();
+                let is_led = |handle| metadata.leader(handle).is_some();
+                if topic.partitions.iter().all(|handle| is_led(handle)) {
+                    return;
+                }
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(LEADER_WAIT, led).await.is_err() {
+            tracing::warn!(topic = %topic.name, "not all partitions have a leader yet");
+        }
     }
 
     async fn lock(&self, name: &TopicName) -> tokio::sync::OwnedMutexGuard<()> {
@@ -226,26 +404,25 @@ impl Catalog {
     /// [`TopicError`].
     pub async fn create(self: &Rc<Self>, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
         let _lock = self.lock(&new.name).await;
-        self.check_name(&new.name)?;
         let partition_count = i32::try_from(new.partitions)
             .ok()
             .filter(|count| *count > 0);
         let partition_count = partition_count
             .ok_or_else(|| TopicError::Partitions(format!("{} partitions", new.partitions)))?;
         for _ in 0..TRIES_MAX {
+            self.check_name(&new.name)?;
             let Some(seen) = self.create_record(&new, partition_count).await? else {
+                self.refresh(&new.name).await?;
                 continue;
             };
             let topic = Arc::new(self.topic(&new.name, &seen.record, &[]));
-            let targets = self.targets(&topic, &seen, 0);
             let entry = Entry {
                 seen,
                 topic: topic.clone(),
             };
             self.topics.borrow_mut().insert(new.name.clone(), entry);
-            let taken = self.take_new(targets).await;
-            self.publish();
-            taken?;
+            self.context.view.touch();
+            self.wait_for_leaders(&topic).await;
             tracing::info!(topic = %new.name, id = %topic.id, partition_count, "created");
             return Ok(topic);
         }
@@ -318,47 +495,6 @@ impl Catalog {
         }
     }
 
-    /// Takes and opens partitions of a topic that is in the catalog. Where that fails it is tried
-    /// again in the background for as long as the topic exists.
-    async fn take_new(self: &Rc<Self>, targets: Vec<Target>) -> Result<(), TopicError> {
-        let Err(error) = self.try_take(&targets).await else {
-            return Ok(());
-        };
-        tracing::warn!(%error, "new partitions could not be taken; trying again");
-        let catalog = self.clone();
-        self.context.spawn("catalog", async move {
-            loop {
-                tokio::time::sleep(RETAKE_PAUSE).await;
-                let Some(first) = targets.first() else { return };
-                let _lock = catalog.lock(&first.dir.name).await;
-                let gone = catalog.entry(first.handle.id.topic).is_err();
-                if gone || catalog.try_take(&targets).await.is_ok() {
-                    return;
-                }
-            }
-        });
-        Err(unavailable(error))
-    }
-
-    async fn try_take(&self, targets: &[Target]) -> Result<(), CatalogError> {
-        let Some(first) = targets.first() else {
-            return Ok(());
-        };
-        let Context { kv, space, .. } = &*self.context;
-        let span = partition::topic_span(space, first.handle.id.topic);
-        let records = read_records(kv, space, span).await?;
-        let missing = targets
-            .iter()
-            .filter(|target| self.context.owned(target.handle.id).is_none());
-        let takeover = self
-            .context
-            .taker()
-            .take(missing.cloned().collect(), &records)
-            .await?;
-        self.open(takeover).await?;
-        Ok(())
-    }
-
     /// Deletes a topic. It is gone when this returns; its objects are swept afterwards.
     ///
     /// # Errors
@@ -376,11 +512,12 @@ impl Catalog {
             .await
             .map_err(unavailable)?;
         self.topics.borrow_mut().remove(&name);
+        let at = buried.mod_revision;
+        self.removed.borrow_mut().insert(name.clone(), at);
         self.publish();
         self.close(&entry.topic).await;
         tracing::info!(topic = %name, %id, "deleted");
-        let swept = super::sweep::sweep(self.context.clone(), id, buried);
-        self.context.spawn("sweep", swept);
+        super::sweep::start(&self.context, id, buried);
         Ok(())
     }
 
@@ -431,11 +568,9 @@ impl Catalog {
         })?;
         let configs = entry.seen.record.configs.clone();
         let entry = self.alter(&name, &entry, count, configs).await?;
-        let taken = self
-            .take_new(self.targets(&entry.topic, &entry.seen, from))
-            .await;
-        self.publish();
-        taken.map(|()| entry.topic)
+        self.context.view.touch();
+        self.wait_for_leaders(&entry.topic).await;
+        Ok(entry.topic)
     }
 
     /// Replaces the settings.
@@ -443,7 +578,7 @@ impl Catalog {
     /// # Errors
     /// [`TopicError`].
     pub async fn alter_config(
-        &self,
+        self: &Rc<Self>,
         id: TopicId,
         new: NewConfig,
     ) -> Result<Arc<Topic>, TopicError> {
@@ -462,7 +597,7 @@ impl Catalog {
     }
 
     async fn alter(
-        &self,
+        self: &Rc<Self>,
         name: &TopicName,
         entry: &Entry,
         partition_count: i32,
@@ -475,7 +610,14 @@ impl Catalog {
         let planned = plan::alter_topic(space, session.id, name, before, partition_count, configs);
         let planned = planned.map_err(|error| TopicError::Partitions(error.to_string()))?;
         let committed = commit(kv, &topic::key(space, name), &planned, Some(before)).await;
-        let seen = committed.map_err(unavailable)?;
+        let seen = match committed {
+            Ok(seen) => seen,
+            Err(CommitError::Superseded) => {
+                self.refresh(name).await?;
+                return Err(TopicError::Changed);
+            }
+            Err(error) => return Err(unavailable(error)),
+        };
         let topic = Arc::new(self.topic(name, &seen.record, &entry.topic.partitions));
         let entry = Entry { seen, topic };
         self.topics.borrow_mut().insert(name.clone(), entry.clone());

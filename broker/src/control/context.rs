@@ -4,7 +4,7 @@
 //! acknowledged end.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,20 +12,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use coord::keys::Keyspace;
+use coord::keys::cluster::CommitMode;
 use coord::keys::partition::Owner;
 use coord::kv::Kv;
 use futures_util::FutureExt;
 use segment::keys::KeySpace;
-use segment::{ProducerId, SessionId, TimestampMs, TopicPartition, WalSequence};
+use segment::{ProducerId, SessionId, TimestampMs, TopicId, TopicPartition, WalSequence};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::objects::Objects;
 use super::session::Session;
 use super::takeover::{Owned, Taker};
+use super::view::ClusterView;
 use crate::config::Config;
 use crate::metadata::{BrokerNode, SharedMetadata};
 use crate::metrics::ControlMetrics;
+use crate::proof::Proof;
 use crate::shard::{ShardHandle, ShardId, shard_of_partition};
 
 /// The wall clock.
@@ -104,6 +107,7 @@ impl Refusal {
 #[derive(Debug)]
 pub struct FlushProgress {
     acknowledged_end: Cell<WalSequence>,
+    told_end: Cell<WalSequence>,
     /// Told after every acknowledgement.
     pub acknowledged: Notify,
 }
@@ -113,6 +117,7 @@ impl FlushProgress {
     pub fn new(first: WalSequence) -> Self {
         Self {
             acknowledged_end: Cell::new(first),
+            told_end: Cell::new(first),
             acknowledged: Notify::new(),
         }
     }
@@ -122,6 +127,18 @@ impl FlushProgress {
         self.acknowledged_end.get()
     }
 
+    /// The sequence after the last of which a shard may have been told that it is durable. What
+    /// shards know of lies below it, also while an acknowledgement is on its way to others.
+    pub fn told_end(&self) -> WalSequence {
+        self.told_end.get()
+    }
+
+    /// Shards are being told that everything below `end` is durable.
+    pub fn tell(&self, end: WalSequence) {
+        assert!(end >= self.told_end.get(), "objects are told of in order");
+        self.told_end.set(end);
+    }
+
     /// Everything below `end` is acknowledged.
     pub fn raise(&self, end: WalSequence) {
         assert!(
@@ -129,6 +146,7 @@ impl FlushProgress {
             "the acknowledged end never falls"
         );
         self.acknowledged_end.set(end);
+        self.told_end.set(end);
         self.acknowledged.notify_one();
     }
 }
@@ -175,31 +193,60 @@ pub struct Context {
     pub failure: Failure,
     /// Whether the shards have been told to end.
     pub shards_stop: Cell<bool>,
+    /// What is known of the cluster.
+    pub view: Rc<ClusterView>,
+    /// Until when our session is proven.
+    pub proof: Arc<Proof>,
+    /// Asks the flusher for an object that proves our session.
+    pub heartbeat: Notify,
+    /// How WAL objects are committed.
+    pub mode: CommitMode,
+    /// Topics that are being swept.
+    pub sweeping: RefCell<HashSet<TopicId>>,
 }
 
 /// The first failure that cannot be survived.
 #[derive(Debug, Default)]
 pub struct Failure {
-    reason: RefCell<Option<String>>,
+    ending: RefCell<Option<Ending>>,
     told: Notify,
 }
 
+/// Why this life of the broker ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The session is over: everything is dropped, and the next session begins.
+    Session(String),
+    /// The process cannot go on.
+    Process(String),
+}
+
 impl Failure {
-    /// Ends the process, with a message. Only the first counts.
+    /// Ends the process, with a message. Only the first ending counts.
     pub fn set(&self, reason: String) {
-        let mut slot = self.reason.borrow_mut();
+        tracing::error!(%reason, "the broker must stop");
+        self.end(Ending::Process(reason));
+    }
+
+    /// Ends the session, with a message. Only the first ending counts.
+    pub fn end_session(&self, reason: String) {
+        tracing::error!(%reason, "this session is over: everything is dropped");
+        self.end(Ending::Session(reason));
+    }
+
+    fn end(&self, ending: Ending) {
+        let mut slot = self.ending.borrow_mut();
         if slot.is_none() {
-            tracing::error!(%reason, "the broker must stop");
-            *slot = Some(reason);
+            *slot = Some(ending);
             self.told.notify_one();
         }
     }
 
-    /// The failure, once there is one.
-    pub async fn wait(&self) -> String {
+    /// The ending, once there is one.
+    pub async fn wait(&self) -> Ending {
         loop {
-            if let Some(reason) = self.reason.borrow().clone() {
-                return reason;
+            if let Some(ending) = self.ending.borrow().clone() {
+                return ending;
             }
             self.told.notified().await;
         }
@@ -250,8 +297,9 @@ impl Context {
                 session: self.session.id,
                 broker: self.session.broker,
             },
-            first_sequence: self.flushed.acknowledged_end(),
+            first_sequence: self.flushed.told_end(),
             now: wall_clock(),
+            mode: self.mode,
         }
     }
 }

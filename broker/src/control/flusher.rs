@@ -3,12 +3,16 @@
 //!
 //! Control thread; the rules are those of [`Scheduler`]. A PUT is sent again with the same key and
 //! bytes until it succeeds, meets an object that is not ours, or is refused for good; the last two
-//! end the process.
+//! end the session: everything that was not acknowledged is dropped. In the guarded mode an object
+//! is acknowledged once the metadata store has committed it, too.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use coord::keys::cluster::CommitMode;
+use coord::keys::committed::{self, CommittedRecord};
+use coord::keys::{Seen, plan};
 use futures_channel::oneshot;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
@@ -17,6 +21,7 @@ use segment::wal::{SectionBody, WalHeader, WalObject, WalSection, WalTrailer, en
 use segment::{TopicPartition, WalSequence};
 use store::{Body, GetError, GetRange, PutCondition, PutError};
 
+use super::commit::{CommitError, commit};
 use super::context::Context;
 use super::handle::FlushSignal;
 use super::image::stored_batch;
@@ -40,8 +45,7 @@ enum FlushError {
     /// Somebody has ended our session.
     #[error(
         "WAL object {key} is not the one that this session wrote ({found}): another broker ended \
-         the session, or the objects were changed. Nothing that was acknowledged is lost; restart \
-         this broker"
+         the session, or the objects were changed. Nothing that was acknowledged is lost"
     )]
     Fenced {
         /// The object.
@@ -50,7 +54,7 @@ enum FlushError {
         found: String,
     },
     /// The store refuses for good.
-    #[error("the object store refuses writes for good: {0}. Mend it and restart this broker")]
+    #[error("the object store refuses writes: {0}")]
     Refused(#[from] PutError),
     /// Our own object cannot be read.
     #[error("WAL object {key} cannot be read to tell whose it is: {source}")]
@@ -60,9 +64,22 @@ enum FlushError {
         /// What the store answered.
         source: GetError,
     },
+    /// The session ended before the metadata store had committed what was stored.
+    #[error("a flush was stored and not committed: {0}")]
+    NotCommitted(String),
     /// A shard has ended.
     #[error("a shard ended by itself")]
     ShardGone,
+}
+
+impl FlushError {
+    /// Whether only this session is over: everything is dropped and another may begin.
+    fn ends_session(&self) -> bool {
+        match self {
+            Self::Fenced { .. } | Self::NotCommitted(_) | Self::Refused(_) => true,
+            Self::Unknown { .. } | Self::ShardGone => false,
+        }
+    }
 }
 
 /// Sections by the shard that gave them.
@@ -88,6 +105,9 @@ pub struct Flusher {
     signals: flume::Receiver<FlushSignal>,
     drains: flume::Receiver<Drain>,
     scheduler: Scheduler,
+    /// An object is wanted even if nothing was appended: it proves our session.
+    heartbeat: bool,
+    committed: Option<Seen<CommittedRecord>>,
     events: FuturesUnordered<LocalBoxFuture<'static, Event>>,
     uploads: HashMap<WalSequence, Upload>,
     waiting: Vec<Drain>,
@@ -112,6 +132,8 @@ impl Flusher {
             signals,
             drains,
             scheduler,
+            heartbeat: false,
+            committed: None,
             events: FuturesUnordered::new(),
             uploads: HashMap::new(),
             waiting: Vec::new(),
@@ -141,7 +163,12 @@ impl Flusher {
                     if let Err(error) = self.on_event(event).await {
                         self.context.metrics.sessions_fenced.add(
                             u64::from(matches!(error, FlushError::Fenced { .. })));
-                        return self.context.failure.set(error.to_string());
+                        let failure = &self.context.failure;
+                        return if error.ends_session() {
+                            failure.end_session(error.to_string());
+                        } else {
+                            failure.set(error.to_string());
+                        };
                     }
                 }
                 signal = self.signals.recv_async() => match signal {
@@ -152,6 +179,10 @@ impl Flusher {
                     Ok(drain) => self.on_drain(drain),
                     Err(flume::RecvError::Disconnected) => return,
                 },
+                () = self.context.heartbeat.notified() => {
+                    self.heartbeat = true;
+                    self.scheduler.force();
+                }
                 () = sleep_until(wake_at), if wake_at.is_some() => {}
             }
         }
@@ -202,11 +233,14 @@ impl Flusher {
     async fn on_event(&mut self, event: Event) -> Result<(), FlushError> {
         match event {
             Event::Sealed(_, _, None) => Err(FlushError::ShardGone),
-            Event::Sealed(sequence, _, Some(sections)) if sections.is_empty() => {
+            Event::Sealed(sequence, _, Some(sections))
+                if sections.is_empty() && !self.heartbeat =>
+            {
                 self.scheduler.sealed(sequence, Sealed::Empty);
                 Ok(())
             }
             Event::Sealed(sequence, began, Some(sections)) => {
+                self.heartbeat = false;
                 self.scheduler.sealed(sequence, Sealed::Object);
                 self.upload(sequence, began, sections);
                 Ok(())
@@ -224,7 +258,11 @@ impl Flusher {
     fn upload(&mut self, sequence: WalSequence, began: Instant, sections: BySection) {
         let session = self.context.session;
         let acknowledged = self.scheduler.acknowledged_end().previous();
-        let header = WalHeader::data(session.broker, session.id, sequence, acknowledged);
+        let header = if sections.is_empty() {
+            WalHeader::empty(session.broker, session.id, sequence, acknowledged)
+        } else {
+            WalHeader::data(session.broker, session.id, sequence, acknowledged)
+        };
         let key = self.context.keys.wal(session.broker, session.id, sequence);
         let owners: HashMap<TopicPartition, ShardId> = sections
             .iter()
@@ -252,6 +290,12 @@ impl Flusher {
             .uploads
             .remove(&sequence)
             .expect("what is stored was uploaded");
+        let end = sequence.next().expect("sequences in range");
+        if self.context.mode == CommitMode::Guarded {
+            self.commit(end).await?;
+        }
+        self.context.proof.prove(upload.began);
+        self.context.flushed.tell(end);
         for (shard, sections) in upload.locations {
             let message = ShardMsg::Acknowledge(sections);
             self.context
@@ -265,9 +309,34 @@ impl Flusher {
             .metrics
             .flush_latency
             .record_time(upload.began.elapsed());
-        let end = sequence.next().expect("sequences in range");
         self.context.flushed.raise(end);
         Ok(())
+    }
+
+    /// In the guarded mode an object counts once the metadata store says so: it is asked until it
+    /// answers, and a session that has ended is told so by the guard.
+    async fn commit(&mut self, end: WalSequence) -> Result<(), FlushError> {
+        let Context {
+            space, session, kv, ..
+        } = &*self.context;
+        let key = committed::key(space, session.id);
+        let mut backoff = Backoff::default();
+        loop {
+            let before = self.committed.as_ref();
+            let planned = plan::commit_sequence(space, session.id, before, end);
+            let planned = planned.map_err(|error| FlushError::NotCommitted(error.to_string()))?;
+            match commit(kv, &key, &planned, before).await {
+                Ok(seen) => {
+                    self.committed = Some(seen);
+                    return Ok(());
+                }
+                Err(CommitError::Store(error)) => {
+                    tracing::warn!(%error, "a flush is stored and cannot be committed now");
+                    backoff.pause().await;
+                }
+                Err(error) => return Err(FlushError::NotCommitted(error.to_string())),
+            }
+        }
     }
 }
 
@@ -335,10 +404,14 @@ async fn store_object(context: &Context, key: &str, object: WalObject) -> Result
     let began = Instant::now();
     let mut backoff = Backoff::default();
     let mut refused = false;
+    let condition = match context.mode {
+        CommitMode::Conditional => PutCondition::IfAbsent,
+        CommitMode::Guarded => PutCondition::None,
+    };
     let outcome = loop {
         let put = context
             .objects
-            .put_once(key, body.clone(), PutCondition::IfAbsent)
+            .put_once(key, body.clone(), condition.clone())
             .await;
         let error = match put {
             Ok(_) => break Ok(()),

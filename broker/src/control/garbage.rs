@@ -2,7 +2,8 @@
 //!
 //! Control thread. Objects of our session go below a floor whose transaction is confirmed. Objects
 //! of dead sessions go when no partition record names their session with a range that contains
-//! them. Both are decided from the records of all partitions at one revision. **Fences are never
+//! them, and nobody has yet to fence it. Both are decided from the records of all partitions at one
+//! revision. **Fences are never
 //! deleted**, nor is anything of a session that the metadata store has never heard of: that is
 //! reported.
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use coord::keys::floor::{self, FloorRecord};
 use coord::keys::partition::{self, PartitionRecord};
 use coord::keys::plan;
+use coord::keys::slot::{self, SlotRecord};
 use coord::keys::{Seen, seen, session, session_record};
 use coord::kv::{KvError, range_all};
 use segment::keys::ObjectKey as Named;
@@ -45,6 +47,13 @@ pub enum GarbageError {
     /// A shard has ended.
     #[error("{0}")]
     Shard(#[from] ShardGone),
+}
+
+/// Sessions, as the metadata store knows them.
+#[derive(Debug)]
+struct Sessions {
+    known: HashSet<SessionId>,
+    live: HashSet<SessionId>,
 }
 
 /// What a shard tells of a partition.
@@ -92,10 +101,50 @@ impl Garbage {
         // least as far as the shards.
         let end = self.context.flushed.acknowledged_end();
         let holdings = holdings(&self.context).await?;
+        // Sessions before records: a session that is dead now is in no record that is written
+        // later, since every takeover compares the presence of the taker's session.
+        let dead = self.dead_sessions().await?;
         let span = partition::span(&self.context.space);
         let records = read_records(&self.context.kv, &self.context.space, span).await?;
         self.collect_own(end, &holdings, &records).await?;
-        self.collect_dead(&records).await
+        self.collect_dead(dead, &records).await
+    }
+
+    /// The sessions that the metadata store has heard of, and whether each is dead.
+    async fn dead_sessions(&self) -> Result<Sessions, GarbageError> {
+        let Context { kv, space, .. } = &*self.context;
+        let known = range_all(kv, session_record::span(space)).await?.entries;
+        let known = known.iter();
+        let known = known.filter_map(|entry| session_record::parse(space, &entry.key).ok());
+        let known: HashSet<SessionId> = known.collect();
+        let live = range_all(kv, session::span(space)).await?.entries;
+        let live = live.iter();
+        let live = live.filter_map(|entry| session::parse(space, &entry.key).ok());
+        let live: HashSet<SessionId> = live.collect();
+        Ok(Sessions { known, live })
+    }
+
+    /// Sessions that a taker of a partition or slot has yet to fence: it begins at their floor and
+    /// ends them at the first object that is missing, so none of theirs may be missing above it.
+    async fn unfenced(
+        &self,
+        records: &HashMap<TopicPartition, Seen<PartitionRecord>>,
+    ) -> Result<HashSet<SessionId>, GarbageError> {
+        let Context { kv, space, .. } = &*self.context;
+        let sources = records.values().flat_map(|seen| &seen.record.sources);
+        let open = sources.filter(|source| source.is_open());
+        let mut unfenced: HashSet<SessionId> = open.map(|source| source.session).collect();
+        for entry in range_all(kv, slot::span(space)).await?.entries {
+            let seen = seen::<SlotRecord>(Some(&entry)).map_err(CommitError::from)?;
+            let owners = seen.into_iter().flat_map(|seen| {
+                let SlotRecord {
+                    owner, unfenced, ..
+                } = seen.record;
+                owner.into_iter().chain(unfenced)
+            });
+            unfenced.extend(owners.map(|owner| owner.session));
+        }
+        Ok(unfenced)
     }
 
     async fn collect_own(
@@ -143,27 +192,17 @@ impl Garbage {
 
     async fn collect_dead(
         &mut self,
+        Sessions { known, live }: Sessions,
         records: &HashMap<TopicPartition, Seen<PartitionRecord>>,
     ) -> Result<(), GarbageError> {
         let context = self.context.clone();
         let Context {
             keys,
-            kv,
-            space,
             objects,
             metrics,
             ..
         } = &*context;
-        let known = range_all(kv, session_record::span(space)).await?.entries;
-        let known: HashSet<SessionId> = known
-            .iter()
-            .filter_map(|entry| session_record::parse(space, &entry.key).ok())
-            .collect();
-        let live = range_all(kv, session::span(space)).await?.entries;
-        let live: HashSet<SessionId> = live
-            .iter()
-            .filter_map(|entry| session::parse(space, &entry.key).ok())
-            .collect();
+        let unfenced = self.unfenced(records).await?;
         let mut unknown: BTreeMap<SessionId, u64> = BTreeMap::new();
         let mut gone = Vec::new();
         for meta in objects.list(keys.wal_root(), None).await? {
@@ -181,7 +220,8 @@ impl Garbage {
             let needed = records
                 .values()
                 .any(|seen| seen.record.needs(session, sequence));
-            if !live.contains(&session) && !needed && meta.len > BARE_BYTES {
+            let ended = !live.contains(&session) && !unfenced.contains(&session);
+            if ended && !needed && meta.len > BARE_BYTES {
                 gone.push(meta.key.as_str().to_owned());
             }
         }

@@ -118,6 +118,8 @@ pub enum ControlMsg {
         NewConfig,
         oneshot::Sender<Result<Arc<Topic>, TopicError>>,
     ),
+    /// Prove our session now; answered when it has been tried.
+    Prove(oneshot::Sender<()>),
     /// Take a block of producer ids.
     ProducerBlock(oneshot::Sender<Result<Range<i64>, TopicError>>),
     /// Make group state and committed offsets durable, in one transaction.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ impl Listener {
     }
 
     /// Accepts for ever, and deals each socket to the shard with the fewest connections.
-    pub async fn serve(self, dealer: Dealer) {
+    pub async fn serve(self: Rc<Self>, dealer: Dealer) {
         let mut dealer = dealer;
         let mut failures = 0_u64;
         loop {

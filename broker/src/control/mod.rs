@@ -6,7 +6,9 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | [`session`] | begins a life of this broker |
+//! | [`session`], [`keeper`] | a life of this broker: begun, kept alive, proven |
+//! | [`view`], [`follow`] | what is known of the cluster |
+//! | [`ownership`] | who serves what: takes and gives away |
 //! | [`takeover`], [`harvest`], [`image`], [`segments`] | take partitions and load them |
 //! | [`slots`] | coordinator slots, groups, committed offsets |
 //! | [`catalog`], [`sweep`], [`log_start`] | topics |
@@ -22,15 +24,18 @@ pub mod commit;
 pub mod compactor;
 pub mod context;
 pub mod flusher;
+pub mod follow;
 pub mod garbage;
 mod handle;
 pub mod harvest;
 pub mod image;
+pub mod keeper;
 pub mod lags;
 pub mod listener;
 pub mod loads;
 pub mod log_start;
 pub mod objects;
+pub mod ownership;
 pub mod policy;
 pub mod requests;
 pub mod segments;
@@ -40,6 +45,7 @@ pub mod sweep;
 pub mod takeover;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod view;
 
 pub use handle::{
     ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, TopicError,

@@ -16,6 +16,7 @@ use super::catalog::Catalog;
 use super::commit::CommitError;
 use super::context::Context;
 use super::handle::{ControlMsg, TopicError};
+use super::keeper::ProofRequest;
 use super::loads::{load, load_spans};
 use super::log_start::raise_log_start;
 use super::slots::Slots;
@@ -34,6 +35,8 @@ pub struct Requests {
     pub catalog: Rc<Catalog>,
     /// The coordinator slots.
     pub slots: Rc<Slots>,
+    /// Asks for a proof of our session.
+    pub prove: flume::Sender<ProofRequest>,
 }
 
 impl Requests {
@@ -82,6 +85,8 @@ impl Requests {
             ControlMsg::AlterConfig(id, config, reply) => {
                 drop(reply.send(catalog.alter_config(id, config).await));
             }
+            // Without an answer the session counts as not proven.
+            ControlMsg::Prove(reply) => drop(self.prove.try_send(reply)),
             ControlMsg::ProducerBlock(reply) => drop(reply.send(producer_block(context).await)),
             ControlMsg::RaiseLogStart(id, to, reply) => {
                 drop(reply.send(raise_log_start(context, id, to).await));

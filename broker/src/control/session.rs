@@ -4,21 +4,27 @@
 //! the `open` object, whose creation proves that the WAL prefix is new; only then takeovers.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use coord::keys::cluster::{self, ClusterRecord, CommitMode};
 use coord::keys::plan::{self, Registration};
 use coord::keys::session::{self, SessionRecord, SessionState};
 use coord::keys::{Keyspace, broker, seen};
-use coord::kv::{Kv, KvError, SessionLease};
+use coord::kv::{Kv, KvError, SessionLease, range_all};
 use segment::keys::KeySpace;
 use segment::wal::{WalHeader, encode};
 use segment::{BrokerId, SessionId, TimestampMs, TopicId};
 use store::{Body, GetError, GetRange, PutCondition, PutError};
 
 use super::commit::{CommitError, commit};
+use super::context::Context;
 use super::objects::Objects;
 use crate::config::Advertised;
 
+/// How long beyond its time to live an earlier session with our broker id is waited for.
+const CLAIM_GRACE: Duration = Duration::from_secs(2);
+/// How often the claim of a broker id is tried meanwhile.
+const CLAIM_PAUSE: Duration = Duration::from_millis(200);
 /// Session ids that are tried before the random numbers are held to be broken.
 const IDS_TRIED_MAX: usize = 8;
 
@@ -31,6 +37,8 @@ pub struct Session {
     pub broker: BrokerId,
     /// Its lease.
     pub lease: SessionLease,
+    /// When the lease was asked for: the first proof of life.
+    pub sent: Instant,
 }
 
 /// Why no session could be begun.
@@ -73,9 +81,19 @@ pub enum SessionError {
         /// Cluster of the metadata.
         expected: String,
     },
-    /// The cluster commits in a way that this build does not know.
-    #[error("the cluster commits in guarded mode, which this build does not serve")]
-    CommitMode,
+    /// The store does not behave as the cluster's commit mode needs.
+    #[error(
+        "the cluster commits in {expected:?} mode, which was decided at its first start, but the \
+         object store was probed now and allows only {found:?}: a broker that commits otherwise \
+         would lose what others acknowledge. Use the store that the cluster was started with \
+         (KAFSCALE_S3_ENDPOINT, KAFSCALE_S3_BUCKET), or mend its conditional writes"
+    )]
+    CommitMode {
+        /// The cluster's.
+        expected: CommitMode,
+        /// What the probe allows.
+        found: CommitMode,
+    },
     /// Every id was taken: random numbers repeat.
     #[error("begin a session: {IDS_TRIED_MAX} random session ids were in use already")]
     NoFreeId,
@@ -91,10 +109,12 @@ pub struct Begin<'a> {
     pub objects: &'a Objects,
     /// Its keys.
     pub keys: &'a KeySpace,
-    /// Our broker id.
-    pub broker: BrokerId,
+    /// Our broker id; none: the smallest that is free.
+    pub broker: Option<BrokerId>,
     /// Where clients reach us.
     pub advertised: &'a Advertised,
+    /// What the store allows.
+    pub mode: CommitMode,
     /// How long the session lives after each proof of life.
     pub ttl: std::time::Duration,
     /// Wall clock.
@@ -113,12 +133,37 @@ pub fn random_topic_id() -> TopicId {
     }
 }
 
+/// Publishes how this broker is, in the key of its session.
+///
+/// # Errors
+/// [`SessionError`]: it was not published.
+pub async fn publish_state(context: &Context, state: SessionState) -> Result<(), SessionError> {
+    let Context {
+        kv, space, session, ..
+    } = context;
+    let key = session::key(space, session.id);
+    let found = kv.get(key.clone()).await?;
+    let before = seen::<SessionRecord>(found.as_ref()).map_err(CommitError::from)?;
+    let before = before.ok_or(CommitError::Superseded)?;
+    if before.record.state == state {
+        return Ok(());
+    }
+    let record = SessionRecord {
+        state,
+        ..before.record.clone()
+    };
+    let planned = plan::update_session(space, session.id, session.lease, &before, record);
+    let planned = planned.map_err(CommitError::from)?;
+    commit(kv, &key, &planned, Some(&before)).await?;
+    Ok(())
+}
+
 impl Begin<'_> {
     /// Finds the cluster id, creating it at the first start: first the key, then the object.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn cluster(&self) -> Result<String, SessionError> {
+    pub async fn cluster(&self) -> Result<ClusterRecord, SessionError> {
         let key = cluster::key(self.space);
         let found = self.kv.get(key.clone()).await?;
         let record = match seen::<ClusterRecord>(found.as_ref()).map_err(CommitError::from)? {
@@ -126,18 +171,35 @@ impl Begin<'_> {
             None => {
                 let record = ClusterRecord {
                     cluster_id: random_topic_id().to_string(),
-                    commit_mode: CommitMode::Conditional,
+                    commit_mode: self.mode,
                     created_ms: self.now,
                 };
                 let planned = plan::create_cluster(self.space, record);
-                commit(self.kv, &key, &planned, None).await?.record
+                match commit(self.kv, &key, &planned, None).await {
+                    Ok(seen) => seen.record,
+                    // Another broker was first: what it has written holds.
+                    Err(CommitError::Superseded) => {
+                        let found = self.kv.get(key).await?;
+                        let found = seen::<ClusterRecord>(found.as_ref());
+                        found
+                            .map_err(CommitError::from)?
+                            .ok_or(CommitError::Superseded)?
+                            .record
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
         };
-        if record.commit_mode != CommitMode::Conditional {
-            return Err(SessionError::CommitMode);
+        // A store that allows conditional commits allows the other way too; the cluster stays as it
+        // was started.
+        if record.commit_mode == CommitMode::Conditional && self.mode == CommitMode::Guarded {
+            return Err(SessionError::CommitMode {
+                expected: record.commit_mode,
+                found: self.mode,
+            });
         }
         self.check_cluster_object(&record.cluster_id).await?;
-        Ok(record.cluster_id)
+        Ok(record)
     }
 
     async fn check_cluster_object(&self, cluster_id: &str) -> Result<(), SessionError> {
@@ -170,13 +232,20 @@ impl Begin<'_> {
             if id.is_zero() {
                 continue;
             }
+            let sent = Instant::now();
             let lease = self.kv.grant_session(self.ttl).await?;
-            self.register(id, lease).await?;
-            if self.create_open(id).await? {
+            let registered = self.register(id, lease).await;
+            if registered.is_err() {
+                // It would keep its keys until its time is over.
+                let _ = self.kv.revoke(lease).await;
+            }
+            let broker = registered?;
+            if self.create_open(broker, id).await? {
                 return Ok(Session {
                     id,
-                    broker: self.broker,
+                    broker,
                     lease,
+                    sent,
                 });
             }
             tracing::warn!(session = %id, "a random session id was in use; choosing another");
@@ -185,9 +254,47 @@ impl Begin<'_> {
         Err(SessionError::NoFreeId)
     }
 
-    async fn register(&self, id: SessionId, lease: SessionLease) -> Result<(), SessionError> {
+    /// Claims the broker id. An id whose last session may still live is waited for: a broker that
+    /// was killed comes back before its lease has ended.
+    async fn register(&self, id: SessionId, lease: SessionLease) -> Result<BrokerId, SessionError> {
+        let deadline = Instant::now() + self.ttl + CLAIM_GRACE;
+        let mut told = false;
+        loop {
+            let broker = match self.broker {
+                Some(broker) => broker,
+                None => self.free_id().await?,
+            };
+            match self.claim(id, lease, broker).await {
+                Err(SessionError::BrokerIdInUse { session, .. }) if Instant::now() < deadline => {
+                    if self.broker.is_some() && !std::mem::replace(&mut told, true) {
+                        tracing::info!(%broker, %session,
+                            "the broker id has a live session; waiting for it to end");
+                    }
+                    tokio::time::sleep(CLAIM_PAUSE).await;
+                    // Waiting must not cost our own lease.
+                    self.kv.keep_alive(lease).await?;
+                }
+                outcome => return outcome.map(|()| broker),
+            }
+        }
+    }
+
+    async fn free_id(&self) -> Result<BrokerId, SessionError> {
+        let claimed = range_all(self.kv, broker::span(self.space)).await?.entries;
+        let claimed = claimed
+            .iter()
+            .filter_map(|entry| broker::parse(self.space, &entry.key).ok());
+        Ok(broker::smallest_free(claimed))
+    }
+
+    async fn claim(
+        &self,
+        id: SessionId,
+        lease: SessionLease,
+        broker: BrokerId,
+    ) -> Result<(), SessionError> {
         let record = SessionRecord {
-            broker: self.broker,
+            broker,
             host: self.advertised.host.clone(),
             port: self.advertised.port,
             rack: None,
@@ -205,24 +312,17 @@ impl Begin<'_> {
         let Err(CommitError::Superseded) = outcome else {
             return outcome.map(drop).map_err(SessionError::from);
         };
-        let claim = self.kv.get(broker::key(self.space, self.broker)).await?;
+        let claim = self.kv.get(broker::key(self.space, broker)).await?;
         let claim = seen::<broker::BrokerRecord>(claim.as_ref()).map_err(CommitError::from)?;
-        match claim {
-            Some(claim) => {
-                let session = claim.record.session;
-                Err(SessionError::BrokerIdInUse {
-                    broker: self.broker,
-                    session,
-                })
-            }
-            None => Err(CommitError::Superseded.into()),
-        }
+        // It may have ended between the two: then the next try succeeds.
+        let session = claim.map_or(SessionId::ZERO, |claim| claim.record.session);
+        Err(SessionError::BrokerIdInUse { broker, session })
     }
 
     /// Creates the object of sequence 0; false if there is one, whoever made it.
-    async fn create_open(&self, id: SessionId) -> Result<bool, SessionError> {
-        let object = encode(WalHeader::open(self.broker, id), Vec::new());
-        let key = self.keys.wal(self.broker, id, segment::WalSequence::ZERO);
+    async fn create_open(&self, broker: BrokerId, id: SessionId) -> Result<bool, SessionError> {
+        let object = encode(WalHeader::open(broker, id), Vec::new());
+        let key = self.keys.wal(broker, id, segment::WalSequence::ZERO);
         let body = Body::new(object.chunks).with_crc32(object.crc32);
         match self.objects.put(&key, body, PutCondition::IfAbsent).await {
             Ok(_) => Ok(true),

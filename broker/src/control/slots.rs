@@ -7,11 +7,13 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use coord::groups::{
     CommittedOffset, GROUP_FORMAT_VERSION, GroupId, GroupWrite, OffsetKey, Persisted, StoredGroup,
     WriteOp,
 };
+use coord::keys::cluster::CommitMode;
 use coord::keys::group::GroupRecord;
 use coord::keys::group_offset::GroupOffsetRecord;
 use coord::keys::partition::Owner;
@@ -25,10 +27,14 @@ use segment::{SessionId, WalSequence};
 use super::commit::{Change, CommitError, commit, commit_all};
 use super::context::Context;
 use super::harvest::{Harvest, HarvestError};
-use crate::shard::{SLOTS, ShardGone, ShardId, slot_of_group};
+use crate::shard::{Shard, ShardGone, ShardHandle, ShardId, slot_of_group};
 
 /// Slots of one request where the store sets a limit.
 const SLOTS_A_REQUEST: usize = 32;
+/// A release waits this long for writes that are under way.
+const QUIET_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it looks.
+const QUIET_EVERY: Duration = Duration::from_millis(5);
 
 /// Why the slots cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -76,82 +82,136 @@ struct Stored {
     revisions: HashMap<GroupId, Revision>,
 }
 
-/// All slots of ours.
+/// The slots of ours.
 pub struct Slots {
     context: Rc<Context>,
-    slots: RefCell<Vec<Slot>>,
+    slots: RefCell<BTreeMap<u16, Slot>>,
 }
 
 impl Slots {
-    /// Takes all slots, ends their earlier owners, and opens them on their shards.
+    /// No slot is ours yet.
+    pub fn new(context: Rc<Context>) -> Rc<Self> {
+        Rc::new(Self {
+            context,
+            slots: RefCell::default(),
+        })
+    }
+
+    /// Whether a slot is ours and open.
+    pub fn is_open(&self, slot: SlotId) -> bool {
+        self.slots.borrow().contains_key(&slot.get())
+    }
+
+    /// Takes slots that nobody else owns, ends their earlier owners, and opens them on their
+    /// shards. One that another broker takes first is left to it.
     ///
     /// # Errors
-    /// [`SlotsError`].
-    pub async fn take(context: Rc<Context>) -> Result<Rc<Self>, SlotsError> {
-        let records = read_slots(&context).await?;
+    /// [`SlotsError`]; slots may be ours all the same, so that the next try opens them.
+    pub async fn take(&self, ids: Vec<SlotId>) -> Result<(), SlotsError> {
+        let context = &self.context;
+        let records = read_slots(context).await?;
+        let taken = self.own(&ids, &records).await?;
+        fence_owners(context, taken.iter().map(|(_, seen)| seen)).await?;
+        let mut changes = Vec::new();
+        for (id, seen) in &taken {
+            let guard = self.guard(*id, seen);
+            let planned = plan::finish_slot_take(&context.space, &guard);
+            changes.push(Change {
+                key: slot::key(&context.space, *id),
+                planned: planned.map_err(CommitError::from)?,
+                before: Some(seen.clone()),
+            });
+        }
+        let outcomes = commit_all(&context.kv, &changes, SLOTS_A_REQUEST).await;
+        let mut stored = read_groups(context).await?;
+        for ((id, _), outcome) in taken.into_iter().zip(outcomes) {
+            let seen = outcome?;
+            context.view.slot_is(id.get(), &seen);
+            let stored = stored.remove(&id.get()).unwrap_or_default();
+            self.open(id, seen, stored).await?;
+        }
+        Ok(())
+    }
+
+    fn guard<'a>(&self, slot: SlotId, seen: &'a Seen<SlotRecord>) -> SlotGuard<'a> {
+        SlotGuard {
+            slot,
+            seen,
+            writer: self.context.session.id,
+        }
+    }
+
+    /// The slots that are ours now. One that was ours already is not taken again.
+    async fn own(
+        &self,
+        ids: &[SlotId],
+        records: &HashMap<u16, Seen<SlotRecord>>,
+    ) -> Result<Vec<(SlotId, Seen<SlotRecord>)>, SlotsError> {
+        let context = &self.context;
         let me = Owner {
             session: context.session.id,
             broker: context.session.broker,
         };
-        let mut changes = Vec::new();
-        for id in (0..SLOTS).filter_map(SlotId::new) {
+        let (mut ours, mut changes, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+        for id in ids {
             let before = records.get(&id.get()).cloned();
-            let planned = plan::take_slot(&context.space, id, before.as_ref(), me);
-            let planned = planned.map_err(CommitError::from)?;
-            changes.push(Change {
-                key: slot::key(&context.space, id),
-                planned,
-                before,
-            });
+            match plan::take_slot(&context.space, *id, before.as_ref(), me) {
+                Ok(planned) => {
+                    let key = slot::key(&context.space, *id);
+                    changes.push(Change {
+                        key,
+                        planned,
+                        before,
+                    });
+                    wanted.push(*id);
+                }
+                Err(plan::PlanError::Exists) => ours.extend(before.map(|seen| (*id, seen))),
+                Err(error) => return Err(CommitError::from(error).into()),
+            }
         }
-        let taken = committed(&context, &changes).await?;
-        fence_owners(&context, &taken).await?;
-        let mut changes = Vec::new();
-        for (number, seen) in taken.iter().enumerate() {
-            let id = SlotId::new(number as u16).expect("slots are numbered from 0");
-            let guard = SlotGuard {
-                slot: id,
-                seen,
-                writer: me.session,
-            };
-            let planned = plan::finish_slot_take(&context.space, &guard);
-            let planned = planned.map_err(CommitError::from)?;
-            let before = Some(seen.clone());
-            changes.push(Change {
-                key: slot::key(&context.space, id),
-                planned,
-                before,
-            });
+        let outcomes = commit_all(&context.kv, &changes, SLOTS_A_REQUEST).await;
+        for (id, outcome) in wanted.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(seen) => ours.push((id, seen)),
+                Err(CommitError::Superseded) => {
+                    tracing::debug!(slot = id.get(), "another broker was first");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let seen = committed(&context, &changes).await?;
-        let mut stored = read_groups(&context).await?;
-        let mut slots = Vec::new();
-        for (number, seen) in seen.into_iter().enumerate() {
-            let number = number as u16;
-            let id = SlotId::new(number).expect("slots are numbered from 0");
-            let Stored {
-                groups,
-                offsets,
-                revisions,
-            } = stored.remove(&number).unwrap_or_default();
-            let waiting = VecDeque::new();
-            slots.push(Slot {
-                id,
-                seen,
-                groups: revisions,
-                waiting,
-                busy: false,
-            });
-            let shard = ShardId((usize::from(number) % context.shards.len()) as u16);
-            let open = move |shard: &Rc<crate::shard::Shard>| {
-                shard.open_slot(number, groups, offsets);
-            };
-            context.shard(shard).call(open).await?;
-        }
-        Ok(Rc::new(Self {
-            context,
-            slots: RefCell::new(slots),
-        }))
+        Ok(ours)
+    }
+
+    async fn open(
+        &self,
+        id: SlotId,
+        seen: Seen<SlotRecord>,
+        stored: Stored,
+    ) -> Result<(), SlotsError> {
+        let number = id.get();
+        let Stored {
+            groups,
+            offsets,
+            revisions,
+        } = stored;
+        let slot = Slot {
+            id,
+            seen,
+            groups: revisions,
+            waiting: VecDeque::new(),
+            busy: false,
+        };
+        let before = self.slots.borrow_mut().insert(number, slot);
+        assert!(before.is_none(), "a slot is opened once");
+        let open = move |shard: &Rc<Shard>| shard.open_slot(number, groups, offsets);
+        self.shard_of(number).call(open).await?;
+        Ok(())
+    }
+
+    fn shard_of(&self, number: u16) -> &ShardHandle {
+        let count = self.context.shards.len();
+        let shard = ShardId((usize::from(number) % count) as u16);
+        self.context.shard(shard)
     }
 
     /// Makes a write durable, after those of its slot before it. A sender that is dropped without
@@ -164,24 +224,28 @@ impl Slots {
     ) {
         let start = {
             let mut slots = self.slots.borrow_mut();
-            let slot = slots
-                .get_mut(usize::from(slot))
-                .expect("slots are numbered from 0");
+            // Given away meanwhile: nothing was written, and nobody waits any more.
+            let Some(slot) = slots.get_mut(&slot) else {
+                let _ = reply.send(Persisted::Failed);
+                return;
+            };
             slot.waiting.push_back((write, reply));
             !std::mem::replace(&mut slot.busy, true)
         };
         if start {
             let slots = self.clone();
-            let write = async move { slots.write_slot(usize::from(slot)).await };
+            let write = async move { slots.write_slot(slot).await };
             self.context.spawn("coordinator slot", write);
         }
     }
 
-    async fn write_slot(&self, number: usize) {
+    async fn write_slot(&self, number: u16) {
         loop {
             let (waiting, id, before, revisions) = {
                 let mut slots = self.slots.borrow_mut();
-                let slot = slots.get_mut(number).expect("slots are numbered from 0");
+                let Some(slot) = slots.get_mut(&number) else {
+                    return;
+                };
                 let waiting = join(&mut slot.waiting);
                 if waiting.is_empty() {
                     slot.busy = false;
@@ -197,13 +261,13 @@ impl Slots {
                 (waiting, slot.id, slot.seen.clone(), revisions)
             };
             let changes = changes(waiting.iter().map(|(write, _)| write), &revisions);
-            let outcome = self.commit(id, &before, changes).await;
-            let persisted = match outcome {
+            let persisted = match self.commit(id, &before, changes).await {
                 Ok(seen) => {
                     self.adopt(number, seen, &waiting);
                     Persisted::Done
                 }
                 Err(error) if error.is_ambiguous() => return,
+                Err(CommitError::Superseded) => return self.give_up(number).await,
                 Err(error) => {
                     tracing::warn!(slot = number, %error, "group changes could not be stored");
                     Persisted::Failed
@@ -216,28 +280,37 @@ impl Slots {
         }
     }
 
+    /// Closes a slot whose record is not what we left: if it is ours all the same, the next round
+    /// opens it again with what is stored. Whoever waits is told that the coordinator has moved.
+    async fn give_up(&self, number: u16) {
+        tracing::warn!(
+            slot = number,
+            "a coordinator slot was changed by others; it is closed"
+        );
+        self.slots.borrow_mut().remove(&number);
+        let close = move |shard: &Rc<Shard>| shard.close_slot(number);
+        // An error means that the shard has ended.
+        let _ = self.shard_of(number).call(close).await;
+        self.context.view.touch();
+    }
+
     async fn commit(
         &self,
         id: SlotId,
         before: &Seen<SlotRecord>,
         changes: Vec<GroupChange>,
     ) -> Result<Seen<SlotRecord>, CommitError> {
-        let Context {
-            space, session, kv, ..
-        } = &*self.context;
-        let guard = SlotGuard {
-            slot: id,
-            seen: before,
-            writer: session.id,
-        };
-        let planned = plan::slot_changes(space, &guard, changes)?;
+        let Context { space, kv, .. } = &*self.context;
+        let planned = plan::slot_changes(space, &self.guard(id, before), changes)?;
         commit(kv, &slot::key(space, id), &planned, Some(before)).await
     }
 
     /// Remembers what a transaction left.
-    fn adopt(&self, number: usize, seen: Seen<SlotRecord>, written: &[Waiting]) {
+    fn adopt(&self, number: u16, seen: Seen<SlotRecord>, written: &[Waiting]) {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(number).expect("slots are numbered from 0");
+        let Some(slot) = slots.get_mut(&number) else {
+            return;
+        };
         let revision = seen.mod_revision;
         slot.seen = seen;
         for op in written.iter().flat_map(|(write, _)| &write.ops) {
@@ -249,48 +322,53 @@ impl Slots {
         }
     }
 
-    /// Gives all slots back, at a shutdown, after the shards take no requests any more.
-    pub async fn release(&self) -> Result<(), CommitError> {
-        let Context {
-            space, session, kv, ..
-        } = &*self.context;
-        let changes: Result<Vec<_>, CommitError> = {
-            let slots = self.slots.borrow();
-            let release = |slot: &Slot| {
-                let guard = SlotGuard {
-                    slot: slot.id,
-                    seen: &slot.seen,
-                    writer: session.id,
-                };
-                let planned = plan::release_slot(space, &guard)?;
-                let key = slot::key(space, slot.id);
-                Ok(Change {
-                    key,
-                    planned,
-                    before: Some(slot.seen.clone()),
-                })
-            };
-            slots
-                .iter()
-                .filter(|slot| !slot.busy)
-                .map(release)
-                .collect()
+    /// Gives slots back: closes them, waits for what is being written, then releases them.
+    ///
+    /// # Errors
+    /// [`SlotsError`]; a slot that was not released is closed, and opened again by the next round.
+    pub async fn release(&self, ids: &[SlotId]) -> Result<(), SlotsError> {
+        let Context { space, kv, .. } = &*self.context;
+        for id in ids {
+            let number = id.get();
+            let close = move |shard: &Rc<Shard>| shard.close_slot(number);
+            self.shard_of(number).call(close).await?;
+        }
+        let is_busy = |id: &SlotId| self.slots.borrow().get(&id.get()).is_some_and(|s| s.busy);
+        let quiet = async {
+            while ids.iter().any(is_busy) {
+                tokio::time::sleep(QUIET_EVERY).await;
+            }
         };
-        let outcomes = commit_all(kv, &changes?, SLOTS_A_REQUEST).await;
-        outcomes
-            .into_iter()
-            .try_for_each(|outcome| outcome.map(drop))
+        // What is still being written then is decided by its guard.
+        let _ = tokio::time::timeout(QUIET_TIMEOUT, quiet).await;
+        let mut changes = Vec::new();
+        let closed = ids
+            .iter()
+            .filter_map(|id| self.slots.borrow_mut().remove(&id.get()));
+        let closed: Vec<Slot> = closed.collect();
+        for slot in &closed {
+            let planned = plan::release_slot(space, &self.guard(slot.id, &slot.seen));
+            changes.push(Change {
+                key: slot::key(space, slot.id),
+                planned: planned.map_err(CommitError::from)?,
+                before: Some(slot.seen.clone()),
+            });
+        }
+        let outcomes = commit_all(kv, &changes, SLOTS_A_REQUEST).await;
+        for (slot, outcome) in closed.iter().zip(outcomes) {
+            self.context.view.slot_is(slot.id.get(), &outcome?);
+        }
+        Ok(())
     }
-}
 
-async fn committed(
-    context: &Context,
-    changes: &[Change<SlotRecord>],
-) -> Result<Vec<Seen<SlotRecord>>, CommitError> {
-    commit_all(&context.kv, changes, SLOTS_A_REQUEST)
-        .await
-        .into_iter()
-        .collect()
+    /// Gives all slots back, at a shutdown.
+    ///
+    /// # Errors
+    /// As [`Self::release`].
+    pub async fn release_all(&self) -> Result<(), SlotsError> {
+        let ids: Vec<SlotId> = self.slots.borrow().values().map(|slot| slot.id).collect();
+        self.release(&ids).await
+    }
 }
 
 /// Takes writes that go into one transaction off the queue: whole writes, in order. A group that is
@@ -423,10 +501,16 @@ async fn read_slots(context: &Context) -> Result<HashMap<u16, Seen<SlotRecord>>,
 }
 
 /// Ends the sessions that owned the slots before, as for partitions.
-async fn fence_owners(context: &Context, taken: &[Seen<SlotRecord>]) -> Result<(), SlotsError> {
+async fn fence_owners<'a>(
+    context: &Context,
+    taken: impl Iterator<Item = &'a Seen<SlotRecord>>,
+) -> Result<(), SlotsError> {
+    // In the guarded mode a session whose key is gone can commit nothing: there is nothing to fence.
+    if context.mode == CommitMode::Guarded {
+        return Ok(());
+    }
     let me = context.session.id;
     let owners: BTreeMap<SessionId, Owner> = taken
-        .iter()
         .flat_map(|seen| &seen.record.unfenced)
         .filter(|owner| owner.session != me)
         .map(|owner| (owner.session, *owner))

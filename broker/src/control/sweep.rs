@@ -32,16 +32,36 @@ pub async fn resume(context: &Rc<Context>) -> Result<(), CommitError> {
             continue;
         };
         if let Some(buried) = seen::<TombstoneRecord>(Some(&entry))? {
-            context.spawn("sweep", sweep(context.clone(), id, buried));
+            start(context, id, buried);
         }
     }
     Ok(())
 }
 
-/// Sweeps one topic, until nothing of it is left.
-pub async fn sweep(context: Rc<Context>, id: TopicId, buried: Seen<TombstoneRecord>) {
+/// Starts to sweep a topic, unless that is under way.
+pub fn start(context: &Rc<Context>, id: TopicId, buried: Seen<TombstoneRecord>) {
+    if context.sweeping.borrow_mut().insert(id) {
+        let context = context.clone();
+        context.clone().spawn("sweep", async move {
+            sweep(&context, id, buried).await;
+            context.sweeping.borrow_mut().remove(&id);
+        });
+    }
+}
+
+/// Sweeps one topic, until nothing of it is left. Other brokers may learn late that their
+/// partitions are gone and finish a segment: what they write in the time to live of a session is
+/// found by the second pass.
+async fn sweep(context: &Context, id: TopicId, buried: Seen<TombstoneRecord>) {
+    let mut passes = 0;
     loop {
-        match sweep_once(&context, id, &buried).await {
+        let alone = context.view.members().len() <= 1;
+        let is_last = alone || passes > 0;
+        match sweep_once(context, id, &buried, is_last).await {
+            Ok(_) if !is_last => {
+                passes += 1;
+                tokio::time::sleep(context.config.broker.session_ttl).await;
+            }
             Ok(objects) => {
                 tracing::info!(topic = %buried.record.name, %id, objects, "swept");
                 return;
@@ -58,6 +78,7 @@ async fn sweep_once(
     context: &Context,
     id: TopicId,
     buried: &Seen<TombstoneRecord>,
+    is_last: bool,
 ) -> Result<usize, String> {
     let record = &buried.record;
     let name = TopicName::new(&record.name).map_err(|error| error.to_string())?;
@@ -86,6 +107,9 @@ async fn sweep_once(
             .metrics
             .segments_deleted
             .add(keys.iter().filter(|k| k.ends_with(".kfs")).count() as u64);
+    }
+    if !is_last {
+        return Ok(swept);
     }
     let txn = plan::finish_topic_deletion(&context.space, context.session.id, id, buried);
     // Whatever an unknown outcome was: a second try finds the tombstone gone, or removes it.

@@ -8,9 +8,10 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use coord::keys::cluster::CommitMode;
 use coord::keys::partition::{Owner, PartitionRecord, Source};
 use coord::keys::plan::{self, PARTITIONS_MAX, Take};
-use coord::keys::{Keyspace, Seen, floor, partition, seen};
+use coord::keys::{Keyspace, Seen, committed, floor, partition, seen};
 use coord::kv::{Kv, KvError, Revision, range_all};
 use segment::keys::{KeySpace, TopicDir};
 use segment::manifest::ManifestSegment;
@@ -24,6 +25,9 @@ use super::objects::Objects;
 use super::segments::{Segments, find_segments, read_snapshot, segment_ref};
 use crate::partition::epochs::EpochHistory;
 use crate::partition::{PartitionHandle, PartitionImage};
+
+/// The first sequence of a session that can hold batches: 0 is its `open` object.
+const FIRST_SEQUENCE: WalSequence = WalSequence::new(1);
 
 /// A partition to take.
 #[derive(Debug, Clone)]
@@ -52,6 +56,8 @@ pub struct Taker<'a> {
     pub first_sequence: WalSequence,
     /// Wall clock.
     pub now: TimestampMs,
+    /// How WAL objects are committed.
+    pub mode: CommitMode,
 }
 
 /// A partition of ours, as the control thread keeps it.
@@ -242,10 +248,35 @@ impl Taker<'_> {
                     session,
                     broker: source.broker,
                 };
-                ends.insert(session, harvest.fence(owner, floor).await?);
+                let end = match self.mode {
+                    CommitMode::Conditional => harvest.fence(owner, floor).await?,
+                    CommitMode::Guarded => self.committed_end(harvest, owner, floor).await?,
+                };
+                ends.insert(session, end);
             }
         }
         Ok(ends)
+    }
+
+    /// Where a session has ended in the guarded mode: its committed sequence. Its key is gone, so
+    /// it can commit nothing more; what it has stored beyond that was never acknowledged.
+    async fn committed_end(
+        &self,
+        harvest: &mut Harvest<'_>,
+        owner: Owner,
+        floor: WalSequence,
+    ) -> Result<WalSequence, TakeoverError> {
+        let found = self
+            .kv
+            .get(committed::key(self.space, owner.session))
+            .await?;
+        let found = seen::<committed::CommittedRecord>(found.as_ref());
+        let found = found.map_err(CommitError::from)?;
+        let end = found
+            .map_or(FIRST_SEQUENCE, |seen| seen.record.end)
+            .max(floor);
+        harvest.read_range(owner, floor..end).await?;
+        Ok(end)
     }
 
     async fn read_closed(

@@ -206,6 +206,14 @@ metrics! {
             "Topics of the cluster." { topics }
         Counter "kafscale_takeovers_total" "partitions" []
             "Partitions taken over." { takeovers }
+        Counter "kafscale_releases_total" "partitions" []
+            "Partitions given away while serving." { releases }
+        Gauge "kafscale_cluster_brokers" "brokers" []
+            "Live brokers of the cluster, as this broker sees it." { cluster_brokers }
+        Counter "kafscale_keep_alive_errors_total" "requests" []
+            "Keep-alives of this broker's session that the metadata store did not answer." {
+            keep_alive_errors
+        }
         Counter "kafscale_sessions_total" "sessions" ["event"]
             "Sessions of this broker that began, and that another broker fenced." {
             sessions_begun = "begun",

@@ -653,6 +653,11 @@ impl PartitionLog {
         self.released = true;
     }
 
+    /// Takes appends again: the release was given up before anything was sent.
+    pub fn resume(&mut self) {
+        self.released = false;
+    }
+
     /// Whether nothing waits for a flush or its acknowledgement.
     pub fn is_quiet(&self) -> bool {
         self.open.is_empty() && self.sealed.is_empty()

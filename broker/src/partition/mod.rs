@@ -22,5 +22,5 @@ pub use log::{
     SealedSection, SegmentPlan, Ticket,
 };
 pub use segments::{ChunkSpan, ColdPlace, RunSlot, SegmentRef, WalLocation};
-pub use view::{PartitionHandle, ReadSnapshot, TailRead};
+pub use view::{Leader, PartitionHandle, ReadSnapshot, TailRead};
 pub use waiters::FetchWaiter;

@@ -6,10 +6,11 @@
 //! the last chunk is copied.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use segment::{LeaderEpoch, Offset, TopicPartition};
+use segment::{BrokerId, LeaderEpoch, Offset, TopicPartition};
 
 use super::run::Run;
 use crate::shard::ShardId;
@@ -175,15 +176,42 @@ impl ReadSnapshot {
     }
 }
 
+/// The broker that owns a partition, by its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// The broker.
+    pub broker: BrokerId,
+    /// The epoch of its ownership.
+    pub epoch: LeaderEpoch,
+}
+
+impl Leader {
+    /// "Nobody" in [`PartitionHandle`].
+    const NOBODY: u64 = u64::MAX;
+
+    fn pack(self) -> u64 {
+        let (broker, epoch) = (self.broker.get(), self.epoch.get());
+        u64::from(broker as u32) << 32 | u64::from(epoch as u32)
+    }
+
+    fn unpack(packed: u64) -> Option<Self> {
+        (packed != Self::NOBODY).then(|| Self {
+            broker: BrokerId::new((packed >> 32) as i32),
+            epoch: LeaderEpoch::new(packed as u32 as i32),
+        })
+    }
+}
+
 /// One partition as every shard knows it: who owns it, and the read snapshot. Immutable, shared, but for
-/// the one atomic pointer that only the owner shard writes.
+/// two atomics with one writer each: the snapshot is the owner shard's, the leader the control thread's.
 #[derive(Debug)]
 pub struct PartitionHandle {
     /// The partition.
     pub id: TopicPartition,
-    /// The shard that owns it.
+    /// The shard that serves it where this broker owns it.
     pub shard: ShardId,
     view: ArcSwapOption<ReadSnapshot>,
+    leader: AtomicU64,
 }
 
 impl PartitionHandle {
@@ -193,7 +221,20 @@ impl PartitionHandle {
             id,
             shard,
             view: ArcSwapOption::const_empty(),
+            leader: AtomicU64::new(Leader::NOBODY),
         }
+    }
+
+    /// The live broker that owns it; `None` between two owners. The owner itself may not serve it
+    /// yet: see [`PartitionHandle::snapshot`].
+    pub fn leader(&self) -> Option<Leader> {
+        Leader::unpack(self.leader.load(Ordering::Relaxed))
+    }
+
+    /// Tells who owns it. Control thread only.
+    pub(crate) fn set_leader(&self, leader: Option<Leader>) {
+        let packed = leader.map_or(Leader::NOBODY, Leader::pack);
+        self.leader.store(packed, Ordering::Relaxed);
     }
 
     /// The current snapshot; `None` while the partition is not served.
@@ -293,6 +334,26 @@ mod tests {
             position: 0,
             tail: builder.tail(),
         }
+    }
+
+    #[test]
+    fn a_leader_is_told_whole() {
+        let id = TopicPartition::new(
+            segment::TopicId::new([1; 16]),
+            segment::PartitionIndex::ZERO,
+        );
+        let handle = PartitionHandle::new(id, ShardId(0));
+        assert_eq!(handle.leader(), None);
+        for (broker, epoch) in [(0, 0), (i32::MAX, i32::MAX), (7, 3)] {
+            let leader = Leader {
+                broker: BrokerId::new(broker),
+                epoch: LeaderEpoch::new(epoch),
+            };
+            handle.set_leader(Some(leader));
+            assert_eq!(handle.leader(), Some(leader));
+        }
+        handle.set_leader(None);
+        assert_eq!(handle.leader(), None);
     }
 
     #[test]

@@ -281,7 +281,7 @@ impl GroupSlots {
         F: FnOnce(&mut Coordinator, ReplyToken, Now, &mut Effects),
     {
         if !self.slots.borrow().contains_key(&slot) {
-            return Err(GroupUnavailable::Loading);
+            return Err(shard.closed_slot(slot));
         }
         let token = ReplyToken(self.next_token.get());
         let answer = {
@@ -482,6 +482,16 @@ fn group_config(config: &Config) -> GroupConfig {
 }
 
 impl Shard {
+    /// Why a slot that is not open cannot be asked: it is ours and still loading, or another's.
+    fn closed_slot(&self, slot: u16) -> GroupUnavailable {
+        let metadata = self.metadata();
+        if metadata.coordinator(slot) == Some(metadata.broker) {
+            GroupUnavailable::Loading
+        } else {
+            GroupUnavailable::Gone
+        }
+    }
+
     fn slot_owner(&self, slot: u16) -> &ShardHandle {
         &self.shared.peers[shard_of_slot(slot, self.shared.peers.len()).index()]
     }
@@ -514,6 +524,9 @@ impl Shard {
     where
         F: FnOnce(&mut Coordinator, ReplyToken, Now, &mut Effects) + Send + 'static,
     {
+        if !self.is_proven() {
+            return Err(GroupUnavailable::Gone);
+        }
         let owner = self.slot_owner(slot);
         if owner.id == self.id {
             let answer = self.groups.start(self, slot, request)?;
@@ -537,9 +550,13 @@ impl Shard {
     {
         let read = move |shard: &Rc<Self>| {
             let slots = shard.groups.slots.borrow();
-            let open = slots.get(&slot).ok_or(GroupUnavailable::Loading)?;
+            let open = slots.get(&slot);
+            let open = open.ok_or_else(|| shard.closed_slot(slot))?;
             Ok(read(&open.coordinator))
         };
+        if !self.is_proven() {
+            return Err(GroupUnavailable::Gone);
+        }
         let owner = self.slot_owner(slot);
         if owner.id == self.id {
             return read(self);
@@ -550,10 +567,10 @@ impl Shard {
             .unwrap_or(Err(GroupUnavailable::Gone))
     }
 
-    /// Reads something of every slot of the broker, shard by shard.
+    /// Reads something of every slot that this broker owns, shard by shard.
     ///
     /// # Errors
-    /// A slot is not open.
+    /// A slot is ours and not open yet.
     pub async fn read_all_slots<R, F>(self: &Rc<Self>, read: F) -> Result<Vec<R>, GroupUnavailable>
     where
         R: Send + 'static,
@@ -567,9 +584,17 @@ impl Shard {
                 let count = shard.shared.peers.len();
                 let slots = shard.groups.slots.borrow();
                 let own = (0..SLOTS).filter(|slot| shard_of_slot(*slot, count) == shard.id);
-                let read = own.map(|slot| slots.get(&slot).map(|open| read(&open.coordinator)));
-                read.collect::<Option<Vec<R>>>()
-                    .ok_or(GroupUnavailable::Loading)
+                let mut rows = Vec::new();
+                for slot in own {
+                    match slots.get(&slot) {
+                        Some(open) => rows.push(read(&open.coordinator)),
+                        None if shard.closed_slot(slot) == GroupUnavailable::Loading => {
+                            return Err(GroupUnavailable::Loading);
+                        }
+                        None => {}
+                    }
+                }
+                Ok(rows)
             };
             let part = if owner.id == self.id {
                 read(self)

@@ -28,13 +28,15 @@ use segment::{
 
 use crate::api::FetchSessions;
 use crate::config::Config;
-use crate::control::{ControlHandle, FlushSignal};
+use crate::control::{ControlHandle, ControlMsg, FlushSignal};
 use crate::metadata::{Metadata, SharedMetadata};
 use crate::metrics::ShardMetrics;
 use crate::net::Connections;
 use crate::partition::{
-    FetchWaiter, PartitionImage, PartitionLog, SealedSection, SegmentPlan, SegmentRef, WalLocation,
+    FetchWaiter, PartitionHandle, PartitionImage, PartitionLog, ReadSnapshot, SealedSection,
+    SegmentPlan, SegmentRef, WalLocation,
 };
+use crate::proof::Proof;
 
 pub use cold::ReadError;
 pub use groups::{GroupSlots, GroupUnavailable, SLOTS, slot_of_group};
@@ -43,6 +45,9 @@ pub use handle::{
     ShardId, ShardMsg,
 };
 pub use serve::{ShardStart, run};
+
+/// How long a request waits for a proof of life that it needs.
+const PROOF_WAIT: Duration = Duration::from_secs(2);
 
 /// The shard that owns a partition: a stable hash, so that a restart with as many shards deals alike.
 pub fn shard_of_partition(id: TopicPartition, shards: usize) -> ShardId {
@@ -66,6 +71,8 @@ pub struct Shared {
     /// Whether produce is refused now, set by the control thread: the store takes no writes, or too much of
     /// the WAL waits for compaction.
     pub produce_refused: Arc<std::sync::atomic::AtomicBool>,
+    /// Until when our session is proven.
+    pub proof: Arc<Proof>,
 }
 
 /// A partition that may be worth compacting.
@@ -138,6 +145,28 @@ impl Shard {
         crate::runtime::timeout(time, future).await
     }
 
+    /// Whether our session is proven now: if not, others may own what is open here.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.shared.proof.holds()
+    }
+
+    /// Whether our session was proven by something that was sent at `at` or later; asks for a
+    /// proof if it was not.
+    pub(crate) async fn proven_since(&self, at: Instant) -> bool {
+        let proof = &self.shared.proof;
+        if proof.holds_since(at) {
+            return true;
+        }
+        let asked = self.shared.control.ask(ControlMsg::Prove);
+        let answered = self.at_most(PROOF_WAIT, asked).await;
+        matches!(answered, Some(Ok(()))) && proof.holds_since(at)
+    }
+
+    /// The snapshot of a partition, of any shard, as long as our session is proven.
+    pub(crate) fn snapshot(&self, handle: &PartitionHandle) -> Option<Arc<ReadSnapshot>> {
+        handle.snapshot().filter(|_| self.is_proven())
+    }
+
     /// Runs `work` on the log of a partition of this shard, if it is open.
     pub fn with_log<R>(
         &self,
@@ -184,6 +213,11 @@ impl Shard {
         offsets: Vec<(OffsetKey, CommittedOffset)>,
     ) {
         self.groups.open(self, slot, groups, offsets);
+    }
+
+    /// Closes a coordinator slot: whoever waits is answered NOT_COORDINATOR.
+    pub fn close_slot(self: &Rc<Self>, slot: u16) {
+        self.groups.close(self, slot);
     }
 
     /// Seals what was appended since the last seal into the WAL object `sequence`.
@@ -329,6 +363,17 @@ impl Shard {
     /// Stops appends to a partition, for a graceful release.
     pub fn release(&self, id: TopicPartition) {
         self.with_log(id, PartitionLog::release);
+    }
+
+    /// Takes appends to a partition again, when its release was given up.
+    pub fn resume(&self, id: TopicPartition) {
+        self.with_log(id, PartitionLog::resume);
+    }
+
+    /// Whether nothing of these partitions waits for a flush or its acknowledgement.
+    pub fn are_quiet(&self, ids: &[TopicPartition]) -> bool {
+        let quiet = |id: &TopicPartition| self.with_log(*id, |log| log.is_quiet());
+        ids.iter().all(|id| quiet(id).unwrap_or(true))
     }
 
     /// Forgets what is known of deleted topics.

@@ -1,25 +1,44 @@
 //! The control thread with real shards, on stores in memory: what is acknowledged survives whatever
 //! comes.
 
-use std::collections::BTreeMap;
+mod cluster;
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::life::{Broker, DRAINS, Parts, Tasks};
+use super::shards::{Ended, stop_shards, watch_shards};
 use super::*;
+use crate::config::Advertised;
+use crate::control::ControlHandle;
 use crate::control::compactor::compact;
+use crate::control::context::{Context, wall_clock};
+use crate::control::flusher::{Drain, Flusher};
+use crate::control::garbage::Garbage;
+use crate::control::keeper::Keeper;
 use crate::control::loads::load_spans;
 use crate::control::log_start::raise_log_start;
+use crate::control::requests::Requests;
+use crate::control::session::publish_state;
 use crate::control::testing::batch;
 use crate::control::{NewConfig, NewTopic};
 use crate::partition::{ColdPlace, run};
+use crate::shard::{self, Shard, ShardMsg};
 use crate::shard::{ProduceCall, ProduceError, ProducePart, Produced};
 use crate::topic_config::TopicConfig;
 use bytes::BytesMut;
-use coord::kv::KvLimits;
+use coord::keys::Keyspace;
+use coord::keys::cluster::CommitMode;
+use coord::keys::plan;
+use coord::keys::session::SessionState;
 use coord::kv::simulated::{Fault as KvFault, Simulated, SimulatedConfig};
+use coord::kv::{Kv, KvLimits};
 use segment::batch::BatchHeader;
 use segment::record::{NewRecord, RecordBatchBuilder};
 use segment::wal::{WalKind, WalTrailer};
 use segment::{
-    Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TimestampMs, TopicName,
+    BrokerId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TimestampMs, TopicName,
+    TopicPartition, WalSequence,
 };
 use store::faulty::{Fault, FaultyStore, Operation, Rule, Scripted};
 use store::memory::MemoryStore;
@@ -45,6 +64,7 @@ struct World {
     memory: MemoryStore,
     faulty: Arc<FaultyStore<MemoryStore>>,
     kv: Simulated,
+    mode: CommitMode,
 }
 
 impl World {
@@ -55,12 +75,24 @@ impl World {
             limits: KvLimits::NONE,
             ..Default::default()
         });
-        Self { memory, faulty, kv }
+        Self {
+            memory,
+            faulty,
+            kv,
+            mode: CommitMode::Conditional,
+        }
     }
 
+    /// A broker that has the stores for itself.
     async fn start(&self) -> Rig {
+        self.start_as(None).await
+    }
+
+    /// A broker of a cluster, or one that has the stores for itself.
+    async fn start_as(&self, broker: Option<i32>) -> Rig {
         let settings = [
             ("broker.addr", "127.0.0.1:0"),
+            ("broker.session_ttl_ms", "1000"),
             ("shard.count", "2"),
             ("shard.pin", "false"),
             ("shard.io_driver", "epoll"),
@@ -74,6 +106,8 @@ impl World {
             objects: self.faulty.clone(),
             kv: Arc::new(self.kv.clone()),
             place: "memory".to_owned(),
+            mode: self.mode,
+            shared: broker.is_some(),
         };
         let advertised = Advertised {
             host: "localhost".to_owned(),
@@ -84,6 +118,8 @@ impl World {
             stores,
             control,
             advertised,
+            metrics: Arc::default(),
+            broker: broker.map(BrokerId::new),
         };
         let (context, mut shards) = parts.begin().await.unwrap();
         let ended = watch_shards(&context, std::mem::take(&mut shards.threads));
@@ -106,7 +142,16 @@ impl World {
             "flusher",
             Flusher::new(context.clone(), flushes, drains).run(),
         );
-        let served = broker.load().await.unwrap();
+        let (prove, proofs) = flume::bounded(1);
+        if !context.proof.is_forever() {
+            tasks.spawn("keeper", Keeper::new(context.clone(), proofs).run());
+        }
+        let loaded = broker.load(prove).await.unwrap();
+        let served = loaded.requests;
+        tasks.keep(loaded.following);
+        tasks.spawn("catalog", served.catalog.clone().publish_changes());
+        let mut serving = Tasks::new(&context);
+        serving.spawn("ownership", loaded.ownership.run());
         tasks.spawn("request loop", served.clone().serve(requests));
         Rig {
             context,
@@ -114,6 +159,7 @@ impl World {
             served,
             drain,
             ended,
+            serving,
             _tasks: tasks,
         }
     }
@@ -135,12 +181,20 @@ impl World {
     }
 }
 
+fn assert_session_over(ending: &Ending, part: &str) {
+    match ending {
+        Ending::Session(reason) => assert!(reason.contains(part), "{reason}"),
+        Ending::Process(reason) => panic!("the session ends, not the process: {reason}"),
+    }
+}
+
 struct Rig {
     context: Rc<Context>,
     broker: Broker,
     served: Requests,
     drain: flume::Sender<Drain>,
     ended: Ended,
+    serving: Tasks,
     _tasks: Tasks,
 }
 
@@ -156,10 +210,14 @@ impl Rig {
     }
 
     async fn finish(self) {
+        drop(self.serving);
+        publish_state(&self.context, SessionState::Draining)
+            .await
+            .unwrap();
         self.broker.drain(self.drain).await.unwrap();
         self.broker.release().await;
+        self.served.slots.release_all().await.unwrap();
         stop_shards(&self.context.shards, &self.ended).await;
-        self.served.slots.release().await.unwrap();
         self.context
             .kv
             .revoke(self.context.session.lease)
@@ -439,6 +497,8 @@ fn h9_objects_of_unknown_sessions_are_never_deleted() {
             objects: world.faulty.clone(),
             kv: Arc::new(other.kv.clone()),
             place: String::new(),
+            mode: CommitMode::Conditional,
+            shared: false,
         };
         let advertised = Advertised {
             host: String::new(),
@@ -449,6 +509,8 @@ fn h9_objects_of_unknown_sessions_are_never_deleted() {
             stores,
             control: ControlHandle::new().0,
             advertised,
+            metrics: Arc::default(),
+            broker: None,
         };
         let refused = parts.begin().await.err().unwrap();
         assert!(matches!(
@@ -615,7 +677,7 @@ fn uploads_that_fail_are_sent_again_and_nothing_is_acknowledged_early() {
 }
 
 #[test]
-fn a_fence_on_our_own_prefix_and_a_refusal_for_good_end_the_process() {
+fn a_fence_on_our_own_prefix_and_a_refusal_for_good_end_the_session() {
     test(async {
         let world = World::new();
         let rig = world.start().await;
@@ -626,7 +688,7 @@ fn a_fence_on_our_own_prefix_and_a_refusal_for_good_end_the_process() {
         let produced = rig.produce(id, &bytes);
         tokio::select! {
             _ = produced => panic!("it is not acknowledged"),
-            reason = rig.context.failure.wait() => assert!(reason.contains("for good"), "{reason}"),
+            ending = rig.context.failure.wait() => assert_session_over(&ending, "refuses writes"),
         }
         world.faulty.clear();
         rig.crash().await;
@@ -654,7 +716,7 @@ fn a_fence_on_our_own_prefix_and_a_refusal_for_good_end_the_process() {
         let produced = rig.produce(id, &bytes);
         tokio::select! {
             _ = produced => panic!("it is not acknowledged"),
-            reason = rig.context.failure.wait() => assert!(reason.contains("fence"), "{reason}"),
+            ending = rig.context.failure.wait() => assert_session_over(&ending, "fence"),
         }
         rig.crash().await;
     });

@@ -62,6 +62,7 @@ pub struct Scheduler {
     acknowledged_end: WalSequence,
     dirty: BTreeSet<ShardId>,
     urgent: bool,
+    forced: bool,
     last_flush: Option<Duration>,
     sealing: Option<Sealing>,
     /// Objects that are not acknowledged, and whether each is stored.
@@ -81,6 +82,7 @@ impl Scheduler {
             acknowledged_end: first,
             dirty: BTreeSet::new(),
             urgent: false,
+            forced: false,
             last_flush: None,
             sealing: None,
             uploads: BTreeMap::new(),
@@ -96,6 +98,12 @@ impl Scheduler {
     pub fn urgent(&mut self, shard: ShardId) {
         self.dirty.insert(shard);
         self.urgent = true;
+    }
+
+    /// An object is wanted now, whether or not anything waits: its acknowledgement proves the
+    /// session.
+    pub fn force(&mut self) {
+        self.forced = true;
     }
 
     /// The sequence after the last acknowledged one.
@@ -116,14 +124,16 @@ impl Scheduler {
     /// What to do at `now`.
     pub fn step(&mut self, now: Duration) -> Step {
         let full = self.uploads.len() >= self.config.uploads_max;
-        if self.dirty.is_empty() || self.sealing.is_some() || full {
+        let idle = self.dirty.is_empty() && !self.forced;
+        if idle || self.sealing.is_some() || full {
             return Step::Idle;
         }
         let due = self.last_flush.map(|last| last + self.config.interval);
-        if let Some(due) = due.filter(|due| !self.urgent && *due > now) {
+        if let Some(due) = due.filter(|due| !self.urgent && !self.forced && *due > now) {
             return Step::WaitUntil(due);
         }
         self.urgent = false;
+        self.forced = false;
         let shards = std::mem::take(&mut self.dirty).into_iter().collect();
         self.sealing = Some(Sealing {
             sequence: self.next,
@@ -206,6 +216,22 @@ mod tests {
             Step::Seal { sequence, .. } => sequence,
             other => panic!("expected a seal at {now:?}, got {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_proof_of_life_goes_out_with_nothing_to_flush() {
+        let mut scheduler = scheduler(4);
+        scheduler.force();
+        let sequence = seal(&mut scheduler, at(1));
+        scheduler.sealed(sequence, Sealed::Object);
+        assert_eq!(scheduler.stored(sequence), [sequence]);
+        assert_eq!(scheduler.step(at(9)), Step::Idle);
+        scheduler.force();
+        assert_eq!(
+            seal(&mut scheduler, at(2)),
+            WalSequence::new(2),
+            "does not wait"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod record_tests;
 pub mod broker;
 pub mod cluster;
 pub mod committed;
+pub mod drain;
 pub mod floor;
 pub mod group;
 pub mod group_offset;

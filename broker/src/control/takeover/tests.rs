@@ -60,11 +60,12 @@ impl World {
             space: &self.space,
             objects: &self.objects,
             keys: &self.keys,
-            broker: BrokerId::new(broker),
+            broker: Some(BrokerId::new(broker)),
             advertised: &Advertised {
                 host: "here".to_owned(),
                 port: 9092,
             },
+            mode: CommitMode::Conditional,
             ttl: std::time::Duration::from_secs(10),
             now: TimestampMs::ZERO,
         };
@@ -100,6 +101,7 @@ impl World {
             },
             first_sequence: WalSequence::new(first),
             now: TimestampMs::ZERO,
+            mode: CommitMode::Conditional,
         }
     }
 

@@ -1,0 +1,345 @@
+//! Who serves what: takes what placement assigns to this broker, gives away what it assigns to
+//! others (DESIGN §7).
+//!
+//! Control thread, one round at a time. A round looks at what is known of the cluster
+//! ([`ClusterView`](super::view::ClusterView)), computes this broker's duties
+//! (`coord::placement`), and carries them out: partitions and coordinator slots without a live
+//! owner are taken, and of those that others should have at most [`GIVE_MAX`] are released, then
+//! there is a pause. Two brokers that disagree meet in the guarded transactions.
+//!
+//! Invariants:
+//! - a partition is released only when nothing of it waits for a flush or its acknowledgement;
+//! - once its release has been sent it is closed, whatever the reply; it is opened again only by a
+//!   takeover with a higher epoch.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use coord::keys::partition as partition_key;
+use coord::keys::plan::{self, PARTITIONS_MAX};
+use coord::keys::slot::SlotId;
+use coord::placement::{self, Duties, Item};
+use segment::{SessionId, TopicPartition};
+
+use super::catalog::{Catalog, CatalogError};
+use super::commit::{Change, commit_all};
+use super::context::Context;
+use super::slots::{Slots, SlotsError};
+use super::sweep;
+use super::takeover::{Owned, Target};
+use crate::shard::SLOTS;
+
+/// Partitions that are given away in one round.
+pub const GIVE_MAX: usize = 32;
+/// Pause after a round that gave something away: with [`GIVE_MAX`] the rate at which partitions
+/// move.
+const GIVE_PAUSE: Duration = Duration::from_millis(250);
+/// Changes that come together are looked at together.
+const SETTLE: Duration = Duration::from_millis(10);
+/// Pause after a round that failed.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// A partition that cannot be served is tried again after this.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// A release waits this long for what was appended to be durable; then appends go on.
+const QUIET_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it looks.
+const QUIET_EVERY: Duration = Duration::from_millis(5);
+
+/// Why a round was not finished. The next one starts anew.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnershipError {
+    /// Partitions could not be taken.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Slots could not be taken or released.
+    #[error(transparent)]
+    Slots(#[from] SlotsError),
+}
+
+/// The ownership of this broker.
+pub struct Ownership {
+    context: Rc<Context>,
+    catalog: Rc<Catalog>,
+    slots: Rc<Slots>,
+    refused: RefCell<HashMap<TopicPartition, Instant>>,
+}
+
+/// What a round came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// There is nothing to do until something changes.
+    Settled,
+    /// Something was given away: look again after a pause.
+    Gave,
+}
+
+impl Ownership {
+    /// Nothing is taken yet.
+    pub fn new(context: Rc<Context>, catalog: Rc<Catalog>, slots: Rc<Slots>) -> Self {
+        Self {
+            context,
+            catalog,
+            slots,
+            refused: RefCell::default(),
+        }
+    }
+
+    /// Takes what is assigned to this broker at its start.
+    ///
+    /// # Errors
+    /// [`OwnershipError`].
+    pub async fn begin(&self) -> Result<(), OwnershipError> {
+        self.round().await.map(drop)
+    }
+
+    /// Runs for ever: a round after every change.
+    pub async fn run(self) {
+        let mut changed = self.context.view.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let pause = match self.round().await {
+                Ok(Round::Settled) => None,
+                Ok(Round::Gave) => Some(GIVE_PAUSE),
+                Err(error) => {
+                    tracing::warn!(%error, "what this broker should serve could not be taken now");
+                    Some(RETRY_PAUSE)
+                }
+            };
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => {
+                    tokio::select! {
+                        changed = changed.changed() => if changed.is_err() { return },
+                        () = tokio::time::sleep(REFUSED_PAUSE) => {}
+                    }
+                    tokio::time::sleep(SETTLE).await;
+                }
+            }
+        }
+    }
+
+    async fn round(&self) -> Result<Round, OwnershipError> {
+        self.catalog.publish();
+        let slots_given = self.round_of_slots().await?;
+        let partitions_given = self.round_of_partitions().await?;
+        self.sweep_orphans().await;
+        self.catalog.publish();
+        Ok(match slots_given + partitions_given {
+            0 => Round::Settled,
+            _ => Round::Gave,
+        })
+    }
+
+    /// Deleted topics whose deleter may be gone are swept by the first of the live brokers.
+    async fn sweep_orphans(&self) {
+        let context = &self.context;
+        let first = context.view.nodes().first().map(|node| node.id);
+        if first != Some(context.node.id) {
+            return;
+        }
+        if let Err(error) = sweep::resume(context).await {
+            tracing::warn!(%error, "deleted topics could not be looked for now");
+        }
+    }
+
+    async fn round_of_slots(&self) -> Result<usize, OwnershipError> {
+        let (view, me) = (&self.context.view, self.context.session.id);
+        let item = |slot: u16| Item {
+            hash: placement::hash(format!("slot {slot}").as_bytes()),
+            owner: view.slot_owner(slot),
+        };
+        let items: Vec<Item> = (0..SLOTS).map(item).collect();
+        let Duties { take, give } = placement::duties(&view.members(), &items, me);
+        let id = |index: usize| u16::try_from(index).ok().and_then(SlotId::new);
+        let unopened = (0..items.len())
+            .filter(|index| items[*index].owner == Some(me))
+            .filter_map(id)
+            .filter(|slot| !self.slots.is_open(*slot));
+        let take: Vec<SlotId> = take.into_iter().filter_map(id).chain(unopened).collect();
+        let give: Vec<SlotId> = give.into_iter().filter_map(id).take(GIVE_MAX).collect();
+        if !take.is_empty() {
+            self.slots.take(take).await?;
+            self.catalog.publish();
+        }
+        if !give.is_empty() {
+            self.slots.release(&give).await?;
+        }
+        Ok(give.len())
+    }
+
+    async fn round_of_partitions(&self) -> Result<usize, OwnershipError> {
+        let me = self.context.session.id;
+        let targets = self.catalog.targets();
+        let items: Vec<Item> = targets.iter().map(|target| self.item(target)).collect();
+        let members = self.context.view.members();
+        let Duties { take, give } = placement::duties(&members, &items, me);
+        let unopened = (0..items.len()).filter(|index| self.is_unopened(&targets[*index], me));
+        let take: Vec<Target> = take
+            .into_iter()
+            .chain(unopened)
+            .map(|index| targets[index].clone())
+            .filter(|target| !self.rests(target.handle.id))
+            .collect();
+        if !take.is_empty() {
+            self.take(take).await?;
+        }
+        let give = give.into_iter().take(GIVE_MAX);
+        let give: Vec<TopicPartition> = give.map(|index| targets[index].handle.id).collect();
+        Ok(self.give(&give).await)
+    }
+
+    fn item(&self, target: &Target) -> Item {
+        let id = target.handle.id;
+        let mut identity = [0; 20];
+        identity[..16].copy_from_slice(&id.topic.get());
+        identity[16..].copy_from_slice(&id.partition.get().to_be_bytes());
+        Item {
+            hash: placement::hash(&identity),
+            owner: self.context.view.owner(id),
+        }
+    }
+
+    /// Ours by its record, and not open: a takeover or a release whose outcome was unknown.
+    fn is_unopened(&self, target: &Target, me: SessionId) -> bool {
+        let id = target.handle.id;
+        self.context.view.owner(id) == Some(me) && self.context.owned(id).is_none()
+    }
+
+    fn rests(&self, id: TopicPartition) -> bool {
+        let mut refused = self.refused.borrow_mut();
+        refused.retain(|_, since| since.elapsed() < REFUSED_PAUSE);
+        refused.contains_key(&id)
+    }
+
+    async fn take(&self, targets: Vec<Target>) -> Result<(), OwnershipError> {
+        let began = Instant::now();
+        let wanted = targets.len();
+        let refused = self.catalog.take(targets).await?;
+        if wanted > refused.len() {
+            tracing::info!(
+                partitions = wanted - refused.len(),
+                took_ms = began.elapsed().as_millis() as u64,
+                "partitions taken"
+            );
+        }
+        let mut resting = self.refused.borrow_mut();
+        resting.extend(refused.into_iter().map(|id| (id, Instant::now())));
+        Ok(())
+    }
+
+    /// Gives partitions away; how many.
+    async fn give(&self, ids: &[TopicPartition]) -> usize {
+        let owned: Vec<Rc<Owned>> = ids
+            .iter()
+            .filter_map(|id| self.context.owned(*id))
+            .collect();
+        if owned.is_empty() {
+            return 0;
+        }
+        let ids: Vec<TopicPartition> = owned.iter().map(|owned| owned.handle.id).collect();
+        if !self.quiesce(&ids).await {
+            tracing::warn!(
+                "partitions are not given away now: the store does not take the last of them"
+            );
+            return 0;
+        }
+        self.release(owned).await;
+        self.close(&ids).await;
+        ids.len()
+    }
+
+    /// Stops appends and waits until everything appended is acknowledged; else appends go on.
+    async fn quiesce(&self, ids: &[TopicPartition]) -> bool {
+        self.on_shards(ids, |shard, ids| {
+            ids.iter().for_each(|id| shard.release(*id))
+        })
+        .await;
+        let quiet = async {
+            while !self
+                .on_shards(ids, |shard, ids| shard.are_quiet(ids))
+                .await
+                .into_iter()
+                .all(|quiet| quiet)
+            {
+                tokio::time::sleep(QUIET_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(QUIET_TIMEOUT, quiet).await.is_ok() {
+            return true;
+        }
+        self.on_shards(ids, |shard, ids| {
+            ids.iter().for_each(|id| shard.resume(*id))
+        })
+        .await;
+        false
+    }
+
+    /// Runs `work` on each shard that serves some of the partitions.
+    async fn on_shards<R: Send + 'static>(
+        &self,
+        ids: &[TopicPartition],
+        work: impl Fn(&Rc<crate::shard::Shard>, &[TopicPartition]) -> R + Copy + Send + 'static,
+    ) -> Vec<R> {
+        let context = &self.context;
+        let mut by_shard: BTreeMap<_, Vec<TopicPartition>> = BTreeMap::new();
+        for id in ids {
+            by_shard
+                .entry(context.shard_of(*id).id)
+                .or_default()
+                .push(*id);
+        }
+        let calls = by_shard.into_iter().map(|(shard, ids)| {
+            let shard = context.shard(shard);
+            shard.call(move |shard| work(shard, &ids))
+        });
+        // A shard that has ended ends the process by itself.
+        let answers = futures_util::future::join_all(calls).await;
+        answers.into_iter().flatten().collect()
+    }
+
+    /// Sends the releases. The records are locked first, so that no compaction is under way.
+    async fn release(&self, owned: Vec<Rc<Owned>>) {
+        let context = &self.context;
+        let mut changes = Vec::with_capacity(owned.len());
+        let mut ids = Vec::with_capacity(owned.len());
+        let end = context.flushed.told_end();
+        for owned in owned {
+            let id = owned.handle.id;
+            let mut state = owned.state.lock().await;
+            if std::mem::replace(&mut state.gone, true) {
+                continue;
+            }
+            let session = context.session.id;
+            match plan::release_partition(&context.space, session, id, &state.seen, end) {
+                Ok(planned) => {
+                    changes.push(Change {
+                        key: partition_key::key(&context.space, id),
+                        planned,
+                        before: Some(state.seen.clone()),
+                    });
+                    ids.push(id);
+                }
+                Err(error) => tracing::warn!(partition = %id, %error, "cannot be released"),
+            }
+        }
+        let outcomes = commit_all(&context.kv, &changes, PARTITIONS_MAX).await;
+        for (id, outcome) in ids.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(seen) => {
+                    context.metrics.releases.increment();
+                    context.view.partition_is(id, &seen);
+                }
+                // By its record it is still ours, and not open: the next round takes it again.
+                Err(error) => tracing::warn!(partition = %id, %error, "was not released"),
+            }
+        }
+    }
+
+    async fn close(&self, ids: &[TopicPartition]) {
+        self.on_shards(ids, |shard, ids| shard.close(ids)).await;
+        let mut owned = self.context.owned.borrow_mut();
+        ids.iter().for_each(|id| drop(owned.remove(id)));
+    }
+}

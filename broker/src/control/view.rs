@@ -1,0 +1,357 @@
+//! What this broker knows of the cluster: live sessions, owners of partitions and slots, drains.
+//!
+//! Control thread. A mirror of the metadata store, kept by followers; it may lag, so nothing is
+//! decided by it alone: whoever changes something is guarded by the revision that it read.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use coord::keys::drain::{self, DrainRecord};
+use coord::keys::partition::{self, Owner, PartitionRecord};
+use coord::keys::session::{self, SessionRecord, SessionState};
+use coord::keys::slot::{self, SlotRecord};
+use coord::keys::{Keyspace, Record, Seen};
+use coord::kv::{Kv, KvError, Revision};
+use coord::placement::Member;
+use segment::{BrokerId, LeaderEpoch, SessionId, TopicPartition};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::follow::{Followed, Update, follow, read};
+use crate::metadata::BrokerNode;
+use crate::partition::Leader;
+use crate::shard::SLOTS;
+
+/// Who owns something, by its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The owner; none after a release.
+    pub owner: Option<Owner>,
+    /// The epoch of the ownership (partitions).
+    pub epoch: LeaderEpoch,
+}
+
+/// Values by key, each with the revision that wrote it: an update that is older than what is known
+/// changes nothing, so that outcomes learned early are not undone by a watch that lags.
+#[derive(Debug)]
+struct Mirror<K, V> {
+    rows: BTreeMap<K, (V, Revision)>,
+}
+
+impl<K: Ord, V> Default for Mirror<K, V> {
+    fn default() -> Self {
+        Self {
+            rows: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Ord + Copy, V: Copy + PartialEq> Mirror<K, V> {
+    fn get(&self, id: K) -> Option<V> {
+        self.rows.get(&id).map(|(value, _)| *value)
+    }
+
+    fn put(&mut self, id: K, value: V, at: Revision) -> bool {
+        match self.rows.get_mut(&id) {
+            Some((_, known)) if *known > at => false,
+            Some(row) => std::mem::replace(row, (value, at)).0 != value,
+            None => {
+                self.rows.insert(id, (value, at));
+                true
+            }
+        }
+    }
+
+    /// Applies an update; whether anything has changed.
+    fn apply<T>(&mut self, update: Update<K, T>, value: impl Fn(&T) -> V) -> bool {
+        match update {
+            Update::Whole(all, at) => {
+                self.rows.retain(|_, (_, known)| *known > at);
+                for (id, seen) in all {
+                    self.put(id, value(&seen.record), seen.mod_revision);
+                }
+                true
+            }
+            Update::Put(id, seen) => self.put(id, value(&seen.record), seen.mod_revision),
+            Update::Gone(id, at) => {
+                let is_older = self.rows.get(&id).is_some_and(|(_, known)| *known < at);
+                is_older && self.rows.remove(&id).is_some()
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: BTreeMap<SessionId, SessionRecord>,
+    drains: BTreeSet<BrokerId>,
+    partitions: Mirror<TopicPartition, Holder>,
+    slots: Mirror<u16, Holder>,
+}
+
+/// The mirror.
+#[derive(Debug)]
+pub struct ClusterView {
+    state: RefCell<State>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for ClusterView {
+    fn default() -> Self {
+        Self {
+            state: RefCell::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+}
+
+impl ClusterView {
+    /// Told after every change; also after those that others announce with [`Self::touch`].
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Something that hangs on the view has changed: a topic, an outcome.
+    pub fn touch(&self) {
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The live sessions as placement sees them.
+    pub fn members(&self) -> Vec<Member> {
+        let state = self.state.borrow();
+        let member = |(session, record): (&SessionId, &SessionRecord)| Member {
+            session: *session,
+            broker: record.broker,
+            eligible: matches!(record.state, SessionState::Healthy | SessionState::Degraded)
+                && !state.drains.contains(&record.broker),
+        };
+        state.sessions.iter().map(member).collect()
+    }
+
+    /// Whether that session is live, as far as is known.
+    pub fn is_live(&self, session: SessionId) -> bool {
+        self.state.borrow().sessions.contains_key(&session)
+    }
+
+    /// Whether a broker other than ours publishes that it is healthy.
+    pub fn another_is_healthy(&self, us: SessionId) -> bool {
+        let state = self.state.borrow();
+        let mut others = state.sessions.iter().filter(|(session, _)| **session != us);
+        others.any(|(_, record)| record.state == SessionState::Healthy)
+    }
+
+    /// The live brokers, by id.
+    pub fn nodes(&self) -> Vec<BrokerNode> {
+        let state = self.state.borrow();
+        let node = |record: &SessionRecord| BrokerNode {
+            id: record.broker,
+            host: record.host.clone(),
+            port: record.port,
+            rack: record.rack.clone(),
+        };
+        let mut nodes: Vec<BrokerNode> = state.sessions.values().map(node).collect();
+        nodes.sort_by_key(|node| node.id);
+        nodes.dedup_by_key(|node| node.id);
+        nodes
+    }
+
+    /// Who owns a partition by its record, live or not.
+    pub fn owner(&self, id: TopicPartition) -> Option<SessionId> {
+        let state = self.state.borrow();
+        Some(state.partitions.get(id)?.owner?.session)
+    }
+
+    /// The live broker that owns a partition.
+    pub fn leader(&self, id: TopicPartition) -> Option<Leader> {
+        let state = self.state.borrow();
+        let holder = state.partitions.get(id)?;
+        let owner = holder.owner?;
+        state
+            .sessions
+            .contains_key(&owner.session)
+            .then_some(Leader {
+                broker: owner.broker,
+                epoch: holder.epoch,
+            })
+    }
+
+    /// Who owns a slot by its record, live or not.
+    pub fn slot_owner(&self, slot: u16) -> Option<SessionId> {
+        Some(self.state.borrow().slots.get(slot)?.owner?.session)
+    }
+
+    /// The live broker that owns each slot.
+    pub fn coordinators(&self) -> Vec<Option<BrokerId>> {
+        let state = self.state.borrow();
+        let live = |slot: u16| {
+            let owner = state.slots.get(slot)?.owner?;
+            let is_live = state.sessions.contains_key(&owner.session);
+            is_live.then_some(owner.broker)
+        };
+        (0..SLOTS).map(live).collect()
+    }
+
+    /// Learns the outcome of a transaction of ours before the watch tells of it.
+    pub fn partition_is(&self, id: TopicPartition, seen: &Seen<PartitionRecord>) {
+        let now = holder(&seen.record);
+        let mut state = self.state.borrow_mut();
+        state.partitions.put(id, now, seen.mod_revision);
+    }
+
+    /// The same for a slot.
+    pub fn slot_is(&self, slot: u16, seen: &Seen<SlotRecord>) {
+        let now = slot_holder(&seen.record);
+        let mut state = self.state.borrow_mut();
+        state.slots.put(slot, now, seen.mod_revision);
+    }
+
+    /// Reads everything, and follows it from there.
+    ///
+    /// # Errors
+    /// The metadata store failed at the first reading.
+    pub async fn follow(
+        self: &Rc<Self>,
+        kv: &Arc<dyn Kv>,
+        space: &Keyspace,
+    ) -> Result<Vec<JoinHandle<()>>, KvError> {
+        let drains = Followed {
+            what: "drains",
+            span: drain::span(space),
+            parse: |space, key| drain::parse(space, key).ok(),
+        };
+        let partitions = Followed {
+            what: "partitions",
+            span: partition::span(space),
+            parse: |space, key| partition::parse(space, key).ok(),
+        };
+        let slots = Followed {
+            what: "slots",
+            span: slot::span(space),
+            parse: |space, key| slot::parse(space, key).ok().map(slot::SlotId::get),
+        };
+        let sessions = Followed {
+            what: "sessions",
+            span: session::span(space),
+            parse: |space, key| session::parse(space, key).ok(),
+        };
+        // Sessions last: an owner whose session is not known yet would count as dead.
+        Ok(vec![
+            self.begin(kv, space, drains, Self::on_drain).await?,
+            self.begin(kv, space, slots, Self::on_slot).await?,
+            self.begin(kv, space, partitions, Self::on_partition)
+                .await?,
+            self.begin(kv, space, sessions, Self::on_session).await?,
+        ])
+    }
+
+    async fn begin<K: 'static, T: Record + 'static>(
+        self: &Rc<Self>,
+        kv: &Arc<dyn Kv>,
+        space: &Keyspace,
+        followed: Followed<K>,
+        on: fn(&Rc<Self>, Update<K, T>),
+    ) -> Result<JoinHandle<()>, KvError> {
+        let (all, at) = read(kv, space, &followed).await?;
+        on(self, Update::Whole(all, at));
+        let (view, kv, space) = (self.clone(), kv.clone(), space.clone());
+        Ok(tokio::task::spawn_local(async move {
+            follow(kv, space, followed, at, move |update| on(&view, update)).await;
+        }))
+    }
+
+    fn on_session(self: &Rc<Self>, update: Update<SessionId, SessionRecord>) {
+        let mut state = self.state.borrow_mut();
+        match update {
+            Update::Whole(all, _) => {
+                let all = all.into_iter();
+                state.sessions = all.map(|(id, seen)| (id, seen.record)).collect();
+            }
+            Update::Put(id, seen) => drop(state.sessions.insert(id, seen.record)),
+            Update::Gone(id, _) => drop(state.sessions.remove(&id)),
+        }
+        drop(state);
+        self.touch();
+    }
+
+    fn on_drain(self: &Rc<Self>, update: Update<BrokerId, DrainRecord>) {
+        let mut state = self.state.borrow_mut();
+        match update {
+            Update::Whole(all, _) => {
+                state.drains = all.into_iter().map(|(id, _)| id).collect();
+            }
+            Update::Put(id, _) => {
+                state.drains.insert(id);
+            }
+            Update::Gone(id, _) => {
+                state.drains.remove(&id);
+            }
+        }
+        drop(state);
+        self.touch();
+    }
+
+    /// Compaction writes the record of a partition too: only a change of the owner is news.
+    fn on_partition(self: &Rc<Self>, update: Update<TopicPartition, PartitionRecord>) {
+        let changed = self.state.borrow_mut().partitions.apply(update, holder);
+        if changed {
+            self.touch();
+        }
+    }
+
+    fn on_slot(self: &Rc<Self>, update: Update<u16, SlotRecord>) {
+        let changed = self.state.borrow_mut().slots.apply(update, slot_holder);
+        if changed {
+            self.touch();
+        }
+    }
+}
+
+fn holder(record: &PartitionRecord) -> Holder {
+    Holder {
+        owner: record.owner,
+        epoch: record.leader_epoch,
+    }
+}
+
+fn slot_holder(record: &SlotRecord) -> Holder {
+    Holder {
+        owner: record.owner,
+        epoch: LeaderEpoch::NONE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(id: u8, value: u8, at: i64) -> Update<u8, u8> {
+        let seen = Seen {
+            record: value,
+            create_revision: Revision(1),
+            mod_revision: Revision(at),
+        };
+        Update::Put(id, seen)
+    }
+
+    #[test]
+    fn an_outcome_learned_early_is_not_undone_by_a_watch_that_lags() {
+        let mut mirror: Mirror<u8, u8> = Mirror::default();
+        let same = |value: &u8| *value;
+        assert!(mirror.apply(put(1, 10, 5), same));
+        assert!(mirror.put(1, 11, Revision(8)), "our own transaction");
+        assert!(!mirror.apply(put(1, 10, 6), same), "a late event");
+        assert!(!mirror.apply(Update::Gone(1, Revision(7)), same));
+        assert_eq!(mirror.get(1), Some(11));
+        assert!(
+            !mirror.apply(put(1, 11, 8), same),
+            "its own event is no news"
+        );
+        assert!(mirror.apply(Update::Whole(Vec::new(), Revision(7)), same));
+        assert_eq!(mirror.get(1), Some(11), "the reading was before it");
+        assert!(mirror.apply(Update::Gone(1, Revision(9)), same));
+        assert_eq!(mirror.get(1), None);
+    }
+}

@@ -1,0 +1,470 @@
+//! One life of the broker: from the beginning of a session to its end.
+//!
+//! Order of a start: the session begins, the shards start, what placement assigns is taken over and
+//! opened, and only then is a connection accepted. Order of a graceful end: no new connections, no
+//! appends, flush, acknowledge, release, exit. A session that is over is not continued: everything
+//! is dropped, and the caller begins another life.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use coord::keys::Keyspace;
+use coord::keys::partition as partition_key;
+use coord::keys::plan::{self, PARTITIONS_MAX};
+use coord::keys::session::SessionState;
+use futures_channel::oneshot;
+use segment::keys::KeySpace;
+use segment::{BrokerId, TopicPartition, WalSequence};
+use store::ObjectKey;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::pages::{Switch, pages};
+use super::shards::{Shards, start_shards, stop_shards, stop_shards_now, watch_shards};
+use super::{Running, StartError, Stores};
+use crate::config::{Advertised, Config};
+use crate::control::catalog::Catalog;
+use crate::control::commit::{Change, commit_all};
+use crate::control::compactor::Compactor;
+use crate::control::context::{Context, Failure, FlushProgress, Refusal, wall_clock};
+use crate::control::flusher::{Drain, Flusher};
+use crate::control::garbage::Garbage;
+use crate::control::keeper::{Keeper, PROOFS, ProofRequest};
+use crate::control::listener::{Dealer, Listener};
+use crate::control::objects::Objects;
+use crate::control::ownership::Ownership;
+use crate::control::requests::Requests;
+use crate::control::session::{Begin, publish_state};
+use crate::control::slots::Slots;
+use crate::control::{ControlHandle, ControlMsg, FlushSignal, lags, sweep};
+use crate::metadata::{BrokerNode, Metadata, SharedMetadata};
+use crate::metrics::{ControlMetrics, Registry};
+use crate::proof::Proof;
+
+/// How long a graceful end waits for the store to take what was appended.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Flushes that may be asked for at a time.
+pub(super) const DRAINS: usize = 16;
+/// How often throughput is sampled.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// What outlives a life.
+pub(super) struct Lasting {
+    pub(super) config: Arc<Config>,
+    pub(super) stores: Stores,
+    pub(super) listener: Rc<Listener>,
+    pub(super) running: Running,
+    pub(super) metrics: Arc<ControlMetrics>,
+    pub(super) pages: Arc<Switch>,
+    /// Our broker id, once a session had one.
+    pub(super) broker: Cell<Option<BrokerId>>,
+}
+
+/// Lives once: until `stop` completes, or the session or the process is over.
+pub(super) async fn live(
+    lasting: &Lasting,
+    stop: impl Future<Output = ()>,
+    ready: &mut dyn FnMut(Running, &str),
+) -> Result<(), StartError> {
+    let began = Instant::now();
+    let running = lasting.running;
+    let (control, requests, flushes) = ControlHandle::new();
+    let parts = Parts {
+        config: lasting.config.clone(),
+        stores: lasting.stores.clone(),
+        control,
+        advertised: lasting.config.advertised(running.kafka),
+        metrics: lasting.metrics.clone(),
+        broker: lasting.broker.get(),
+    };
+    let (context, mut shards) = parts.begin().await?;
+    lasting.broker.set(Some(context.node.id));
+    let ended = watch_shards(&context, std::mem::take(&mut shards.threads));
+    let broker = Broker {
+        context: context.clone(),
+        shards,
+        place: lasting.stores.place.clone(),
+        running,
+        began,
+    };
+    let outcome = broker.serve(lasting, requests, flushes, stop, ready).await;
+    lasting.pages.clear();
+    context.shards_stop.set(true);
+    stop_shards(&context.shards, &ended).await;
+    // A session that is over revokes its lease before the next begins.
+    let revoked = context.kv.revoke(context.session.lease);
+    match tokio::time::timeout(context.config.broker.session_ttl, revoked).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the session was not revoked"),
+        Err(_) => tracing::debug!("the session was not revoked in time"),
+    }
+    outcome
+}
+
+/// What is known before the session begins.
+pub(super) struct Parts {
+    pub(super) config: Arc<Config>,
+    pub(super) stores: Stores,
+    pub(super) control: ControlHandle,
+    pub(super) advertised: Advertised,
+    pub(super) metrics: Arc<ControlMetrics>,
+    pub(super) broker: Option<BrokerId>,
+}
+
+impl Parts {
+    /// Begins the session and starts the shards.
+    pub(super) async fn begin(self) -> Result<(Rc<Context>, Shards), StartError> {
+        let Self {
+            config,
+            stores,
+            control,
+            advertised,
+            metrics,
+            broker,
+        } = self;
+        let keys = key_space(&config)?;
+        let space = Keyspace::new(&config.broker.cluster)?;
+        let objects = Objects::new(stores.objects, metrics.clone(), config.s3.concurrency);
+        let alone = (!stores.shared).then_some(BrokerId::ZERO);
+        let set = config.broker_id().map(BrokerId::new);
+        let begin = Begin {
+            kv: &stores.kv,
+            space: &space,
+            objects: &objects,
+            keys: &keys,
+            broker: set.or(broker).or(alone),
+            advertised: &advertised,
+            mode: stores.mode,
+            ttl: config.broker.session_ttl,
+            now: wall_clock(),
+        };
+        let cluster = begin.cluster().await?;
+        let session = begin.session().await?;
+        let cluster_id = cluster.cluster_id;
+        metrics.sessions_begun.increment();
+        tracing::info!(session = %session.id, broker = %session.broker, %cluster_id,
+            place = stores.place, "session begun");
+        let node = BrokerNode {
+            id: session.broker,
+            host: advertised.host,
+            port: advertised.port,
+            rack: None,
+        };
+        let proof = Arc::new(match stores.shared {
+            true => Proof::new(config.broker.session_ttl),
+            false => Proof::forever(),
+        });
+        proof.prove(session.sent);
+        let empty = Metadata::new(cluster_id.clone(), node.id, vec![node.clone()], []);
+        let metadata: SharedMetadata = Arc::new(ArcSwap::from_pointee(empty));
+        let refused = Arc::new(AtomicBool::new(false));
+        let shards = start_shards(&config, &metadata, &control, &refused, &proof).await?;
+        let first = WalSequence::ZERO.next().expect("1 is a sequence");
+        let context = Context {
+            config,
+            objects,
+            keys,
+            kv: stores.kv,
+            space,
+            session,
+            cluster_id,
+            node,
+            shards: shards.handles.clone(),
+            metadata,
+            metrics,
+            refusal: Refusal::new(refused),
+            flushed: FlushProgress::new(first),
+            owned: Default::default(),
+            producer_floor: Default::default(),
+            inherited: Default::default(),
+            floor: Cell::new(first),
+            compacted: Notify::new(),
+            failure: Failure::default(),
+            shards_stop: Cell::new(false),
+            view: Default::default(),
+            proof,
+            heartbeat: Notify::new(),
+            mode: cluster.commit_mode,
+            sweeping: Default::default(),
+        };
+        Ok((Rc::new(context), shards))
+    }
+}
+
+/// The names of objects, checked.
+fn key_space(config: &Config) -> Result<KeySpace, StartError> {
+    let s3 = &config.s3;
+    let keys = KeySpace::new(&s3.prefix, &s3.wal_prefix, &s3.namespace)?;
+    for root in [keys.segments_root(), keys.wal_root()] {
+        ObjectKey::new(format!("{root}x"))?;
+    }
+    Ok(keys)
+}
+
+/// A broker whose session has begun.
+pub(super) struct Broker {
+    pub(super) context: Rc<Context>,
+    pub(super) shards: Shards,
+    pub(super) place: String,
+    pub(super) running: Running,
+    pub(super) began: Instant,
+}
+
+/// Tasks that end with this.
+pub(super) struct Tasks {
+    context: Rc<Context>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Tasks {
+    pub(super) fn new(context: &Rc<Context>) -> Self {
+        Self {
+            context: context.clone(),
+            handles: Vec::new(),
+        }
+    }
+
+    pub(super) fn spawn(&mut self, part: &'static str, task: impl Future<Output = ()> + 'static) {
+        self.handles.push(self.context.spawn(part, task));
+    }
+
+    pub(super) fn keep(&mut self, handles: impl IntoIterator<Item = JoinHandle<()>>) {
+        self.handles.extend(handles);
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.handles.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// What serves, once everything is taken over.
+pub(super) struct Loaded {
+    pub(super) requests: Requests,
+    pub(super) ownership: Ownership,
+    /// What follows the metadata store.
+    pub(super) following: Vec<JoinHandle<()>>,
+}
+
+impl Broker {
+    async fn serve(
+        self,
+        lasting: &Lasting,
+        requests: flume::Receiver<ControlMsg>,
+        flushes: flume::Receiver<FlushSignal>,
+        stop: impl Future<Output = ()>,
+        ready: &mut dyn FnMut(Running, &str),
+    ) -> Result<(), StartError> {
+        let context = &self.context;
+        let (drain, drains) = flume::bounded::<Drain>(DRAINS);
+        let (prove, proofs) = flume::bounded::<ProofRequest>(PROOFS);
+        let mut flushing = Tasks::new(context);
+        let flusher = Flusher::new(context.clone(), flushes, drains);
+        flushing.spawn("flusher", flusher.run());
+        if !context.proof.is_forever() {
+            flushing.spawn("keeper", Keeper::new(context.clone(), proofs).run());
+        }
+        let loaded = self.load(prove).await?;
+        let (slots, catalog) = (
+            loaded.requests.slots.clone(),
+            loaded.requests.catalog.clone(),
+        );
+        flushing.keep(loaded.following);
+        flushing.spawn("catalog", catalog.publish_changes());
+        flushing.spawn("request loop", loaded.requests.serve(requests));
+        let mut serving = Tasks::new(context);
+        serving.spawn("ownership", loaded.ownership.run());
+        let is_ready = Arc::new(AtomicBool::new(true));
+        self.spawn_pages(&mut serving, &lasting.pages, &is_ready);
+        let (handles, metrics) = (self.shards.handles.clone(), self.shards.metrics.clone());
+        let dealer = Dealer::new(handles, metrics, context.config.shard.connections_max);
+        serving.spawn("listener", lasting.listener.clone().serve(dealer));
+        serving.spawn("compactor", Compactor::new(context.clone()).run());
+        serving.spawn("garbage collector", Garbage::new(context.clone()).run());
+        ready(self.running, &self.banner());
+        tokio::select! {
+            () = stop => {}
+            ending = context.failure.wait() => return Err(ending.into()),
+        }
+        is_ready.store(false, Ordering::Relaxed);
+        drop(serving);
+        // Others must not leave a share of what is released to us.
+        if let Err(error) = publish_state(context, SessionState::Draining).await {
+            tracing::debug!(%error, "the end was not published; the session ends anyway");
+        }
+        let drained = self.drain(drain).await;
+        self.release().await;
+        if let Err(error) = slots.release_all().await {
+            tracing::warn!(%error, "the slots were not released; others take them");
+        }
+        context.shards_stop.set(true);
+        stop_shards_now(&context.shards).await;
+        drained
+    }
+
+    /// Follows the metadata store and takes over what is assigned to us.
+    pub(super) async fn load(
+        &self,
+        prove: flume::Sender<ProofRequest>,
+    ) -> Result<Loaded, StartError> {
+        let context = &self.context;
+        let loading = async {
+            let mut following = context.view.follow(&context.kv, &context.space).await?;
+            let (catalog, follower) = Catalog::load(context.clone()).await?;
+            following.push(follower);
+            let slots = Slots::new(context.clone());
+            let ownership = Ownership::new(context.clone(), catalog.clone(), slots.clone());
+            ownership.begin().await?;
+            sweep::resume(context).await?;
+            let requests = Requests {
+                context: context.clone(),
+                catalog,
+                slots,
+                prove,
+            };
+            Ok(Loaded {
+                requests,
+                ownership,
+                following,
+            })
+        };
+        let loaded: Result<_, StartError> = tokio::select! {
+            loaded = loading => loaded,
+            ending = context.failure.wait() => Err(ending.into()),
+        };
+        let loaded = loaded?;
+        tracing::info!(
+            topics = context.metrics.topics.get(),
+            partitions = context.owned.borrow().len(),
+            brokers = context.view.nodes().len(),
+            took_ms = self.began.elapsed().as_millis() as u64,
+            "everything is taken over",
+        );
+        Ok(loaded)
+    }
+
+    fn spawn_pages(&self, tasks: &mut Tasks, switch: &Switch, is_ready: &Arc<AtomicBool>) {
+        let metrics = self.context.metrics.clone();
+        let window = self.context.config.admin.rate_window;
+        let cells = self.shards.metrics.clone();
+        let registry = Arc::new(Registry::new(cells, metrics, window, Instant::now()));
+        let refused = self.context.refusal.flag();
+        let proof = self.context.proof.clone();
+        switch.set(pages(registry.clone(), is_ready.clone(), refused, proof));
+        let lagging = registry.clone();
+        tasks.spawn("sampler", async move {
+            loop {
+                tokio::time::sleep(SAMPLE_EVERY).await;
+                registry.sample(Instant::now());
+            }
+        });
+        let context = self.context.clone();
+        tasks.spawn("lag sampler", async move {
+            loop {
+                tokio::time::sleep(lags::LOOK_EVERY).await;
+                lagging.set_group_lags(lags::group_lags(&context).await);
+            }
+        });
+    }
+
+    /// Stops appends and waits until everything that was appended is acknowledged.
+    pub(super) async fn drain(&self, drain: flume::Sender<Drain>) -> Result<(), StartError> {
+        for shard in self.context.shards.iter() {
+            // An error means that the shard has ended: it appends nothing.
+            let _ = shard
+                .call(|shard| {
+                    for (topic, partition) in shard.partition_ids() {
+                        shard.release(TopicPartition::new(topic, partition));
+                    }
+                })
+                .await;
+        }
+        let (reply, done) = oneshot::channel();
+        let drained = async {
+            drain.send_async(reply).await.ok()?;
+            done.await.ok()
+        };
+        match tokio::time::timeout(DRAIN_TIMEOUT, drained).await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => Err(self.context.failure.wait().await.into()),
+            Err(_) => Err(StartError::NotDrained),
+        }
+    }
+
+    /// Releases every partition: its source is closed at the acknowledged end. What is not released
+    /// is taken over by the next start all the same.
+    pub(super) async fn release(&self) {
+        let context = &self.context;
+        let end = context.flushed.told_end();
+        let owned: Vec<_> = context.owned.borrow_mut().drain().collect();
+        let mut changes = Vec::with_capacity(owned.len());
+        for (id, owned) in owned {
+            let mut state = owned.state.lock().await;
+            if std::mem::replace(&mut state.gone, true) {
+                continue;
+            }
+            let before = &state.seen;
+            let planned =
+                plan::release_partition(&context.space, context.session.id, id, before, end);
+            match planned {
+                Ok(planned) => {
+                    let key = partition_key::key(&context.space, id);
+                    changes.push(Change {
+                        key,
+                        planned,
+                        before: Some(before.clone()),
+                    });
+                }
+                Err(error) => tracing::warn!(partition = %id, %error, "cannot be released"),
+            }
+        }
+        let outcomes = commit_all(&context.kv, &changes, PARTITIONS_MAX).await;
+        let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        if failed > 0 {
+            tracing::warn!(
+                failed,
+                "partitions were not released; the next start takes them over"
+            );
+        }
+        tracing::info!(released = changes.len() - failed, "partitions released");
+    }
+
+    /// What a reader of the terminal wants to know.
+    fn banner(&self) -> String {
+        let context = &self.context;
+        let Running { kafka, admin } = self.running;
+        let BrokerNode { host, port, .. } = &context.node;
+        let (shards, driver) = (context.shards.len(), self.shards.driver.name());
+        let (topics, place) = (context.metrics.topics.get(), &self.place);
+        let took = self.began.elapsed().as_millis();
+        let cluster = match context.proof.is_forever() {
+            true => String::new(),
+            false => format!(
+                "\x20 cluster         {}, broker {} of {}, {:?} commits\n",
+                context.config.broker.cluster,
+                context.node.id,
+                context.view.nodes().len(),
+                context.mode,
+            ),
+        };
+        format!(
+            "KafScale {version} is ready ({took} ms)\n\
+             \x20 Kafka clients   {host}:{port} (listening on {kafka})\n\
+             \x20 metrics, health http://{admin}/metrics, /healthz, /readyz\n\
+             \x20 data            {place} ({topics} topics)\n\
+             \x20 shards          {shards}, {driver}\n\
+             {cluster}\
+             Try it:\n\
+             \x20 echo hello | kafscale produce test -b {host}:{port}\n\
+             \x20 kafscale consume test --from-beginning -b {host}:{port}\n\
+             \x20 echo hello | kcat -b {host}:{port} -t test -P\n\
+             \x20 kcat -b {host}:{port} -t test -C -o beginning -e\n",
+            version = env!("CARGO_PKG_VERSION"),
+        )
+    }
+}

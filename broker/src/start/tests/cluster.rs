@@ -1,0 +1,349 @@
+//! Several brokers on one pair of stores: who serves what, and what a zombie may do.
+
+use super::*;
+use coord::keys::drain::{self, DrainRecord};
+use coord::keys::partition::{PartitionRecord, Source};
+use coord::kv::{Op, Txn};
+use segment::TopicId;
+
+/// How long brokers may take to agree.
+const AGREE: Duration = Duration::from_secs(20);
+
+impl Rig {
+    /// The lease ends; the process goes on, and learns of it only by what it meets.
+    async fn lose_lease(&self) {
+        let lease = self.context.session.lease;
+        self.context.kv.revoke(lease).await.unwrap();
+    }
+
+    fn owns(&self, topic: TopicId) -> usize {
+        let owned = self.context.owned.borrow();
+        let of_topic = owned.iter().filter(|(id, _)| id.topic == topic);
+        of_topic
+            .filter(|(_, owned)| owned.handle.snapshot().is_some())
+            .count()
+    }
+
+    fn slots(&self) -> usize {
+        let own = self.context.node.id;
+        let metadata = self.context.metadata.load_full();
+        (0..shard::SLOTS)
+            .filter(|slot| metadata.coordinator(*slot) == Some(own))
+            .count()
+    }
+
+    /// Partitions of the topic for which this broker names a leader among `of`.
+    fn led_by(&self, name: &str, of: &[&Rig]) -> usize {
+        let metadata = self.context.metadata.load_full();
+        let Some(topic) = metadata.topic(name) else {
+            return 0;
+        };
+        let leaders = topic
+            .partitions
+            .iter()
+            .filter_map(|handle| metadata.leader(handle));
+        leaders
+            .filter(|leader| of.iter().any(|rig| rig.context.node.id == leader.broker))
+            .count()
+    }
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(AGREE, wait).await.is_ok(),
+        "not in time: {what}"
+    );
+}
+
+#[test]
+fn partitions_and_slots_are_shared_out_and_every_broker_names_the_same_leaders() {
+    test(async {
+        let world = World::new();
+        let one = world.start_as(Some(1)).await;
+        let id = one.create("orders", 12).await;
+        assert_eq!((one.owns(id.topic), one.slots()), (12, 64));
+        let two = world.start_as(Some(2)).await;
+        eventually("two brokers share", || {
+            (one.owns(id.topic), two.owns(id.topic)) == (6, 6)
+                && (one.slots(), two.slots()) == (32, 32)
+        })
+        .await;
+        let three = world.start_as(Some(3)).await;
+        let all = [&one, &two, &three];
+        eventually("three brokers share", || {
+            all.iter()
+                .all(|rig| rig.owns(id.topic) == 4 && (21..=22).contains(&rig.slots()))
+        })
+        .await;
+        eventually("leaders are known everywhere", || {
+            all.iter()
+                .all(|rig| rig.led_by("orders", &all) == 12 && rig.led_by("orders", &[rig]) == 4)
+        })
+        .await;
+        // A topic made by one broker is served by all.
+        let other = three.create("more", 30).await;
+        eventually("a new topic is spread", || {
+            all.iter().all(|rig| rig.owns(other.topic) == 10)
+        })
+        .await;
+        two.finish().await;
+        eventually("a broker that leaves gives everything away", || {
+            one.owns(id.topic) + three.owns(id.topic) == 12
+                && one.led_by("orders", &[&one, &three]) == 12
+        })
+        .await;
+        one.served.catalog.delete(id.topic).await.unwrap();
+        eventually("a deleted topic is gone everywhere", || {
+            three.context.metadata.load().topic("orders").is_none() && three.owns(id.topic) == 0
+        })
+        .await;
+        one.finish().await;
+        three.finish().await;
+    });
+}
+
+#[test]
+fn what_was_acknowledged_moves_with_the_partition_and_nothing_is_served_twice() {
+    test(async {
+        let world = World::new();
+        let one = world.start_as(Some(1)).await;
+        let id = one.create("orders", 1).await;
+        let mut bases = one.produce_many(id, 20).await;
+        let two = world.start_as(Some(2)).await;
+        let mut fences = world.kinds(WalKind::Fence);
+        // Ten graceful moves there and back, by drains.
+        for round in 0..10 {
+            let (from, to) = if round % 2 == 0 {
+                (&one, &two)
+            } else {
+                (&two, &one)
+            };
+            set_drain(&world, to, false).await;
+            set_drain(&world, from, true).await;
+            eventually("the drained broker gives it away", || {
+                from.owns(id.topic) == 0 && to.owns(id.topic) == 1
+            })
+            .await;
+            let late = from.produce(id, &batch(0, 1)).await;
+            assert_eq!(late.unwrap_err(), ProduceError::NotOwner);
+            assert_eq!(to.scan(id, 0).await, bases, "round {round}");
+            bases.extend(to.produce_many(id, 3).await);
+            if round == 4 {
+                to.compact_all(id).await;
+            }
+        }
+        assert_eq!(
+            world.kinds(WalKind::Fence),
+            fences,
+            "a graceful move fences nobody"
+        );
+        set_drain(&world, &one, false).await;
+        set_drain(&world, &two, false).await;
+        // Ten forced moves: the owner dies, with or without a zombie left behind.
+        let mut rigs = vec![one, two];
+        for round in 0..10 {
+            let at = rigs.iter().position(|rig| rig.owns(id.topic) == 1).unwrap();
+            let owner = rigs.swap_remove(at);
+            owner.crash().await;
+            let heir = &rigs[0];
+            eventually("the heir takes it", || heir.owns(id.topic) == 1).await;
+            fences += 1;
+            assert_eq!(world.kinds(WalKind::Fence), fences);
+            assert_eq!(heir.scan(id, 0).await, bases, "round {round}");
+            bases.extend(heir.produce_many(id, 2).await);
+            rigs.push(world.start_as(Some(10 + round)).await);
+        }
+        for rig in rigs {
+            rig.finish().await;
+        }
+    });
+}
+
+async fn set_drain(world: &World, rig: &Rig, on: bool) {
+    let key = drain::key(&rig.context.space, rig.context.node.id);
+    let record = DrainRecord {
+        since_ms: TimestampMs::ZERO,
+    };
+    let op = match on {
+        true => Op::put(key, coord::keys::encode(&record)),
+        false => Op::Delete(key),
+    };
+    world.kv.txn(Txn::new().and_then(op)).await.unwrap();
+}
+
+/// H5, H11: the lease is gone, another broker owns everything, and the old owner still runs.
+#[test]
+fn a_zombie_acknowledges_nothing_and_ends_its_session_at_the_fence() {
+    for mode in [CommitMode::Conditional, CommitMode::Guarded] {
+        test(async move {
+            let world = World {
+                mode,
+                ..World::new()
+            };
+            let zombie = world.start_as(Some(1)).await;
+            let id = zombie.create("orders", 1).await;
+            let bases = zombie.produce_many(id, 10).await;
+            let heir = world.start_as(Some(2)).await;
+            set_drain(&world, &heir, true).await;
+            eventually("the first broker has it", || zombie.owns(id.topic) == 1).await;
+            set_drain(&world, &heir, false).await;
+            zombie.lose_lease().await;
+            eventually("the heir takes it", || heir.owns(id.topic) == 1).await;
+            let first = heir.produce_many(id, 1).await;
+            let bytes = batch(0, 1);
+            tokio::select! {
+                produced = zombie.produce(id, &bytes) => {
+                    assert!(produced.is_err(), "{mode:?}: two values at one offset: {produced:?}");
+                }
+                ending = zombie.context.failure.wait() => {
+                    assert!(matches!(ending, Ending::Session(_)), "{ending:?}");
+                }
+            }
+            let ending = zombie.context.failure.wait().await;
+            assert!(matches!(ending, Ending::Session(_)), "{ending:?}");
+            let expected: Vec<i64> = bases.into_iter().chain(first).collect();
+            assert_eq!(heir.scan(id, 0).await, expected);
+            stop_shards(&zombie.context.shards, &zombie.ended).await;
+            heir.finish().await;
+        });
+    }
+}
+
+/// H1: objects of a dead session that nobody needs any more stay until everybody has fenced it:
+/// the next taker would take the first one that is missing for its end.
+#[test]
+fn h1_a_dead_session_keeps_its_objects_until_all_of_it_is_taken() {
+    test(async {
+        let world = World::new();
+        let one = world.start_as(Some(1)).await;
+        let early = one.create("early", 1).await;
+        let late = one.create("late", 1).await;
+        one.produce_many(early, 5).await;
+        let bases = one.produce_many(late, 5).await;
+        let lease = one.context.session.lease;
+        stop_shards(&one.context.shards, &one.ended).await;
+        // Another broker takes "early" alone, compacts it, and collects.
+        let two = world.start_as(Some(2)).await;
+        let session = one.context.session.id;
+        let held = world.keys(&session.to_string()).len();
+        one.context.kv.revoke(lease).await.unwrap();
+        eventually("both are taken", || {
+            two.owns(early.topic) == 1 && two.owns(late.topic) == 1
+        })
+        .await;
+        two.compact_all(early).await;
+        two.compact_all(late).await;
+        // As it is while another broker has yet to take a third one: its source is open.
+        let id = TopicPartition::new(TopicId::new([7; 16]), PartitionIndex::ZERO);
+        let key = coord::keys::partition::key(&two.context.space, id);
+        let mut record = PartitionRecord::absent();
+        record.leader_epoch = segment::LeaderEpoch::ZERO;
+        record.sources.push(Source {
+            session,
+            broker: BrokerId::new(1),
+            first_sequence: WalSequence::new(100),
+            end_sequence: None,
+        });
+        let put = Op::put(key.clone(), coord::keys::encode(&record));
+        world.kv.txn(Txn::new().and_then(put)).await.unwrap();
+        two.collect().await;
+        assert_eq!(
+            world.keys(&session.to_string()).len(),
+            held + 1,
+            "all, and the fence"
+        );
+        world
+            .kv
+            .txn(Txn::new().and_then(Op::Delete(key)))
+            .await
+            .unwrap();
+        two.collect().await;
+        assert_eq!(
+            world.keys(&session.to_string()).len(),
+            2,
+            "the first object and the fence"
+        );
+        assert_eq!(two.scan(late, 0).await, bases);
+        two.crash().await;
+    });
+}
+
+/// H11: without a proof of life nothing is read, and a consumer is never reset.
+#[test]
+fn an_unproven_session_reads_nothing() {
+    test(async {
+        let world = World::new();
+        let rig = world.start_as(Some(1)).await;
+        let id = rig.create("orders", 1).await;
+        rig.produce_many(id, 3).await;
+        let proven = |rig: &Rig| {
+            let shard = rig.context.shard_of(id).clone();
+            async move {
+                shard
+                    .call(move |shard| {
+                        let metadata = shard.metadata();
+                        let handle = metadata
+                            .topic_by_id(id.topic)?
+                            .partition(id.partition)?
+                            .clone();
+                        shard.snapshot(&handle).map(|_| ())
+                    })
+                    .await
+                    .unwrap()
+            }
+        };
+        assert!(proven(&rig).await.is_some());
+        // The metadata store is out of reach: objects prove the session. The object store too:
+        // the proof runs out, and nothing else has changed.
+        world.kv.set_reachable(false);
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert!(world.kinds(WalKind::Empty) > 1 && proven(&rig).await.is_some());
+        world
+            .faulty
+            .add_rule(Rule::always(Operation::Put, Fault::ErrorBefore).prefix("kafscale-wal/"));
+        let wait = async {
+            while proven(&rig).await.is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(AGREE, wait)
+            .await
+            .expect("the proof runs out");
+        world.kv.set_reachable(true);
+        world.faulty.clear();
+        let wait = async {
+            while proven(&rig).await.is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(AGREE, wait)
+            .await
+            .expect("a keep-alive proves it again");
+        rig.finish().await;
+    });
+}
+
+/// The metadata store is out of reach: an empty WAL object proves the session, and it meets the
+/// fence of whoever has taken over.
+#[test]
+fn a_proof_by_object_goes_out_and_counts() {
+    test(async {
+        let world = World::new();
+        let rig = world.start_as(Some(1)).await;
+        let id = rig.create("orders", 1).await;
+        let before = Instant::now();
+        rig.context.heartbeat.notify_one();
+        eventually("it is proven", || rig.context.proof.holds_since(before)).await;
+        assert_eq!(world.kinds(WalKind::Empty), 1);
+        let bases = rig.produce_many(id, 2).await;
+        rig.crash().await;
+        let rig = world.start_as(Some(1)).await;
+        assert_eq!(rig.scan(id, 0).await, bases, "an empty object is no gap");
+        rig.finish().await;
+    });
+}

@@ -1,0 +1,319 @@
+//! Who should own what: a pure function of what every broker can see.
+//!
+//! Each broker computes it for itself from the live sessions and the present owners, and acts on
+//! its own part only: it takes what is assigned to it and gives away what it has too much of. Two
+//! brokers that see different states may want the same item; the guarded transactions let only one
+//! of them through.
+//!
+//! Rules:
+//! - sticky: what has a live, eligible owner stays there, unless counts differ by more than one;
+//! - what has no owner goes to the eligible broker with the fewest items, ties by rendezvous hash,
+//!   so that brokers that see the same state choose alike;
+//! - a broker that drains, or that cannot write, is not eligible: it gives everything away, as
+//!   long as there is somebody to take it;
+//! - an item that is owned by a session that is gone has no owner.
+
+use std::collections::BTreeMap;
+
+use segment::SessionId;
+
+/// A live session, as placement sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The session.
+    pub session: SessionId,
+    /// What its broker hashes with: it survives restarts of the broker, unlike the session.
+    pub broker: segment::BrokerId,
+    /// Whether it may be given anything.
+    pub eligible: bool,
+}
+
+/// Something that has one owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// A stable hash of its identity.
+    pub hash: u64,
+    /// Whose it is by its record, live or not.
+    pub owner: Option<SessionId>,
+}
+
+/// What one session should do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Duties {
+    /// Items without a live owner that it should take, by index.
+    pub take: Vec<usize>,
+    /// Items of its own that it should give away, by index, the most pressing first.
+    pub give: Vec<usize>,
+}
+
+/// A stable hash of an item's identity.
+pub fn hash(bytes: &[u8]) -> u64 {
+    // FNV-1a, then a finalizer: the same on every broker and in every release.
+    let folded = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    mix(folded)
+}
+
+/// The finalizer of splitmix64.
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+/// The rendezvous score of an item on a broker.
+fn score(item: u64, broker: segment::BrokerId) -> u64 {
+    mix(item ^ mix(u64::from(broker.get().unsigned_abs()).wrapping_add(0x9e37_79b9_7f4a_7c15)))
+}
+
+/// The broker that an item falls to among `members`, whoever owns it: for work that anybody may do
+/// and one should. `None` without members.
+pub fn rendezvous(item: u64, members: &[Member]) -> Option<Member> {
+    members
+        .iter()
+        .copied()
+        .max_by_key(|member| (score(item, member.broker), member.session))
+}
+
+/// What `me` should take and give away.
+pub fn duties(members: &[Member], items: &[Item], me: SessionId) -> Duties {
+    let live = |session: SessionId| members.iter().any(|member| member.session == session);
+    let eligible: Vec<Member> = members.iter().copied().filter(|m| m.eligible).collect();
+    // With nobody eligible everything stays where it is: a broker that cannot write now is better
+    // than none.
+    if eligible.is_empty() {
+        return Duties::default();
+    }
+    let mut counts: BTreeMap<SessionId, usize> =
+        eligible.iter().map(|member| (member.session, 0)).collect();
+    let mut orphans = Vec::new();
+    let mut misplaced = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        match item.owner.filter(|owner| live(*owner)) {
+            None => orphans.push(index),
+            Some(owner) => match counts.get_mut(&owner) {
+                Some(count) => *count += 1,
+                None => misplaced.push(index),
+            },
+        }
+    }
+    orphans.sort_by_key(|index| (items[*index].hash, *index));
+    let mut duties = Duties::default();
+    for index in orphans {
+        let Some(member) = least_loaded(&eligible, &counts, items[index].hash) else {
+            break;
+        };
+        *counts.entry(member.session).or_default() += 1;
+        if member.session == me {
+            duties.take.push(index);
+        }
+    }
+    let mine = |index: &usize| items[*index].owner == Some(me);
+    duties.give = misplaced.into_iter().filter(mine).collect();
+    if duties.give.is_empty() {
+        duties.give = surplus(&eligible, items, &mut counts, me);
+    }
+    duties
+}
+
+fn least_loaded(
+    eligible: &[Member],
+    counts: &BTreeMap<SessionId, usize>,
+    item: u64,
+) -> Option<Member> {
+    let fewest = counts.values().min()?;
+    let candidates = eligible
+        .iter()
+        .filter(|member| counts.get(&member.session) == Some(fewest));
+    candidates
+        .copied()
+        .max_by_key(|member| (score(item, member.broker), member.session))
+}
+
+/// What `me` has too much of, when counts differ by more than one: one after the other from the
+/// fullest to the emptiest broker; of those of `me` the ones that the receiver scores best for.
+fn surplus(
+    eligible: &[Member],
+    items: &[Item],
+    counts: &mut BTreeMap<SessionId, usize>,
+    me: SessionId,
+) -> Vec<usize> {
+    let mut mine: Vec<usize> = (0..items.len())
+        .filter(|index| items[*index].owner == Some(me))
+        .collect();
+    let mut give = Vec::new();
+    loop {
+        let fullest = counts
+            .iter()
+            .max_by_key(|(session, count)| (**count, **session));
+        let emptiest = counts
+            .iter()
+            .min_by_key(|(session, count)| (**count, **session));
+        let (Some((from, most)), Some((to, fewest))) = (fullest, emptiest) else {
+            return give;
+        };
+        if *most <= *fewest + 1 {
+            return give;
+        }
+        let (from, to) = (*from, *to);
+        if from == me {
+            let Some(receiver) = eligible.iter().find(|member| member.session == to) else {
+                return give;
+            };
+            let best = (0..mine.len())
+                .max_by_key(|place| score(items[mine[*place]].hash, receiver.broker));
+            let Some(best) = best else { return give };
+            give.push(mine.swap_remove(best));
+        }
+        counts.entry(from).and_modify(|count| *count -= 1);
+        counts.entry(to).and_modify(|count| *count += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use segment::BrokerId;
+
+    use super::*;
+
+    fn session(number: u8) -> SessionId {
+        SessionId::new([number; 16])
+    }
+
+    fn members(count: u8) -> Vec<Member> {
+        let member = |number| Member {
+            session: session(number),
+            broker: BrokerId::new(i32::from(number)),
+            eligible: true,
+        };
+        (1..=count).map(member).collect()
+    }
+
+    fn items(owners: impl IntoIterator<Item = Option<u8>>) -> Vec<Item> {
+        let item = |(index, owner): (usize, Option<u8>)| Item {
+            hash: hash(&index.to_be_bytes()),
+            owner: owner.map(session),
+        };
+        owners.into_iter().enumerate().map(item).collect()
+    }
+
+    /// Everybody carries out its duties until nobody has any; gives how many items moved.
+    fn settle(members: &[Member], items: &mut [Item]) -> usize {
+        let mut moved = 0;
+        for _ in 0..1_000 {
+            let all: Vec<(SessionId, Duties)> = members
+                .iter()
+                .map(|member| (member.session, duties(members, items, member.session)))
+                .collect();
+            if all.iter().all(|(_, duties)| *duties == Duties::default()) {
+                return moved;
+            }
+            let mut taken = std::collections::BTreeSet::new();
+            for (session, duties) in all {
+                for index in duties.take {
+                    assert!(taken.insert(index), "two brokers would take item {index}");
+                    items[index].owner = Some(session);
+                }
+                for index in duties.give {
+                    assert_eq!(
+                        items[index].owner,
+                        Some(session),
+                        "gives what is not its own"
+                    );
+                    items[index].owner = None;
+                    moved += 1;
+                }
+            }
+        }
+        panic!("placement does not come to rest");
+    }
+
+    fn counts(members: &[Member], items: &[Item]) -> Vec<usize> {
+        let of = |member: &Member| {
+            let mine = items
+                .iter()
+                .filter(|item| item.owner == Some(member.session));
+            mine.count()
+        };
+        members.iter().map(of).collect()
+    }
+
+    #[test]
+    fn what_nobody_owns_is_spread_evenly_and_each_item_is_taken_once() {
+        let members = members(3);
+        let mut items = items(std::iter::repeat_n(None, 100));
+        assert_eq!(settle(&members, &mut items), 0);
+        let counts = counts(&members, &items);
+        assert!(
+            counts.iter().all(|count| (33..=34).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn one_broker_takes_everything_and_gives_nothing() {
+        let alone = members(1);
+        let items = items([None, Some(1), Some(9)]);
+        let duties = duties(&alone, &items, session(1));
+        assert_eq!((duties.take.len(), duties.give.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_broker_that_joins_gets_its_share_and_no_more_moves_than_that() {
+        let mut items = items((0..90_u8).map(|index| Some(index % 2 + 1)));
+        let members = members(3);
+        assert_eq!(settle(&members, &mut items), 30);
+        assert_eq!(counts(&members, &items), [30, 30, 30]);
+    }
+
+    #[test]
+    fn what_a_dead_broker_had_is_spread_and_nothing_else_moves() {
+        let mut items = items((0..90_u8).map(|index| Some(index % 3 + 1)));
+        let left = &members(3)[..2];
+        assert_eq!(settle(left, &mut items), 0);
+        assert_eq!(counts(left, &items), [45, 45]);
+    }
+
+    #[test]
+    fn a_broker_that_drains_gives_everything_while_there_is_somebody_to_take_it() {
+        let mut all = members(3);
+        all[0].eligible = false;
+        let mut items = items((0..30_u8).map(|index| Some(index % 3 + 1)));
+        assert_eq!(settle(&all, &mut items), 10);
+        assert_eq!(counts(&all, &items), [0, 15, 15]);
+        all.iter_mut().for_each(|member| member.eligible = false);
+        assert_eq!(settle(&all, &mut items), 0);
+    }
+
+    #[test]
+    fn stored_hashes_never_change() {
+        assert_eq!(hash(b""), 0xf52a_15e9_a9b5_e89b);
+        let everybody = members(5);
+        let chosen = rendezvous(hash(b"orders"), &everybody).unwrap();
+        assert_eq!(rendezvous(hash(b"orders"), &everybody), Some(chosen));
+    }
+
+    proptest! {
+        /// Whatever the state: it comes to rest, balanced, and only the surplus moves.
+        #[test]
+        fn every_state_settles_balanced(
+            owners in proptest::collection::vec(proptest::option::of(1_u8..8), 0..120),
+            live in 1_u8..6,
+            lame in 0_u8..6,
+        ) {
+            let mut members = members(live);
+            if let Some(member) = members.get_mut(usize::from(lame)) {
+                member.eligible = live == 1;
+            }
+            let mut items = items(owners);
+            settle(&members, &mut items);
+            let eligible: Vec<Member> = members.iter().copied().filter(|m| m.eligible).collect();
+            let counts = counts(&eligible, &items);
+            let (most, fewest) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
+            prop_assert!(most - fewest <= 1, "{:?}", counts);
+            prop_assert_eq!(counts.iter().sum::<usize>(), items.len());
+        }
+    }
+}

@@ -52,9 +52,29 @@ const LIFE_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::
 /// Why the broker did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The settings ask for what this build has not.
-    #[error("this build serves the embedded store only; unset s3.bucket and etcd.endpoints")]
-    Cluster,
+    /// The bucket cannot be used.
+    #[error(transparent)]
+    S3(#[from] store::s3::ConnectError),
+    /// etcd cannot be used.
+    #[error(transparent)]
+    Etcd(#[from] coord::kv::etcd::ConnectError),
+    /// The object store cannot be used.
+    #[error("the object store was probed and cannot be used: {0}")]
+    Probe(#[from] store::probe::ProbeError),
+    /// A lifecycle rule would delete what was acknowledged.
+    #[error(
+        "lifecycle rule {rule:?} of the bucket deletes objects under {prefix:?}, which covers \
+         {wal_prefix:?}, where unmerged batches and fences lie: acknowledged data would be lost. \
+         Limit the rule to KAFSCALE_S3_PREFIX, or choose another KAFSCALE_S3_WAL_PREFIX"
+    )]
+    Lifecycle {
+        /// The rule.
+        rule: String,
+        /// What it covers.
+        prefix: String,
+        /// What it must not cover.
+        wal_prefix: String,
+    },
     /// The operating system refused.
     #[error("{attempt}: {source}")]
     Io {

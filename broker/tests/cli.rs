@@ -598,3 +598,102 @@ fn a_reader_that_goes_away_ends_consume_quietly() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+fn signal(child: &Child, name: &str) {
+    let mut command = Command::new("kill");
+    let status = command.args([name, &child.id().to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+/// Waits for the end of a process, which must come soon; gives its code and what it says.
+fn ended(child: Child, what: &str) -> (Option<i32>, String) {
+    let id = child.id();
+    let (done, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || drop(done.send(child.wait_with_output())));
+    let Ok(output) = told.recv_timeout(Duration::from_secs(20)) else {
+        let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
+        panic!("{what}: it does not end");
+    };
+    let output = output.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), text)
+}
+
+#[test]
+fn a_signal_ends_a_member_after_its_batch_and_it_leaves_the_group() {
+    let broker = Broker::start();
+    broker.ok("topic create work --partitions 1");
+    let mut printed = 0;
+    for (name, group) in [("-INT", "--group g"), ("-TERM", "--group g"), ("-INT", "")] {
+        let mut command = broker.command(&format!("consume work {group} --from-beginning"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines: String = (printed..printed + 10)
+            .map(|number| format!("{number:04}\n"))
+            .collect();
+        broker.run("produce work", lines.as_bytes(), 0);
+        printed += 10;
+        let expected = if group.is_empty() { printed } else { 10 };
+        let mut out = vec![0; expected * 5];
+        child.stdout.as_mut().unwrap().read_exact(&mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().ends_with(&lines));
+        signal(&child, name);
+        let (code, text) = ended(child, name);
+        assert_eq!(code, Some(130), "{text}");
+        let said = format!("kafscale: interrupted: {expected} records were printed\n");
+        assert_eq!(text, said);
+        if group.is_empty() {
+            continue;
+        }
+        let described = &broker.json("group describe g --json")[0];
+        assert_eq!(described["state"], "Empty", "it has left");
+        assert_eq!(described["offsets"][0]["committed"], printed as u64);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_consumer_that_cannot_go_on() {
+    let broker = Broker::start();
+    broker.ok("topic create lines --partitions 1");
+    broker.run("produce lines", &random_lines(9, 20_000), 0);
+    let mut command = broker.command("consume lines --from-beginning");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut few = [0; 10];
+    child.stdout.as_mut().unwrap().read_exact(&mut few).unwrap();
+    let stdout = child.stdout.take();
+    signal(&child, "-INT");
+    std::thread::sleep(Duration::from_millis(500));
+    let waits = child.try_wait().unwrap().is_none();
+    assert!(waits, "it waits for its reader, to finish its batch");
+    signal(&child, "-INT");
+    let (code, text) = ended(child, "the second signal");
+    assert_eq!((code, text.as_str()), (Some(130), ""));
+    drop(stdout);
+}
+
+#[test]
+fn a_signal_ends_a_producer_after_it_has_sent_what_it_has_read() {
+    let broker = Broker::start();
+    broker.ok("topic create lines --partitions 1");
+    let mut command = broker.command("produce lines --linger 10m");
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = random_lines(11, 500);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&lines).unwrap();
+    stdin.flush().unwrap();
+    // Whatever it has not read by now it would never read: the pipe is drained when it is empty.
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(
+        broker.ok("consume lines --from-beginning --exit-at-end"),
+        ""
+    );
+    signal(&child, "-INT");
+    let (code, text) = ended(child, "produce");
+    assert_eq!(code, Some(130), "{text}");
+    let said = "kafscale: interrupted: 500 records were acknowledged\n";
+    assert_eq!(text, said);
+    assert_same(&broker.run(ALL, b"", 0).stdout, &lines, "what was read");
+    drop(stdin);
+}

@@ -6,6 +6,7 @@
 //!   `partition_max_bytes` bound the rest.
 //! - A fetch that finds fewer than `min_bytes` waits, at most `max_wait_ms`, and is woken exactly when its bytes
 //!   have become visible. An error, or anything that must be read from the store, answers at once.
+//!   `min_bytes` above `max_bytes` means `max_bytes`; no wait is longer than a connection may be idle.
 //! - v7: incremental sessions (KIP-227): only partitions with news are in the reply, and those that returned
 //!   data go to the end of the line. v9: leader epochs (KIP-320). v11: rack, ignored. v12: flexible. v13:
 //!   topic ids (KIP-516). v15-17: fields of followers.
@@ -87,12 +88,16 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
         Err(session) => return refuse(cx, error::session_code(&session), 0),
     };
     let config = &cx.shard.shared.config.request;
+    let bytes = u64::try_from(request.max_bytes)
+        .unwrap_or(0)
+        .min(config.fetch_bytes_max);
     let limits = Limits {
-        bytes: u64::try_from(request.max_bytes)
-            .unwrap_or(0)
-            .min(config.fetch_bytes_max),
-        min_bytes: u64::try_from(request.min_bytes).unwrap_or(0),
-        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        bytes,
+        // More than that will never be in a reply: as in Kafka, there is nothing to wait for.
+        min_bytes: u64::try_from(request.min_bytes).unwrap_or(0).min(bytes),
+        // A client that has gone away is noticed when it is answered: until then it counts as idle.
+        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0))
+            .min(config.idle_timeout),
     };
     let read_committed = request.isolation_level == 1;
     match context {
@@ -100,13 +105,13 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
             serve(cx, &mut session, &limits, 0, Filter::All, read_committed).await
         }
         Context::Full(id, session) => {
-            let mut copy = session.take();
+            let mut copy = session.borrow_mut().lend();
             let reply = serve(cx, &mut copy, &limits, id, Filter::All, read_committed).await;
             session.replace(copy);
             reply
         }
         Context::Incremental(id, session) => {
-            let mut copy = session.take();
+            let mut copy = session.borrow_mut().lend();
             let reply = serve(cx, &mut copy, &limits, id, Filter::News, read_committed).await;
             session.replace(copy);
             reply

@@ -59,6 +59,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Takes the session out for the time of one fetch, to be put back when that is answered. What is left
+    /// in its place fits no epoch, and is as recent: it must not be the first to make room for another.
+    pub(crate) fn lend(&mut self) -> Self {
+        let used = self.used;
+        let left = Self {
+            used,
+            ..Self::default()
+        };
+        std::mem::replace(self, left)
+    }
+
     fn upsert(&mut self, wanted: Wanted) {
         let key = (wanted.topic.clone(), wanted.partition);
         match self.places.get(&key) {

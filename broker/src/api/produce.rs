@@ -1,7 +1,7 @@
 //! Produce (key 0), versions 0-13.
 //!
 //! - Every partition's record set must be exactly one v2 batch; it is validated where it lands (length, magic,
-//!   CRC-32C, codec, counts, timestamps, size; the records too where they are not compressed) and handed to its owner in the buffer that it came in.
+//!   CRC-32C, codec, counts, timestamps, size; the records too where they are not compressed) and handed to its owner, if it is large in the buffer that it came in.
 //! - The order of appends is fixed when the request is dispatched; the reply follows when every batch is
 //!   durable, or has failed, or the request's timeout is over (REQUEST_TIMED_OUT; the batch stays known for
 //!   deduplication).
@@ -37,6 +37,9 @@ use crate::shard::{ProduceCall, ProduceOutcome, ProducePart, ShardId};
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 13 };
+/// A batch smaller than this is copied out of its frame: half of a connection's buffer, which the batch would
+/// keep alive, whole, until it is flushed.
+const COPY_BELOW_BYTES: usize = 8 * 1024;
 /// First version with v2 batches.
 const BATCHES_FROM: i16 = 3;
 /// First version that may carry zstd.
@@ -265,7 +268,7 @@ fn has_whole_records(batch: &[u8]) -> bool {
 
 type Answer = oneshot::Receiver<ProduceOutcome>;
 
-/// Cuts the batches out of the frame, without a copy, and sends them to their owners, one call each.
+/// Cuts the batches out of the frame, large ones without a copy, and sends them to their owners, one call each.
 async fn send(
     cx: &RequestContext,
     mut frame: BytesMut,
@@ -286,6 +289,9 @@ async fn send(
         drop(frame.split_to(range.start - position));
         let mut bytes = frame.split_to(range.len());
         position = range.end;
+        if bytes.len() < COPY_BELOW_BYTES {
+            bytes = BytesMut::from(&bytes[..]);
+        }
         if part.log_append_time != TimestampMs::NONE {
             segment::batch::set_log_append_time(&mut bytes, now);
             header.max_timestamp = now;

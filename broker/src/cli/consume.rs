@@ -15,6 +15,7 @@ use segment::{Offset, PartitionIndex, TimestampMs};
 use super::connect::ConnectArgs;
 use super::error::CliError;
 use super::format::{RecordFormat, TextFormat};
+use super::interrupt::Interrupt;
 use super::output::Output;
 use super::progress::Progress;
 use super::time::{parse_duration, parse_timestamp};
@@ -33,8 +34,9 @@ before it, separated by --delimiter. As JSON, each record is an object on a line
 that are not UTF-8 are given in base64 as key_base64 and value_base64.
 
 A group's offsets are committed every second and at the end, for records that have been printed.
-Ctrl-C ends the command at once: what was printed in its last second is printed again by the next
-member, and the group waits 10 s for this one.";
+Ctrl-C (or SIGTERM) ends the command after the batch that is being printed; a member of a group then
+commits what was printed and leaves, and the exit code is 130. A second signal ends the command at
+once: what it has not committed is printed again by the next member, and the group waits 10 s.";
 
 /// Time between commits of a group.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -237,6 +239,7 @@ pub(super) fn run(connect: &ConnectArgs, args: &ConsumeArgs) -> Result<(), CliEr
     };
     let mut printing = Printing {
         out: Output::open(args.output.as_deref())?,
+        interrupt: Interrupt::listen()?,
         format: args.record_format(),
         source,
         printed: 0,
@@ -245,9 +248,14 @@ pub(super) fn run(connect: &ConnectArgs, args: &ConsumeArgs) -> Result<(), CliEr
     };
     let outcome = printing.run(args);
     let Printing { source, .. } = printing;
-    let closed = source.close();
-    outcome?;
-    Ok(closed?)
+    match (outcome, source.close()) {
+        // What was to be finished was not: that is worth more than who ended the command.
+        (Err(CliError::Interrupted(_)), Err(error)) => Err(error.into()),
+        (outcome, closed) => {
+            outcome?;
+            Ok(closed?)
+        }
+    }
 }
 
 fn group_source(client: Client, args: &ConsumeArgs, group: &str) -> Result<Source, CliError> {
@@ -363,6 +371,7 @@ impl Ends {
 
 struct Printing {
     out: Output,
+    interrupt: Interrupt,
     format: RecordFormat,
     source: Source,
     printed: u64,
@@ -375,6 +384,11 @@ impl Printing {
         let mut last = Instant::now();
         let most = args.max_messages.unwrap_or(u64::MAX);
         while self.printed < most {
+            if self.interrupt.is_told() {
+                self.out.flush()?;
+                let text = format!("{} records were printed", self.printed);
+                return Err(CliError::Interrupted(text));
+            }
             if args.exit_at_end && self.is_at_end()? {
                 break;
             }

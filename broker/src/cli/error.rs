@@ -13,6 +13,8 @@ const CODE_FAILED: u8 = 1;
 const CODE_USAGE: u8 = 2;
 const CODE_UNREACHABLE: u8 = 3;
 const CODE_TIMED_OUT: u8 = 4;
+/// What a shell reports for a program that Ctrl-C has ended.
+pub(super) const CODE_INTERRUPTED: u8 = 130;
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,12 @@ pub(crate) enum CliError {
     /// The time was over.
     #[error("{0}")]
     TimedOut(String),
+    /// A signal asked the command to end, which it did in good order; what it has done until then.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
+    /// The handlers of signals cannot be set.
+    #[error("cannot listen to signals: {0}")]
+    Signals(io::Error),
 }
 
 impl CliError {
@@ -97,10 +105,12 @@ impl CliError {
             },
             Self::Usage(_) | Self::Config(_) | Self::Logging(_) => CODE_USAGE,
             Self::TimedOut(_) => CODE_TIMED_OUT,
+            Self::Interrupted(_) => CODE_INTERRUPTED,
             Self::Start(_)
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::Damaged { .. }
+            | Self::Signals(_)
             | Self::Input(_) => CODE_FAILED,
         }
     }

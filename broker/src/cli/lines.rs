@@ -13,7 +13,7 @@ use super::error::CliError;
 /// Size at which a block is handed over.
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Blocks that may wait.
-const BLOCKS_MAX: usize = 8;
+pub(super) const BLOCKS_MAX: usize = 8;
 /// Longest line; a record cannot be much larger.
 const LINE_BYTES_MAX: u64 = 1 << 30;
 

@@ -10,6 +10,7 @@ mod consume;
 mod error;
 mod format;
 mod group;
+mod interrupt;
 mod lines;
 mod output;
 mod produce;
@@ -44,7 +45,8 @@ Exit codes:
   1  the operation failed (for `segment verify`: a file is damaged)
   2  an option, an argument or a setting cannot be used
   3  no broker could be reached
-  4  timed out";
+  4  timed out
+  130  interrupted (Ctrl-C or SIGTERM) after finishing what was begun";
 
 /// A Kafka-protocol broker whose log lives in object storage, and tools for any Kafka cluster.
 #[derive(Debug, Parser)]

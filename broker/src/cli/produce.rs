@@ -13,7 +13,8 @@ use segment::{PartitionIndex, TimestampMs};
 
 use super::connect::{ConnectArgs, parse_pair};
 use super::error::CliError;
-use super::lines;
+use super::interrupt::Interrupt;
+use super::lines::{self, Block};
 use super::progress::Progress;
 use super::time::parse_duration;
 
@@ -26,10 +27,14 @@ Examples:
 A line ends at a newline; a carriage return before it belongs to the record. Records with a key go
 to the partition that the Java client would choose; records without one fill the partitions in
 turn, batch by batch. The command ends when every record has been acknowledged. If it fails, the
-records before the failure may have arrived.";
+records before the failure may have arrived. Ctrl-C (or SIGTERM) ends the reading: what was read is
+sent, the number of acknowledged records is told, and the exit code is 130; a second signal ends the
+command at once.";
 
 /// Room that a batch's header and the brokers' own accounting need below max.message.bytes.
 const BATCH_ROOM_BYTES: usize = 512;
+/// Longest wait for lines before signals are looked at.
+const TICK_MAX: Duration = Duration::from_millis(100);
 /// Name of the topic's limit on batches.
 const MESSAGE_BYTES_CONFIG: &str = "max.message.bytes";
 
@@ -133,12 +138,14 @@ pub(super) fn run(connect: &ConnectArgs, args: &ProduceArgs) -> Result<(), CliEr
     let settings = settings(&mut client, args);
     let mut producer = Producer::new(client, settings)?;
     let started = Instant::now();
-    let outcome = send_lines(&mut producer, args);
+    let interrupted = send_lines(&mut producer, args)?;
     let produced = producer.produced();
-    if outcome.is_ok() {
-        summarize(produced, started.elapsed());
+    if interrupted {
+        let text = format!("{} records were acknowledged", produced.records);
+        return Err(CliError::Interrupted(text));
     }
-    outcome
+    summarize(produced, started.elapsed());
+    Ok(())
 }
 
 fn settings(client: &mut Client, args: &ProduceArgs) -> ProducerSettings {
@@ -171,7 +178,9 @@ fn settings(client: &mut Client, args: &ProduceArgs) -> ProducerSettings {
     }
 }
 
-fn send_lines(producer: &mut Producer, args: &ProduceArgs) -> Result<(), CliError> {
+/// Sends what is read until it ends or a signal comes; gives whether one came.
+fn send_lines(producer: &mut Producer, args: &ProduceArgs) -> Result<bool, CliError> {
+    let interrupt = Interrupt::listen()?;
     let lines = lines::open(args.file.as_deref())?;
     if args.file.is_none() && std::io::stdin().is_terminal() {
         // A person who sees nothing happen should know why; nobody else needs it.
@@ -181,35 +190,60 @@ fn send_lines(producer: &mut Producer, args: &ProduceArgs) -> Result<(), CliErro
         Some(total) => Progress::bytes("produce", Some(total)),
         None => Progress::none(),
     };
-    let parser = LineParser::new(args);
-    let tick = args.linger.max(Duration::from_millis(1));
-    let mut number: u64 = 0;
-    loop {
-        let block = match lines.blocks.recv_timeout(tick) {
-            Ok(block) => block?,
-            Err(RecvTimeoutError::Timeout) => {
-                producer.poll()?;
-                continue;
+    let mut sender = BlockSender {
+        producer,
+        args,
+        parser: LineParser::new(args),
+        number: 0,
+    };
+    let tick = args.linger.clamp(Duration::from_millis(1), TICK_MAX);
+    while !interrupt.is_told() {
+        match lines.blocks.recv_timeout(tick) {
+            Ok(block) => {
+                let block = block?;
+                sender.send(&block)?;
+                progress.add(block.bytes());
             }
+            Err(RecvTimeoutError::Timeout) => sender.producer.poll()?,
             Err(RecvTimeoutError::Disconnected) => break,
-        };
+        }
+    }
+    if interrupt.is_told() {
+        // Lines that have left a pipe exist nowhere else. The thread that reads goes on meanwhile.
+        for block in lines.blocks.try_iter().take(lines::BLOCKS_MAX) {
+            sender.send(&block?)?;
+        }
+    }
+    producer.flush()?;
+    Ok(interrupt.is_told())
+}
+
+/// Turns blocks of lines into records.
+struct BlockSender<'a> {
+    producer: &'a mut Producer,
+    args: &'a ProduceArgs,
+    parser: LineParser<'a>,
+    /// Lines so far.
+    number: u64,
+}
+
+impl BlockSender<'_> {
+    fn send(&mut self, block: &Block) -> Result<(), CliError> {
         let timestamp = now();
+        let partition = self.args.partition.map(PartitionIndex::new);
         for line in block.lines() {
-            number += 1;
-            let (key, value) = parser.parse(line, number)?;
+            self.number += 1;
+            let (key, value) = self.parser.parse(line, self.number)?;
             let record = NewRecord {
                 timestamp,
                 key,
                 value,
-                headers: &parser.headers,
+                headers: &self.parser.headers,
             };
-            producer.send(&args.topic, args.partition.map(PartitionIndex::new), record)?;
+            self.producer.send(&self.args.topic, partition, record)?;
         }
-        producer.poll()?;
-        progress.add(block.bytes());
+        Ok(self.producer.poll()?)
     }
-    producer.flush()?;
-    Ok(())
 }
 
 /// Key and value of a record; either may be null.

@@ -2,7 +2,7 @@
 
 use super::error::Problem;
 use super::kind::{
-    Addr, Bytes, Count, File, Hidden, IoDriver, KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe,
+    Addr, Bytes, Checksums, Count, Encryption, File, Hidden, IoDriver, KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe,
     Millis, NodeId, Port, Ratio, Seconds, Switch, Text,
 };
 use super::layered::Layered;
@@ -346,6 +346,28 @@ settings! {
             Some("s3-kms-arn"), ["KAFSCALE_S3_KMS_ARN"], "s3.kms_arn",
             default "", in Allowed::Text(2048),
             "KMS key with which objects are encrypted at rest."
+        }
+        encryption: Encryption {
+            Some("s3-encryption"), ["KAFSCALE_S3_ENCRYPTION"], "s3.encryption",
+            default "bucket", in Allowed::OneOf(Encryption::WORDS),
+            "Encryption that objects ask for where no KMS key is set: the bucket's, or SSE-S3."
+        }
+        request_checksums: Checksums {
+            Some("s3-request-checksums"), ["KAFSCALE_S3_REQUEST_CHECKSUMS"],
+            "s3.request_checksums",
+            default "when_supported", in Allowed::OneOf(Checksums::WORDS),
+            "Checksums sent with writes; `when_required` for stores that refuse the headers."
+        }
+        hedge_after: Millis {
+            Some("s3-hedge-after-ms"), ["KAFSCALE_S3_HEDGE_AFTER_MS"], "s3.hedge_after_ms",
+            default "500", in Allowed::Millis(0, 60_000),
+            "A read without an answer for this long is sent once more; 0 turns that off."
+        }
+        request_timeout: Millis {
+            Some("s3-request-timeout-ms"), ["KAFSCALE_S3_REQUEST_TIMEOUT_MS"],
+            "s3.request_timeout_ms",
+            default "15000", in Allowed::Millis(100, 600_000),
+            "Longest wait for one answer of the store; a write gets a second more for each MiB."
         }
         namespace: Text {
             Some("s3-namespace"), ["KAFSCALE_S3_NAMESPACE"], "s3.namespace",

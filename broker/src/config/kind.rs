@@ -312,6 +312,26 @@ choice! {
 }
 
 choice! {
+    /// How the store encrypts objects at rest, where no KMS key is named.
+    Encryption {
+        /// As the bucket is set up.
+        Bucket = "bucket",
+        /// SSE-S3.
+        Aes256 = "aes256",
+    }
+}
+
+choice! {
+    /// When a write carries a checksum that nobody stated.
+    Checksums {
+        /// Always.
+        Supported = "when_supported",
+        /// Only where the store demands one.
+        Required = "when_required",
+    }
+}
+
+choice! {
     /// How much is logged.
     LogLevel {
         /// A human must look.

@@ -29,7 +29,7 @@ pub use declaration::{
     TopicSettings,
 };
 pub use error::{ConfigError, Problem, Source, Warning};
-pub use kind::{IoDriver, LogFormat, LogLevel};
+pub use kind::{Checksums, Encryption, IoDriver, LogFormat, LogLevel};
 pub use machine::Machine;
 pub use secret::Secret;
 pub use setting::{Allowed, Setting};
@@ -160,7 +160,6 @@ impl Config {
         let built = Self::build(values, machine);
         let config = built.map_err(|problem| ConfigError::Invalid(vec![problem]))?;
         config.find_conflicts(&mut problems);
-        config.find_unsupported(&mut problems);
         if !problems.is_empty() {
             return Err(ConfigError::Invalid(problems));
         }
@@ -325,21 +324,6 @@ impl Config {
             self.broker.addr.port() == 0 || self.broker.addr != self.admin.addr,
             "broker.addr and admin.metrics_addr must differ",
         );
-    }
-
-    /// Settings of a kind of operation that is declared and not built yet. They must not be
-    /// ignored: whoever sets a bucket expects the log to be in it.
-    fn find_unsupported(&self, problems: &mut Vec<Problem>) {
-        let bucket = self.s3.bucket.as_ref().map(|_| "s3.bucket");
-        let etcd = (!self.etcd.endpoints.is_empty()).then_some("etcd.endpoints");
-        for key in bucket.into_iter().chain(etcd) {
-            let text = format!(
-                "{key} is set, but this build serves the embedded store only; unset it to keep \
-                 the log in log.data_dir ({})",
-                self.log.data_dir.display()
-            );
-            problems.push(Problem::Conflict(text));
-        }
     }
 
     /// Settings that work and that may not be what was meant.

@@ -260,18 +260,21 @@ fn foreign_variables_warn_once_and_protections_refuse() {
 }
 
 #[test]
-fn a_bucket_or_etcd_refuses_to_start_until_they_are_served() {
+fn a_bucket_and_etcd_go_together() {
     for env in [
-        &[("KAFSCALE_S3_BUCKET", "b")][..],
-        &[("KAFSCALE_ETCD_ENDPOINTS", "http://a:2379")],
-        &[
-            ("KAFSCALE_S3_BUCKET", "b"),
-            ("KAFSCALE_ETCD_ENDPOINTS", "http://a:2379"),
-        ],
+        ("KAFSCALE_S3_BUCKET", "b"),
+        ("KAFSCALE_ETCD_ENDPOINTS", "http://a:2379"),
     ] {
-        let text = refusal(&[], env, None);
-        assert!(text.contains("embedded store only"), "{text}");
+        let text = refusal(&[], &[env], None);
+        assert!(text.contains("go together"), "{text}");
     }
+    let both = [
+        ("KAFSCALE_S3_BUCKET", "b"),
+        ("KAFSCALE_ETCD_ENDPOINTS", "http://a:2379"),
+    ];
+    let config = load(&[], &both, None).unwrap().config;
+    assert_eq!(config.mode(), Mode::Cluster);
+    assert_eq!(config.flush_interval(), Duration::from_millis(250));
 }
 
 #[test]

@@ -130,6 +130,6 @@ async fn write_replies(
         }
     }
     // Wakes the reading half too: the kernel ends its pending read.
-    replies.end();
+    replies.abandon();
     state.closer.close();
 }

@@ -7,7 +7,8 @@ use super::budget::{MemoryBudget, Reserved};
 use crate::runtime::ReadHalf;
 use std::rc::Rc;
 
-/// Room for small requests that arrive together.
+/// Room for small requests that arrive together. A frame that fits needs no memory but this, which its
+/// connection has anyway: it does not wait for any, so that heartbeats go on when the budget is used up.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// A frame larger than this gets its buffer in steps, as its bytes arrive.
 const STEP_BYTES: usize = 1 << 20;
@@ -93,10 +94,17 @@ impl FrameReader {
             });
         }
         let mut reserved = self.budget.start();
-        if self.buffer.len() >= expected {
+        let mut granted = 0;
+        if expected <= BUFFER_BYTES {
+            reserved.take(expected as u64);
+            granted = expected;
+            self.buffer
+                .reserve(expected.saturating_sub(self.buffer.len()));
+        } else if self.buffer.len() >= expected {
             reserved.grow(expected as u64).await;
-        } else {
-            self.fill_to(expected, &mut reserved, state, &now_ms)
+        }
+        if self.buffer.len() < expected {
+            self.fill_to(expected, granted, &mut reserved, state, &now_ms)
                 .await?;
         }
         state.mid_frame.set(false);
@@ -104,15 +112,16 @@ impl FrameReader {
         Ok(Some((frame, reserved)))
     }
 
-    /// Reads until the buffer holds `expected` bytes. A large frame moves to a buffer of its own.
+    /// Reads until the buffer holds `expected` bytes, of which `granted` are reserved. A large frame moves
+    /// to a buffer of its own.
     async fn fill_to(
         &mut self,
         expected: usize,
+        mut granted: usize,
         reserved: &mut Reserved,
         state: &ConnectionState,
         now_ms: &impl Fn() -> u64,
     ) -> Result<(), FrameError> {
-        let mut granted = 0;
         while self.buffer.len() < expected {
             if granted < expected && self.buffer.len() >= granted {
                 // Doubling keeps the copies below the size of the frame; memory follows the bytes, not

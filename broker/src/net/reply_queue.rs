@@ -44,6 +44,7 @@ pub(crate) struct ReplyQueue {
     slots: RefCell<VecDeque<Slot>>,
     ready_bytes: Cell<usize>,
     ended: Cell<bool>,
+    abandoned: Cell<bool>,
     writer: RefCell<Option<Waker>>,
     reader: RefCell<Option<Waker>>,
 }
@@ -59,6 +60,9 @@ pub(crate) enum Write {
 impl ReplyQueue {
     /// Adds the reply of the next request.
     pub(crate) fn push(&self, slot: Slot) {
+        if self.abandoned.get() {
+            return;
+        }
         if let Slot::Ready(Reply::Frame(_, len)) = &slot {
             self.ready_bytes.set(self.ready_bytes.get() + len);
         }
@@ -70,6 +74,17 @@ impl ReplyQueue {
     pub(crate) fn end(&self) {
         self.ended.set(true);
         wake(&self.writer);
+    }
+
+    /// Nobody will write any more: what is queued is dropped, and so is what comes. It may hold memory that
+    /// the reader of this very connection waits for.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.set(true);
+        let dropped = self.slots.take();
+        self.ready_bytes.set(0);
+        drop(dropped);
+        self.end();
+        wake(&self.reader);
     }
 
     /// Waits until fewer than `count_max` replies and `bytes_max` bytes are queued.
@@ -186,6 +201,28 @@ mod tests {
         assert!(queue.room(1, 100).now_or_never().is_none());
         assert!(queue.room(2, 1).now_or_never().is_none());
         assert!(queue.room(2, 2).now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_nobody_will_write_is_dropped_with_the_memory_that_it_holds() {
+        let queue = ReplyQueue::default();
+        let memory = std::rc::Rc::new(());
+        let pending = || {
+            let held = memory.clone();
+            let never = async move {
+                let _held = held;
+                std::future::pending().await
+            };
+            Slot::Pending(never.boxed_local())
+        };
+        queue.push(Slot::Ready(frame(1)));
+        queue.push(pending());
+        assert_eq!(std::rc::Rc::strong_count(&memory), 2);
+        queue.abandon();
+        queue.push(pending());
+        assert_eq!(std::rc::Rc::strong_count(&memory), 1);
+        assert!(queue.room(1, 1).now_or_never().is_some());
+        assert!(matches!(queue.next().now_or_never(), Some(Write::Close)));
     }
 
     #[test]

@@ -19,6 +19,8 @@ impl Shard {
         cells
             .memory_requests
             .set(signed(self.connections.memory.used()));
+        let waits = self.connections.memory.waits();
+        cells.memory_waits.add(waits - cells.memory_waits.get());
         cells
             .memory_unacknowledged
             .set(signed(self.produce.unacknowledged()));

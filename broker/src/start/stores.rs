@@ -5,11 +5,21 @@ use std::sync::Arc;
 use coord::keys::cluster::CommitMode;
 use coord::kv::Kv;
 use coord::kv::embedded::{Embedded, METADATA_FILE};
+use coord::kv::etcd::{Etcd, EtcdOptions, EtcdTls, Password};
+use segment::keys::KeySpace;
 use store::local::{LocalOptions, LocalStore};
+use store::probe::{ProbeReport, probe};
+use store::s3::{
+    ReadReplica, RequestChecksums, S3Options, S3Store, Sse, StaticCredentials, covers,
+};
 use store::{ListRequest, ObjectStore};
 
 use super::StartError;
-use crate::config::{Config, Mode};
+use crate::config::{Checksums, Config, Encryption, Mode, Secret};
+use crate::control::objects::Backoff;
+
+/// Tries of the probe where the store does not answer.
+const PROBE_TRIES_MAX: u32 = 5;
 
 /// Where everything is kept.
 #[derive(Clone)]
@@ -33,7 +43,136 @@ pub struct Stores {
 pub async fn open(config: &Config) -> Result<Stores, StartError> {
     match config.mode() {
         Mode::Embedded => open_embedded(config).await,
-        Mode::Cluster => Err(StartError::Cluster),
+        Mode::Cluster => open_cluster(config).await,
+    }
+}
+
+/// Opens the bucket and etcd, and checks that the bucket keeps its promises.
+async fn open_cluster(config: &Config) -> Result<Stores, StartError> {
+    let etcd = Etcd::connect(etcd_options(config)).await?;
+    let status = etcd.check().await?;
+    let s3 = S3Store::connect(s3_options(config)).await?;
+    let objects: Arc<dyn ObjectStore> = Arc::new(s3.clone());
+    let keys = KeySpace::new(
+        &config.s3.prefix,
+        &config.s3.wal_prefix,
+        &config.s3.namespace,
+    )?;
+    let report = probe_store(&objects, keys.wal_root()).await?;
+    check_lifecycle(&s3, keys.wal_root()).await?;
+    for problem in &report.problems {
+        tracing::warn!(problem, "the object store does not keep a promise");
+    }
+    let mode = match report.conditional {
+        true => CommitMode::Conditional,
+        false => CommitMode::Guarded,
+    };
+    let bucket = config.s3.bucket.as_deref().unwrap_or_default();
+    let endpoint = config.s3.endpoint.as_deref().unwrap_or("AWS");
+    let etcd_endpoints = config.etcd.endpoints.join(", ");
+    tracing::info!(bucket, endpoint, etcd = etcd_endpoints, etcd_version = status.version, ?mode,
+        "stores opened");
+    Ok(Stores {
+        objects,
+        kv: Arc::new(etcd),
+        place: format!("s3://{bucket} at {endpoint}; metadata in etcd {etcd_endpoints}"),
+        mode,
+        shared: true,
+    })
+}
+
+fn s3_options(config: &Config) -> S3Options {
+    let s3 = &config.s3;
+    let secret = |secret: &Secret| store::s3::Secret::new(secret.expose());
+    let credentials = s3.access_key.as_ref().zip(s3.secret_key.as_ref());
+    let credentials = credentials.map(|(access_key, secret_key)| StaticCredentials {
+        access_key: access_key.expose().to_owned(),
+        secret_key: secret(secret_key),
+        session_token: s3.session_token.as_ref().map(secret),
+    });
+    let sse = match (&s3.kms_arn, s3.encryption) {
+        (Some(key_id), _) => Sse::Kms {
+            key_id: key_id.clone(),
+        },
+        (None, Encryption::Aes256) => Sse::Aes256,
+        (None, Encryption::Bucket) => Sse::None,
+    };
+    let read_replica = s3.read_bucket.as_ref().map(|bucket| ReadReplica {
+        bucket: bucket.clone(),
+        region: s3.read_region.clone(),
+        endpoint: s3.read_endpoint.clone(),
+    });
+    S3Options {
+        region: s3.region.clone(),
+        endpoint: s3.endpoint.clone(),
+        path_style: config.s3_path_style(),
+        credentials,
+        sse,
+        request_checksums: match s3.request_checksums {
+            Checksums::Supported => RequestChecksums::WhenSupported,
+            Checksums::Required => RequestChecksums::WhenRequired,
+        },
+        attempt_timeout: s3.request_timeout,
+        hedge_after: Some(s3.hedge_after).filter(|after| !after.is_zero()),
+        read_replica,
+        ..S3Options::new(s3.bucket.as_deref().unwrap_or_default())
+    }
+}
+
+fn etcd_options(config: &Config) -> EtcdOptions {
+    let etcd = &config.etcd;
+    let has_files = etcd.ca_file.is_some() || etcd.cert_file.is_some();
+    let is_tls = etcd.endpoints.iter().any(|url| url.starts_with("https://"));
+    let tls = EtcdTls {
+        ca_file: etcd.ca_file.clone(),
+        cert_file: etcd.cert_file.clone(),
+        key_file: etcd.key_file.clone(),
+        server_name: None,
+    };
+    EtcdOptions {
+        username: etcd.username.clone(),
+        password: etcd.password.as_ref().map(|p| Password::new(p.expose())),
+        tls: (has_files || is_tls).then_some(tls),
+        ..EtcdOptions::new(etcd.endpoints.iter().cloned())
+    }
+}
+
+/// Probes the store, a few times where it cannot be judged now.
+async fn probe_store(
+    objects: &Arc<dyn ObjectStore>,
+    prefix: &str,
+) -> Result<ProbeReport, StartError> {
+    let mut backoff = Backoff::default();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let token = format!("{:032x}", rand::random::<u128>());
+        match probe(objects, prefix, &token).await {
+            Err(error) if error.retriable() && tries < PROBE_TRIES_MAX => {
+                tracing::warn!(%error, "the object store cannot be probed now; trying again");
+                backoff.pause().await;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+/// Refuses a lifecycle rule that would delete WAL objects and fences (log-protocol H2).
+async fn check_lifecycle(s3: &S3Store, wal_prefix: &str) -> Result<(), StartError> {
+    let rules = match s3.lifecycle_rules().await {
+        Ok(rules) => rules,
+        Err(error) => {
+            tracing::warn!(%error, "make sure that no lifecycle rule covers {wal_prefix}");
+            return Ok(());
+        }
+    };
+    match rules.iter().find(|rule| covers(rule, wal_prefix)) {
+        None => Ok(()),
+        Some(rule) => Err(StartError::Lifecycle {
+            rule: rule.id.clone(),
+            prefix: rule.prefix.clone(),
+            wal_prefix: wal_prefix.to_owned(),
+        }),
     }
 }
 

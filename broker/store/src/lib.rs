@@ -1,8 +1,10 @@
-//! Object store of KafScale: the seam, the local directory, memory and fault injection.
+//! Object store of KafScale: the seam, S3, the local directory, memory and fault injection.
 //!
 //! Everything that the broker keeps lies in an object store behind the trait [`ObjectStore`]. This
-//! crate owns that seam, its errors, and the sides that need no network:
+//! crate owns that seam, its errors, the check that a store keeps its promises ([`probe`]), when to
+//! try again ([`retry`]), and the sides:
 //!
+//! - [`s3::S3Store`]: S3 and what speaks its protocol;
 //! - [`local::LocalStore`]: a directory as the object store, with the durability of S3;
 //! - [`memory::MemoryStore`]: the same semantics in memory, for the simulator and tests;
 //! - [`faulty::FaultyStore`]: wraps any store and injects faults from a seed or a script.
@@ -22,6 +24,9 @@ mod key;
 pub mod local;
 pub mod memory;
 mod object;
+pub mod probe;
+pub mod retry;
+pub mod s3;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The key-value seam: what KafScale needs of its metadata store, and nothing more.
 //!
 //! One trait, [`Kv`], with etcd's semantics; its sides are [`embedded`] (redb, one process),
-//! [`simulated`] (in memory, virtual clock, faults on demand) and etcd. The same conformance tests
+//! [`simulated`] (in memory, virtual clock, faults on demand) and [`mod@etcd`]. The same conformance tests
 //! run against every side (`tests/kv_conformance.rs`).
 //!
 //! Invariants, on every side:
@@ -18,6 +18,7 @@ use std::time::Duration;
 mod apply;
 pub mod embedded;
 mod error;
+pub mod etcd;
 pub mod simulated;
 mod txn;
 mod types;

@@ -140,6 +140,11 @@ impl WatchSender {
         }
     }
 
+    /// Whether the watcher has dropped its end, so that nobody will read what is sent.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.sender.is_disconnected()
+    }
+
     /// Ends the watch with a reason.
     pub(crate) fn end_with(self, error: WatchError) {
         // The first reason stays; there is only one sender, so there is only one.

@@ -262,11 +262,13 @@ fn if_match(subject: &Subject) {
 
 fn one_of_many_replacements_wins(subject: &Subject) {
     let mut etag = subject.put("m", "start", PutCondition::IfAbsent).unwrap();
-    for _ in 0..8 {
+    for round in 0..8 {
         let outcomes: Vec<_> = thread::scope(|scope| {
             let rival = |number: usize| {
                 let condition = PutCondition::IfMatch(etag.clone());
-                scope.spawn(move || subject.put("m", &format!("{number}"), condition))
+                // Never the same content twice: in S3 it has the same ETag.
+                let body = format!("{round} {number}");
+                scope.spawn(move || subject.put("m", &body, condition))
             };
             let threads: Vec<_> = (0..4).map(rival).collect();
             threads

@@ -1,0 +1,439 @@
+//! GetObject and HeadObject: the replica first, hedged, and given out only if whole.
+//!
+//! Invariants: the bytes given out are those of the range that was asked for, clamped to the length
+//! that the store told, and as many as that; an answer of more than [`GET_BYTES_MAX`] is not read.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumMode;
+use aws_smithy_checksums::body::validate;
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::failure::{Failure, causes, find, send};
+use super::hedge::race;
+use super::verdict::{Asked, get_error, head_error};
+use super::{Bucket, Shared};
+use crate::error::{GetError, HeadError};
+use crate::key::ObjectKey;
+use crate::object::{ETag, GetOutcome, GetRange, ObjectMeta};
+
+/// Most bytes that one GET reads: bounds memory, whatever a store says.
+pub const GET_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes allocated at first for a body that comes in pieces: a length that a store states alone
+/// reserves no memory.
+const ALLOCATE_BYTES_MAX: usize = 16 * 1024 * 1024;
+const PERMISSION: &str = "s3:GetObject";
+
+/// Reads an object or a range of it.
+pub(super) async fn get(
+    shared: &Arc<Shared>,
+    key: ObjectKey,
+    range: GetRange,
+) -> Result<GetOutcome, GetError> {
+    let Some(header) = range_header(&range) else {
+        return no_byte_asked(shared, key).await;
+    };
+    if let Some(replica) = usable_replica(shared) {
+        match get_from(shared, replica, &key, &range, header.as_deref()).await {
+            Ok(outcome) => {
+                shared.replica_health().answered();
+                return Ok(outcome);
+            }
+            Err(error) => {
+                let lags = matches!(
+                    error,
+                    GetError::NotFound { .. } | GetError::RangeNotSatisfiable { .. }
+                );
+                fall_back(shared, lags, &error.to_string());
+            }
+        }
+    }
+    get_from(shared, &shared.main, &key, &range, header.as_deref()).await
+}
+
+/// Reads an object's length and ETag.
+pub(super) async fn head(shared: &Shared, key: ObjectKey) -> Result<ObjectMeta, HeadError> {
+    if let Some(replica) = usable_replica(shared) {
+        match head_from(shared, replica, &key).await {
+            Ok(meta) => {
+                shared.replica_health().answered();
+                return Ok(meta);
+            }
+            Err(error) => {
+                let lags = matches!(error, HeadError::NotFound { .. });
+                fall_back(shared, lags, &error.to_string());
+            }
+        }
+    }
+    head_from(shared, &shared.main, &key).await
+}
+
+fn usable_replica(shared: &Shared) -> Option<&Bucket> {
+    let replica = shared.replica.as_ref()?;
+    let usable = shared.replica_health().usable(Instant::now());
+    if !usable {
+        shared.counters.replica_fallbacks.increment();
+    }
+    usable.then_some(replica)
+}
+
+fn fall_back(shared: &Shared, lags: bool, reason: &str) {
+    shared.counters.replica_fallbacks.increment();
+    let mut health = shared.replica_health();
+    match lags {
+        true => health.answered(),
+        false => health.failed(Instant::now()),
+    }
+    drop(health);
+    tracing::debug!(reason, "the read replica could not serve a read");
+}
+
+/// A range that selects no byte of any object: HTTP cannot ask for it, only the length is missing.
+async fn no_byte_asked(shared: &Shared, key: ObjectKey) -> Result<GetOutcome, GetError> {
+    match head(shared, key).await {
+        Ok(ObjectMeta { key, len, .. }) => Err(GetError::RangeNotSatisfiable {
+            key,
+            object_len: len,
+        }),
+        Err(HeadError::NotFound { key }) => Err(GetError::NotFound { key }),
+        Err(HeadError::Throttled { key, retry_after }) => {
+            Err(GetError::Throttled { key, retry_after })
+        }
+        Err(HeadError::Unavailable { key, reason }) => Err(GetError::Unavailable { key, reason }),
+        Err(HeadError::Denied { key, reason }) => Err(GetError::Denied { key, reason }),
+    }
+}
+
+async fn get_from(
+    shared: &Shared,
+    bucket: &Bucket,
+    key: &ObjectKey,
+    range: &GetRange,
+    header: Option<&str>,
+) -> Result<GetOutcome, GetError> {
+    let asked = asked("GetObject", bucket);
+    shared.hedges().earn();
+    let open = || open(shared, bucket, key, header);
+    let second = || {
+        let allowed = shared.hedges().spend();
+        allowed.then(|| {
+            shared.counters.hedges.increment();
+            open()
+        })
+    };
+    let answered = |failure: &Failure| !get_error(key.clone(), failure.clone(), asked).retriable();
+    let answer = race(open(), shared.options.hedge_after, second, answered)
+        .await
+        .map_err(|failure| get_error(key.clone(), failure, asked))?;
+    read(shared, key, range, answer).await
+}
+
+async fn open(
+    shared: &Shared,
+    bucket: &Bucket,
+    key: &ObjectKey,
+    header: Option<&str>,
+) -> Result<GetObjectOutput, Failure> {
+    let request = bucket
+        .client
+        .get_object()
+        .bucket(&bucket.name)
+        .key(key.as_str())
+        .checksum_mode(ChecksumMode::Enabled)
+        .set_range(header.map(str::to_owned));
+    shared.counters.gets.increment();
+    send(shared.limit(0), request.send()).await
+}
+
+/// Reads the body of an answer and checks that it is what was asked for.
+async fn read(
+    shared: &Shared,
+    key: &ObjectKey,
+    range: &GetRange,
+    answer: GetObjectOutput,
+) -> Result<GetOutcome, GetError> {
+    let unavailable = |reason: String| GetError::Unavailable {
+        key: key.clone(),
+        reason,
+    };
+    let extent = extent(answer.content_range.as_deref(), answer.content_length)
+        .map_err(|reason| unavailable(reason.to_owned()))?;
+    let Some(etag) = answer.e_tag else {
+        return Err(unavailable("the answer has no ETag".to_owned()));
+    };
+    let object_len = extent.object_len;
+    let Some(wanted) = range.resolve(object_len) else {
+        return Err(GetError::RangeNotSatisfiable {
+            key: key.clone(),
+            object_len,
+        });
+    };
+    // A store that ignores ranges sends the whole object: the range is cut out of it.
+    let sent = extent.sent;
+    if wanted.start < sent.start || wanted.end > sent.end {
+        let reason = format!("asked for bytes {wanted:?} and got {sent:?}");
+        return Err(unavailable(reason));
+    }
+    let expected = sent.end - sent.start;
+    if expected > GET_BYTES_MAX {
+        let reason = format!("{expected} bytes are more than the {GET_BYTES_MAX} of one read");
+        let key = key.clone();
+        return Err(GetError::Denied { key, reason });
+    }
+    let limit = shared.options.attempt_timeout;
+    let bytes = collect(answer.body, expected, limit)
+        .await
+        .map_err(|broken| {
+            let key = key.clone();
+            match broken {
+                Broken::Truncated(reason) => GetError::Unavailable { key, reason },
+                Broken::Corrupt(reason) => GetError::Corrupt { key, reason },
+            }
+        })?;
+    shared.counters.bytes_in.add(bytes.len() as u64);
+    let cut = |at: u64| usize::try_from(at - sent.start).unwrap_or(usize::MAX);
+    Ok(GetOutcome {
+        bytes: bytes.slice(cut(wanted.start)..cut(wanted.end)),
+        object_len,
+        etag: ETag::new(etag),
+    })
+}
+
+/// Why a body is not given out.
+enum Broken {
+    Truncated(String),
+    Corrupt(String),
+}
+
+/// Reads exactly `expected` bytes, waiting at most `limit` for each piece.
+async fn collect(mut body: ByteStream, expected: u64, limit: Duration) -> Result<Bytes, Broken> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let mut received: u64 = 0;
+    loop {
+        let piece = match tokio::time::timeout(limit, body.next()).await {
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(error))) => {
+                let reason = format!("after {received} of {expected} bytes: {}", causes(&error));
+                return Err(match find::<validate::Error>(&error) {
+                    Some(_) => Broken::Corrupt(reason),
+                    None => Broken::Truncated(reason),
+                });
+            }
+            Ok(None) => break,
+            Err(_) => {
+                let reason = format!("no byte for {limit:?} after {received} of {expected}");
+                return Err(Broken::Truncated(reason));
+            }
+        };
+        received += piece.len() as u64;
+        if received > expected {
+            let reason = format!("more than the {expected} bytes that were announced");
+            return Err(Broken::Truncated(reason));
+        }
+        if received == piece.len() as u64 {
+            first = piece;
+            continue;
+        }
+        if rest.is_empty() {
+            let whole = usize::try_from(expected).unwrap_or(usize::MAX);
+            rest.reserve(whole.min(ALLOCATE_BYTES_MAX));
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&piece);
+    }
+    if received != expected {
+        let reason = format!("the body ended after {received} of {expected} bytes");
+        return Err(Broken::Truncated(reason));
+    }
+    Ok(if rest.is_empty() {
+        first
+    } else {
+        rest.freeze()
+    })
+}
+
+async fn head_from(
+    shared: &Shared,
+    bucket: &Bucket,
+    key: &ObjectKey,
+) -> Result<ObjectMeta, HeadError> {
+    let request = bucket
+        .client
+        .head_object()
+        .bucket(&bucket.name)
+        .key(key.as_str());
+    shared.counters.heads.increment();
+    let answer = send(shared.limit(0), request.send())
+        .await
+        .map_err(|failure| head_error(key.clone(), failure, asked("HeadObject", bucket)))?;
+    let len = answer
+        .content_length
+        .and_then(|len| u64::try_from(len).ok());
+    let (Some(len), Some(etag)) = (len, answer.e_tag) else {
+        return Err(HeadError::Unavailable {
+            key: key.clone(),
+            reason: "the answer has no length or no ETag".to_owned(),
+        });
+    };
+    Ok(ObjectMeta {
+        key: key.clone(),
+        len,
+        etag: ETag::new(etag),
+        modified_ms: answer
+            .last_modified
+            .map_or(0, |time| modified_ms(time.secs())),
+    })
+}
+
+/// A time of modification, in whole seconds: HEAD tells no more, and LIST shall agree with it.
+pub(super) fn modified_ms(seconds: i64) -> i64 {
+    seconds.saturating_mul(1000)
+}
+
+fn asked<'a>(operation: &'static str, bucket: &'a Bucket) -> Asked<'a> {
+    Asked {
+        operation,
+        permission: PERMISSION,
+        bucket: &bucket.name,
+    }
+}
+
+/// The header `Range`; `None` where no header can say it, because no byte is asked for.
+fn range_header(range: &GetRange) -> Option<Option<String>> {
+    match range {
+        GetRange::Full => Some(None),
+        GetRange::Range(range) if range.start >= range.end => None,
+        // Not all stores read numbers beyond 63 bits.
+        GetRange::Range(range) if i64::try_from(range.end).is_err() => {
+            Some(Some(format!("bytes={}-", range.start)))
+        }
+        GetRange::Range(range) => Some(Some(format!("bytes={}-{}", range.start, range.end - 1))),
+        GetRange::Suffix(0) => None,
+        GetRange::Suffix(count) => {
+            let count = (*count).min(i64::MAX.unsigned_abs());
+            Some(Some(format!("bytes=-{count}")))
+        }
+    }
+}
+
+/// Which bytes an answer holds, and of how many.
+#[derive(Debug, PartialEq, Eq)]
+struct Extent {
+    sent: Range<u64>,
+    object_len: u64,
+}
+
+fn extent(
+    content_range: Option<&str>,
+    content_length: Option<i64>,
+) -> Result<Extent, &'static str> {
+    let length = content_length
+        .map(|length| u64::try_from(length).map_err(|_| "the answer has a negative length"))
+        .transpose()?;
+    let Some(content_range) = content_range else {
+        let object_len = length.ok_or("the answer has no length")?;
+        return Ok(Extent {
+            sent: 0..object_len,
+            object_len,
+        });
+    };
+    let extent = parse_content_range(content_range).ok_or("the Content-Range cannot be read")?;
+    let sent = extent.sent.end - extent.sent.start;
+    match length {
+        Some(length) if length != sent => Err("Content-Length and Content-Range disagree"),
+        Some(_) | None => Ok(extent),
+    }
+}
+
+/// Reads `bytes 0-3/10`.
+fn parse_content_range(text: &str) -> Option<Extent> {
+    let (span, object_len) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = span.trim().split_once('-')?;
+    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let object_len: u64 = object_len.trim().parse().ok()?;
+    (first <= last && last < object_len).then(|| Extent {
+        sent: first..last + 1,
+        object_len,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_written_as_http_counts() {
+        let header = |range| range_header(&range);
+        assert_eq!(header(GetRange::Full), Some(None));
+        assert_eq!(
+            header(GetRange::Range(0..4)),
+            Some(Some("bytes=0-3".into()))
+        );
+        assert_eq!(
+            header(GetRange::Range(9..u64::MAX)),
+            Some(Some("bytes=9-".into()))
+        );
+        assert_eq!(header(GetRange::Suffix(3)), Some(Some("bytes=-3".into())));
+        for none in [
+            GetRange::Range(3..3),
+            GetRange::Range(Range { start: 5, end: 2 }),
+            GetRange::Suffix(0),
+        ] {
+            assert_eq!(header(none), None);
+        }
+    }
+
+    #[test]
+    fn an_answer_tells_which_bytes_it_holds() {
+        let whole = Extent {
+            sent: 0..10,
+            object_len: 10,
+        };
+        assert_eq!(extent(None, Some(10)), Ok(whole));
+        let part = Extent {
+            sent: 2..5,
+            object_len: 10,
+        };
+        assert_eq!(extent(Some("bytes 2-4/10"), Some(3)), Ok(part));
+        for (range, length) in [
+            (None, None),
+            (None, Some(-1)),
+            (Some("bytes 2-4/10"), Some(9)),
+            (Some("bytes 4-2/10"), None),
+            (Some("bytes 2-10/10"), None),
+            (Some("bytes 2-4/*"), None),
+            (Some("bytes 0-18446744073709551615/9"), None),
+            (Some("bytes 0-18446744073709551616/9"), None),
+            (Some("2-4/10"), None),
+            (Some(""), None),
+        ] {
+            assert!(extent(range, length).is_err(), "{range:?} {length:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_collected_only_if_it_is_as_long_as_announced() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let collect = |expected| {
+            let chunks = vec![Bytes::from_static(b"12"), Bytes::from_static(b"34")];
+            let body = super::super::body::stream(&crate::object::Body::new(chunks));
+            runtime.block_on(collect(body, expected, Duration::from_secs(1)))
+        };
+        assert!(collect(4).is_ok_and(|bytes| bytes == "1234"));
+        for wrong in [0, 3, 5, u64::MAX] {
+            assert!(
+                matches!(collect(wrong), Err(Broken::Truncated(_))),
+                "{wrong}"
+            );
+        }
+    }
+}

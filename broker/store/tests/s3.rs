@@ -1,0 +1,100 @@
+//! The S3 side against a real server over the wire.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+mod conformance;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::{Server, connect};
+use conformance::{key, run, wait};
+use store::probe::{ProbeReport, probe};
+use store::s3::{PART_BYTES_MIN, RequestChecksums, S3Options};
+use store::{Body, GetRange, ObjectStore, PutCondition, PutError};
+
+#[test]
+fn conformance() {
+    let server = Server::start();
+    run(Arc::new(connect(server.options())), "p/");
+}
+
+#[test]
+fn conformance_without_checksums() {
+    let server = Server::start();
+    let options = S3Options {
+        request_checksums: RequestChecksums::WhenRequired,
+        ..server.options()
+    };
+    run(Arc::new(connect(options)), "q/");
+}
+
+#[test]
+fn the_probe_finds_a_sound_store() {
+    let server = Server::start();
+    let store: Arc<dyn ObjectStore> = Arc::new(connect(server.options()));
+    let report = wait(probe(&store, "kafscale-wal/default/", "1")).unwrap();
+    let sound = ProbeReport {
+        conditional: true,
+        if_match: true,
+        list_is_consistent: true,
+        problems: vec![],
+    };
+    assert_eq!(report, sound);
+}
+
+#[test]
+fn the_probe_names_a_bucket_that_does_not_exist() {
+    let server = Server::start();
+    let options = S3Options {
+        bucket: "no-such-bucket".into(),
+        ..server.options()
+    };
+    let store: Arc<dyn ObjectStore> = Arc::new(connect(options));
+    let error = wait(probe(&store, "kafscale-wal/default/", "1")).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("no-such-bucket") && text.contains("KAFSCALE_S3_BUCKET"),
+        "{text}"
+    );
+    assert!(!error.retriable());
+}
+
+fn large() -> Body {
+    let mib: Bytes = (0..1024 * 1024_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let body = Body::new(vec![mib; 13]);
+    body.clone().with_crc32(body.compute_crc32())
+}
+
+#[test]
+fn large_objects_go_in_parts_and_keep_conditions() {
+    let server = Server::start();
+    let store = connect(S3Options {
+        multipart_threshold: PART_BYTES_MIN,
+        part_size: PART_BYTES_MIN,
+        ..server.options()
+    });
+    let key = key("large/one");
+    let written = wait(store.put(key.clone(), large(), PutCondition::IfAbsent)).unwrap();
+    assert_eq!(store.counters().parts.get(), 3);
+    let found = wait(store.get(key.clone(), GetRange::Full)).unwrap();
+    assert!(found.bytes == large().to_bytes() && found.etag == written.etag);
+    let cut = wait(store.get(key.clone(), GetRange::Range(5_242_870..5_242_890))).unwrap();
+    assert_eq!(cut.bytes, large().to_bytes().slice(5_242_870..5_242_890));
+    let again = wait(store.put(key.clone(), large(), PutCondition::IfAbsent));
+    assert!(
+        matches!(again, Err(PutError::AlreadyExists { .. })),
+        "{again:?}"
+    );
+    wait(store.put(key, large(), PutCondition::IfMatch(written.etag))).unwrap();
+}
+
+#[test]
+fn lifecycle_rules_are_empty_where_none_are_set() {
+    let server = Server::start();
+    let store = connect(server.options());
+    assert_eq!(wait(store.lifecycle_rules()), Ok(vec![]));
+}

@@ -2,8 +2,8 @@
 
 use super::error::Problem;
 use super::kind::{
-    Addr, Bytes, Checksums, Count, Encryption, File, Hidden, IoDriver, KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe,
-    Millis, NodeId, Port, Ratio, Seconds, Switch, Text,
+    Addr, Bytes, Checksums, Count, Encryption, File, Hidden, IoDriver, KeyPrefix, Kind, List,
+    LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Ratio, Seconds, Switch, Text,
 };
 use super::layered::Layered;
 use super::setting::{Allowed, Setting, settings};
@@ -182,6 +182,12 @@ settings! {
             "log.wal_backlog_objects",
             default "16384", in Allowed::Count(64, 1_000_000),
             "WAL objects that may wait for compaction before produce is refused."
+        }
+        retention_check_interval: Millis {
+            Some("retention-check-interval-ms"), ["KAFSCALE_RETENTION_CHECK_INTERVAL_MS"],
+            "log.retention_check_interval_ms",
+            default "300000", in Allowed::Millis(100, 24 * HOUR),
+            "How often records are looked for that retention.ms or retention.bytes deletes."
         }
         producer_id_expiration: Millis {
             Some("producer-id-expiration-ms"), ["KAFSCALE_PRODUCER_ID_EXPIRATION_MS"],

@@ -11,7 +11,7 @@
 //! | [`ownership`] | who serves what: takes and gives away |
 //! | [`takeover`], [`harvest`], [`image`], [`segments`] | take partitions and load them |
 //! | [`slots`] | coordinator slots, groups, committed offsets |
-//! | [`catalog`], [`sweep`], [`log_start`] | topics |
+//! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`] | WAL objects, in sequence |
 //! | [`compactor`], [`policy`], [`garbage`] | segments, and what they make superfluous |
 //! | [`loads`], [`requests`] | what shards ask for |
@@ -38,6 +38,7 @@ pub mod objects;
 pub mod ownership;
 pub mod policy;
 pub mod requests;
+pub mod retention;
 pub mod segments;
 pub mod session;
 pub mod slots;

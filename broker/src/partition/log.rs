@@ -99,6 +99,17 @@ pub struct SealedSection {
     pub producers: Vec<ProducerBatch>,
 }
 
+/// A part of the log that is deleted as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Offset after its last record.
+    pub end: Offset,
+    /// Its largest timestamp; negative where it has none.
+    pub max_timestamp: TimestampMs,
+    /// Its size.
+    pub bytes: u64,
+}
+
 /// What the next segment is made of.
 #[derive(Debug)]
 pub struct SegmentPlan {
@@ -550,6 +561,22 @@ impl PartitionLog {
             }
         }
         best.map(|(first, end, t)| (first.max(self.log_start), end, t))
+    }
+
+    /// Segments and sections from the log start on, in order.
+    pub fn pieces(&self) -> Vec<Piece> {
+        let segments = self.segments.iter().map(|segment| Piece {
+            end: segment.end,
+            max_timestamp: segment.max_timestamp,
+            bytes: segment.bytes,
+        });
+        let slots = self.slots.iter().map(|slot| Piece {
+            end: slot.last.next().unwrap_or(slot.last),
+            max_timestamp: slot.max_timestamp,
+            bytes: slot.bytes(),
+        });
+        let from_start = |piece: &Piece| piece.end > self.log_start;
+        segments.chain(slots).filter(from_start).collect()
     }
 
     /// The WAL section that holds `offset`, if no segment does.

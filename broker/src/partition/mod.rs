@@ -18,7 +18,7 @@ pub mod view;
 pub mod waiters;
 
 pub use log::{
-    Acknowledged, Append, AppendError, Appended, Completion, PartitionImage, PartitionLog,
+    Acknowledged, Append, AppendError, Appended, Completion, PartitionImage, PartitionLog, Piece,
     SealedSection, SegmentPlan, Ticket,
 };
 pub use segments::{ChunkSpan, ColdPlace, RunSlot, SegmentRef, WalLocation};

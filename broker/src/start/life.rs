@@ -40,7 +40,7 @@ use crate::control::ownership::Ownership;
 use crate::control::requests::Requests;
 use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
-use crate::control::{ControlHandle, ControlMsg, FlushSignal, lags, sweep};
+use crate::control::{ControlHandle, ControlMsg, FlushSignal, lags, retention, sweep};
 use crate::metadata::{BrokerNode, Metadata, SharedMetadata};
 use crate::metrics::{ControlMetrics, Registry};
 use crate::proof::Proof;
@@ -285,6 +285,7 @@ impl Broker {
         let dealer = Dealer::new(handles, metrics, context.config.shard.connections_max);
         serving.spawn("listener", lasting.listener.clone().serve(dealer));
         serving.spawn("compactor", Compactor::new(context.clone()).run());
+        serving.spawn("retention", retention::run(context.clone()));
         serving.spawn("garbage collector", Garbage::new(context.clone()).run());
         ready(self.running, &self.banner());
         tokio::select! {

@@ -70,8 +70,14 @@ async fn open_cluster(config: &Config) -> Result<Stores, StartError> {
     let bucket = config.s3.bucket.as_deref().unwrap_or_default();
     let endpoint = config.s3.endpoint.as_deref().unwrap_or("AWS");
     let etcd_endpoints = config.etcd.endpoints.join(", ");
-    tracing::info!(bucket, endpoint, etcd = etcd_endpoints, etcd_version = status.version, ?mode,
-        "stores opened");
+    tracing::info!(
+        bucket,
+        endpoint,
+        etcd = etcd_endpoints,
+        etcd_version = status.version,
+        ?mode,
+        "stores opened"
+    );
     Ok(Stores {
         objects,
         kv: Arc::new(etcd),

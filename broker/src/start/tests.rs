@@ -19,6 +19,7 @@ use crate::control::keeper::Keeper;
 use crate::control::loads::load_spans;
 use crate::control::log_start::raise_log_start;
 use crate::control::requests::Requests;
+use crate::control::retention::retain;
 use crate::control::session::publish_state;
 use crate::control::testing::batch;
 use crate::control::{NewConfig, NewTopic};
@@ -842,6 +843,53 @@ fn the_log_start_rises_and_what_lies_below_it_goes() {
         rig.crash().await;
         let rig = world.start().await;
         assert_eq!(rig.scan(id, 45).await, [45]);
+        rig.crash().await;
+    });
+}
+
+#[test]
+fn retention_deletes_what_is_old_or_too_much_and_nothing_else() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        let set = async |settings: &[(&str, &str)]| {
+            let all = settings
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            let config = TopicConfig::from_overrides(all.collect()).unwrap();
+            let new = NewConfig {
+                config,
+                based_on: None,
+            };
+            rig.served
+                .catalog
+                .alter_config(id.topic, new)
+                .await
+                .unwrap();
+        };
+        rig.produce_many(id, 4).await;
+        rig.compact_all(id).await;
+        let bases = rig.produce_many(id, 4).await;
+        let retained = async || retain(&rig.context, id).await.unwrap().map(Offset::get);
+        set(&[("retention.ms", "-1")]).await;
+        assert_eq!(retained().await, None);
+        // By size: the segment goes, since the WAL alone has that much.
+        let bytes = rig.context.shard_of(id).clone();
+        let bytes = bytes.call(move |shard| shard.with_log(id, |log| log.uncompacted_bytes()));
+        let bytes = bytes.await.unwrap().unwrap().to_string();
+        set(&[("retention.ms", "-1"), ("retention.bytes", &bytes)]).await;
+        assert_eq!(retained().await, Some(20));
+        assert_eq!(retained().await, None);
+        assert_eq!(world.keys(".kfs").len(), 0);
+        assert_eq!(rig.scan(id, 20).await, bases);
+        // By time: the batches of these tests are of the year 2023.
+        set(&[("retention.ms", "86400000")]).await;
+        assert_eq!(retained().await, Some(40));
+        assert_eq!(rig.produce_many(id, 1).await, [40], "offsets go on");
+        rig.crash().await;
+        let rig = world.start().await;
+        assert_eq!(rig.scan(id, 40).await, [40]);
         rig.crash().await;
     });
 }

@@ -292,8 +292,8 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "-1",
         check: Check::Any,
         server_name: Some("log.retention.bytes"),
-        about: "Bytes of a partition that are kept; negative for all. Stored and reported; \
-                deletion by size is not carried out yet.",
+        about: "Bytes of a partition that are kept at least; negative for all. What is more goes \
+                oldest first, in whole segments.",
     },
     Declaration {
         name: "retention.ms",
@@ -301,8 +301,8 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "604800000",
         check: Check::AtLeast(-1),
         server_name: Some("log.retention.ms"),
-        about: "How long records are kept; -1 for ever. Stored and reported; deletion by time is \
-                not carried out yet.",
+        about: "How long records are kept, by their timestamps; -1 for ever. They go in whole \
+                segments.",
     },
     Declaration {
         name: "segment.bytes",

@@ -8,7 +8,7 @@ mod conformance;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::{Server, connect};
+use common::{Conditional, Server, connect};
 use conformance::{key, run, wait};
 use store::probe::{ProbeReport, probe};
 use store::s3::{PART_BYTES_MIN, RequestChecksums, S3Options};
@@ -28,6 +28,22 @@ fn conformance_without_checksums() {
         ..server.options()
     };
     run(Arc::new(connect(options)), "q/");
+}
+
+/// Garage ignores the condition; s3s-fs checks it and then writes, with a gap.
+#[test]
+fn the_probe_catches_stores_that_do_not_keep_conditions() {
+    for conditional in [Conditional::Ignored, Conditional::Racy] {
+        let server = Server::start_with(conditional);
+        let store: Arc<dyn ObjectStore> = Arc::new(connect(server.options()));
+        // A gap is seen when writers meet in it: one of a few rounds.
+        let caught = (0..20).any(|round| {
+            let report = wait(probe(&store, "kafscale-wal/default/", &round.to_string())).unwrap();
+            assert_eq!(report.conditional, report.problems.is_empty());
+            !report.conditional
+        });
+        assert!(caught, "{conditional:?}");
+    }
 }
 
 #[test]

@@ -167,6 +167,22 @@ impl World {
         node
     }
 
+    /// What an operator is told.
+    fn operate(&self, arguments: &[&str]) -> String {
+        let output = Command::new(PROGRAM)
+            .arg("cluster")
+            .args(arguments)
+            .env(
+                "KAFSCALE_ETCD_ENDPOINTS",
+                format!("http://{}", self.etcd.client),
+            )
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// What a start that is refused says.
     fn refusal(&self, settings: &[(&str, &str)]) -> String {
         let mut child = self
@@ -282,11 +298,29 @@ fn what_is_acknowledged_survives_dead_frozen_and_leaving_brokers() {
     for node in [&one, &two, &three] {
         assert_eq!(node.read("orders"), expected(1_000));
     }
+    let drained = world.operate(&["drain", "2"]);
+    assert!(drained.contains("owns nothing any more"), "{drained}");
+    let described = world.operate(&["describe", "--json"]);
+    let state: serde_json::Value = serde_json::from_str(&described).unwrap();
+    let counts: Vec<i64> = (0..3)
+        .map(|index| state["brokers"][index]["partitions"].as_i64().unwrap())
+        .collect();
+    assert_eq!(counts, [3, 0, 3], "{described}");
+    world.operate(&["undrain", "2"]);
+    let balanced = world.operate(&["balance"]);
+    assert!(!balanced.contains("WITHOUT"), "{balanced}");
+    assert_eq!(two.read("orders"), expected(1_000));
     three.kill();
     two.produce("orders", 1_000..2_000);
     assert_eq!(one.read("orders"), expected(2_000));
     // Frozen for longer than its lease: what it owned is served by others, and it comes back.
+    // A client that asks it meanwhile waits for its own request timeout, as with any broker.
     one.signal("-STOP");
+    eventually("its partitions have other leaders", || {
+        let described = world.operate(&["describe", "--json"]);
+        let state: serde_json::Value = serde_json::from_str(&described).unwrap();
+        state["brokers"].as_array().unwrap().len() == 1 && state["partitions_without_leader"] == 0
+    });
     two.produce("orders", 2_000..3_000);
     assert_eq!(two.read("orders"), expected(3_000));
     one.signal("-CONT");

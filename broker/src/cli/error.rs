@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use client::{ClientError, FailureKind};
 
 use crate::config::ConfigError;
+use crate::control::operator::OperatorError;
 use crate::logging::LoggingError;
 use crate::start::StartError;
 
@@ -28,6 +29,9 @@ pub(crate) enum CliError {
     /// Logging of a broker.
     #[error(transparent)]
     Logging(#[from] LoggingError),
+    /// The metadata of a cluster.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// A broker that did not start, or did not go on.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -106,7 +110,9 @@ impl CliError {
             Self::Usage(_) | Self::Config(_) | Self::Logging(_) => CODE_USAGE,
             Self::TimedOut(_) => CODE_TIMED_OUT,
             Self::Interrupted(_) => CODE_INTERRUPTED,
-            Self::Start(_)
+            Self::Operator(OperatorError::Connect(_)) => CODE_UNREACHABLE,
+            Self::Operator(_)
+            | Self::Start(_)
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::Damaged { .. }

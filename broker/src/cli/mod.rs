@@ -5,6 +5,7 @@
 //! a command quietly.
 
 mod broker;
+mod cluster;
 mod connect;
 mod consume;
 mod error;
@@ -38,6 +39,7 @@ Examples:
   echo hello | kafscale produce orders             send a line
   kafscale consume orders --from-beginning         print what is there, and what comes
   kafscale group describe billing                  show how far a group has read
+  kafscale cluster describe                        show the brokers of a cluster
   kafscale segment verify kafscale-data/kafscale/default/orders/0/*.kfs
 
 Exit codes:
@@ -64,6 +66,7 @@ enum ClientCommand {
     Produce(produce::ProduceArgs),
     Consume(consume::ConsumeArgs),
     Group(group::GroupArgs),
+    Cluster(cluster::ClusterArgs),
     Segment(segment::SegmentArgs),
 }
 
@@ -104,6 +107,7 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         ClientCommand::Produce(args) => produce::run(&cli.connect, &args),
         ClientCommand::Consume(args) => consume::run(&cli.connect, &args),
         ClientCommand::Group(args) => group::run(&cli.connect, &args),
+        ClientCommand::Cluster(args) => cluster::run(&args),
         ClientCommand::Segment(args) => segment::run(&args),
     }
 }

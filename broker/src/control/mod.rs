@@ -17,6 +17,7 @@
 //! | [`loads`], [`requests`] | what shards ask for |
 //! | [`lags`] | how far consumer groups are behind |
 //! | [`listener`], [`admin`] | sockets |
+//! | [`operator`] | the cluster from outside, for the command line |
 
 pub mod admin;
 pub mod catalog;
@@ -35,6 +36,7 @@ pub mod listener;
 pub mod loads;
 pub mod log_start;
 pub mod objects;
+pub mod operator;
 pub mod ownership;
 pub mod policy;
 pub mod requests;

@@ -137,6 +137,7 @@ impl World {
             .env("KAFSCALE_SESSION_TTL_MS", TTL_MS)
             .env("KAFSCALE_FLUSH_INTERVAL_MS", "20")
             .env("KAFSCALE_SHARDS", "2")
+            .env("KAFSCALE_S3_HEALTH_WINDOW_SEC", "12")
             .env("KAFSCALE_PIN", "false")
             .env("KAFSCALE_MEMORY_BYTES", "64MiB")
             .env("KAFSCALE_CACHE_SIZE", "64MiB")
@@ -376,4 +377,47 @@ fn a_start_that_cannot_be_right_is_refused_and_says_why() {
         node.log().matches("session begun").count() == 1,
         "the first one is untouched"
     );
+}
+
+/// The store answers 503 for a while, then again: produce is refused with an error that clients
+/// retry, reads from memory go on, and everything recovers by itself.
+#[test]
+fn a_store_that_fails_for_a_while_refuses_produce_and_recovers_by_itself() {
+    let world = World::start(Conditional::Atomic);
+    let node = world.node("1");
+    node.run(&["topic", "create", "orders", "--partitions", "3"], "");
+    node.produce("orders", 0..500);
+    let fault = s3_server::Fault::Error {
+        code: s3_server::ErrorCode::ServiceUnavailable,
+        retry_after_seconds: None,
+    };
+    let rule = world.s3.faults().add(s3_server::Rule::new(fault)).unwrap();
+    // A producer that does not give up; its records come back once.
+    let mut waiting = Command::new(PROGRAM)
+        .args(["produce", "orders", "-b", &node.kafka.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines: Vec<String> = (500..600).map(|number: u32| number.to_string()).collect();
+    let mut input = waiting.stdin.take().unwrap();
+    input
+        .write_all(format!("{}\n", lines.join("\n")).as_bytes())
+        .unwrap();
+    drop(input);
+    eventually("the store counts as unavailable", || {
+        node.log().contains("the object store is unavailable")
+    });
+    assert_eq!(node.read("orders"), (0..500).collect::<Vec<u32>>());
+    assert!(world.s3.faults().remove(rule));
+    eventually("the store has recovered", || {
+        node.log().contains("has recovered")
+    });
+    eventually("the producer gets through", || {
+        waiting.try_wait().unwrap().is_some()
+    });
+    assert!(waiting.wait().unwrap().success());
+    node.produce("orders", 600..700);
+    assert_eq!(node.read("orders"), (0..700).collect::<Vec<u32>>());
 }

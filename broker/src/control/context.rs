@@ -45,6 +45,7 @@ pub struct Refusal {
     flag: Arc<AtomicBool>,
     failing_uploads: Cell<usize>,
     backlog: Cell<bool>,
+    unavailable: Cell<bool>,
 }
 
 impl Refusal {
@@ -54,6 +55,7 @@ impl Refusal {
             flag,
             failing_uploads: Cell::new(0),
             backlog: Cell::new(false),
+            unavailable: Cell::new(false),
         }
     }
 
@@ -81,10 +83,18 @@ impl Refusal {
         self.publish();
     }
 
+    /// The store's health says so, or no longer.
+    pub fn store_is_unavailable(&self, unavailable: bool) {
+        self.unavailable.set(unavailable);
+        self.publish();
+    }
+
     /// Whether produce is refused, and why.
     pub fn reason(&self) -> Option<&'static str> {
         if self.failing_uploads.get() > 0 {
             Some("the object store takes no writes")
+        } else if self.unavailable.get() {
+            Some("the object store is unavailable")
         } else if self.backlog.get() {
             Some("too many WAL objects wait for compaction")
         } else {

@@ -411,8 +411,20 @@ async fn store_object(context: &Context, key: &str, object: WalObject) -> Result
     let outcome = loop {
         let put = context
             .objects
-            .put_once(key, body.clone(), condition.clone())
-            .await;
+            .put_once(key, body.clone(), condition.clone());
+        let mut put = std::pin::pin!(put);
+        let critical = context.config.health.latency_crit;
+        let put = match tokio::time::timeout(critical, &mut put).await {
+            Ok(outcome) => outcome,
+            // An answer may never come: clients are told, and it is waited for all the same.
+            Err(_) => {
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::warn!(key, "a flush gets no answer from the store; waiting");
+                    context.refusal.upload_fails(true);
+                }
+                put.await
+            }
+        };
         let error = match put {
             Ok(_) => break Ok(()),
             Err(PutError::AlreadyExists { .. }) => match is_ours(context, key, &trailer).await {

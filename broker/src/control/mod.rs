@@ -14,6 +14,7 @@
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`] | WAL objects, in sequence |
 //! | [`compactor`], [`policy`], [`garbage`] | segments, and what they make superfluous |
+//! | [`health`] | how the store is, and what follows |
 //! | [`loads`], [`requests`] | what shards ask for |
 //! | [`lags`] | how far consumer groups are behind |
 //! | [`listener`], [`admin`] | sockets |
@@ -29,6 +30,7 @@ pub mod follow;
 pub mod garbage;
 mod handle;
 pub mod harvest;
+pub mod health;
 pub mod image;
 pub mod keeper;
 pub mod lags;

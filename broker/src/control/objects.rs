@@ -13,6 +13,7 @@ use store::{
 };
 use tokio::sync::Semaphore;
 
+use super::health::{HealthConfig, Look, SharedHealth};
 use crate::metrics::ControlMetrics;
 
 /// Reads at a time when many objects are read at once.
@@ -53,6 +54,7 @@ pub struct Objects {
     store: Arc<dyn ObjectStore>,
     metrics: Arc<ControlMetrics>,
     reads: Arc<Semaphore>,
+    health: Arc<SharedHealth>,
 }
 
 /// The store's form of a key that is built from validated names.
@@ -65,12 +67,44 @@ pub fn object_key(key: &str) -> ObjectKey {
 
 impl Objects {
     /// The store, with at most `reads` GETs at a time.
-    pub fn new(store: Arc<dyn ObjectStore>, metrics: Arc<ControlMetrics>, reads: usize) -> Self {
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        metrics: Arc<ControlMetrics>,
+        reads: usize,
+        health: HealthConfig,
+    ) -> Self {
         Self {
             store,
             metrics,
             reads: Arc::new(Semaphore::new(reads.max(1))),
+            health: Arc::new(SharedHealth::new(health)),
         }
+    }
+
+    /// One look at how the store is.
+    pub fn step_health(&self) -> Look {
+        self.health.step()
+    }
+
+    /// Sends one GET.
+    ///
+    /// # Errors
+    /// As the store answers.
+    pub async fn get_once(&self, key: &str, range: GetRange) -> Result<GetOutcome, GetError> {
+        let began = Instant::now();
+        let outcome = self.store.get(object_key(key), range).await;
+        self.metrics.gets.increment();
+        let failed = outcome.as_ref().is_err_and(GetError::retriable);
+        self.health.record(began.elapsed(), !failed);
+        match &outcome {
+            Ok(found) => {
+                self.metrics.get_latency.record_time(began.elapsed());
+                self.metrics.get_bytes.add(found.bytes.len() as u64);
+            }
+            Err(GetError::NotFound { .. }) => {}
+            Err(_) => self.metrics.get_errors.increment(),
+        }
+        outcome
     }
 
     /// Reads an object or a range of it, a few times if the store fails.
@@ -82,19 +116,10 @@ impl Objects {
         let mut backoff = Backoff::default();
         let mut tries = 0;
         loop {
-            let began = Instant::now();
-            let outcome = self.store.get(object_key(key), range.clone()).await;
-            self.metrics.gets.increment();
             tries += 1;
-            match outcome {
-                Ok(found) => {
-                    self.metrics.get_latency.record_time(began.elapsed());
-                    self.metrics.get_bytes.add(found.bytes.len() as u64);
-                    return Ok(found);
-                }
-                Err(error @ GetError::NotFound { .. }) => return Err(error),
+            match self.get_once(key, range.clone()).await {
+                Ok(found) => return Ok(found),
                 Err(error) => {
-                    self.metrics.get_errors.increment();
                     if !error.retriable() || tries >= TRIES_MAX {
                         return Err(error);
                     }
@@ -120,6 +145,8 @@ impl Objects {
         let bytes = body.len();
         let outcome = self.store.put(object_key(key), body, condition).await;
         self.metrics.puts.increment();
+        let failed = outcome.as_ref().is_err_and(PutError::retriable);
+        self.health.record(began.elapsed(), !failed);
         match &outcome {
             Ok(_) => {
                 self.metrics.put_latency.record_time(began.elapsed());
@@ -196,8 +223,11 @@ impl Objects {
         let mut backoff = Backoff::default();
         let mut tries = 0;
         loop {
+            let began = Instant::now();
             let outcome = self.store.list(request.clone()).await;
             self.metrics.lists.increment();
+            let failed = outcome.as_ref().is_err_and(ListError::retriable);
+            self.health.record(began.elapsed(), !failed);
             tries += 1;
             match outcome {
                 Ok(page) => return Ok(page),

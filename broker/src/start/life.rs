@@ -33,6 +33,7 @@ use crate::control::compactor::Compactor;
 use crate::control::context::{Context, Failure, FlushProgress, Refusal, wall_clock};
 use crate::control::flusher::{Drain, Flusher};
 use crate::control::garbage::Garbage;
+use crate::control::health::HealthConfig;
 use crate::control::keeper::{Keeper, PROOFS, ProofRequest};
 use crate::control::listener::{Dealer, Listener};
 use crate::control::objects::Objects;
@@ -40,7 +41,7 @@ use crate::control::ownership::Ownership;
 use crate::control::requests::Requests;
 use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
-use crate::control::{ControlHandle, ControlMsg, FlushSignal, lags, retention, sweep};
+use crate::control::{ControlHandle, ControlMsg, FlushSignal, health, lags, retention, sweep};
 use crate::metadata::{BrokerNode, Metadata, SharedMetadata};
 use crate::metrics::{ControlMetrics, Registry};
 use crate::proof::Proof;
@@ -128,7 +129,13 @@ impl Parts {
         } = self;
         let keys = key_space(&config)?;
         let space = Keyspace::new(&config.broker.cluster)?;
-        let objects = Objects::new(stores.objects, metrics.clone(), config.s3.concurrency);
+        let health = HealthConfig {
+            window: config.health.window,
+            latency: (config.health.latency_warn, config.health.latency_crit),
+            errors: (config.health.error_rate_warn, config.health.error_rate_crit),
+        };
+        let reads = config.s3.concurrency;
+        let objects = Objects::new(stores.objects, metrics.clone(), reads, health);
         let alone = (!stores.shared).then_some(BrokerId::ZERO);
         let set = config.broker_id().map(BrokerId::new);
         let begin = Begin {
@@ -285,6 +292,7 @@ impl Broker {
         let dealer = Dealer::new(handles, metrics, context.config.shard.connections_max);
         serving.spawn("listener", lasting.listener.clone().serve(dealer));
         serving.spawn("compactor", Compactor::new(context.clone()).run());
+        serving.spawn("health watch", health::watch(context.clone()));
         serving.spawn("retention", retention::run(context.clone()));
         serving.spawn("garbage collector", Garbage::new(context.clone()).run());
         ready(self.running, &self.banner());

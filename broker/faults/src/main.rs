@@ -1,0 +1,112 @@
+//! The program `kafscale-faults`: the takeover run from the command line.
+//!
+//! Exit codes: 0 every promise was kept, 1 one was broken or a scenario failed, 2 the run could
+//! not be made, 130 it was interrupted.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use faults::run::{Interrupt, Options, RunError, Scenario, run};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+const CODE_BROKEN: u8 = 1;
+const CODE_SETUP: u8 = 2;
+const CODE_INTERRUPTED: u8 = 130;
+
+/// Runs a cluster of three brokers through crashes, cuts and slow stores, and checks that nothing
+/// acknowledged is lost, doubled, reordered or hidden.
+#[derive(Debug, Parser)]
+#[command(name = "kafscale-faults", version)]
+struct Arguments {
+    /// The form for continuous integration: session TTL 2 s, short faults
+    #[arg(long)]
+    short: bool,
+    /// Only this scenario (may be given several times); all by default
+    #[arg(long, value_parser = PossibleValuesParser::new(Scenario::ALL.iter().map(|s| s.name())))]
+    scenario: Vec<String>,
+    /// Runs the list so many times
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    repeat: u16,
+    /// Seed of all random choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Keeps logs and histories here; else in a new temporary directory, kept after a failure
+    #[arg(long)]
+    logs: Option<PathBuf>,
+    /// First of 20 ports of the loopback address that are used
+    #[arg(long, default_value_t = 13_500, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    port: u16,
+    /// The program kafscale
+    #[arg(long, env = "KAFSCALE_BIN")]
+    broker: PathBuf,
+    /// The program etcd (scripts/install-etcd installs one)
+    #[arg(long, env = "KAFSCALE_TEST_ETCD")]
+    etcd: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let interrupt = Interrupt::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // The first signal finds the flag unset and sets it; the second ends the process, and the
+        // kernel ends its children.
+        let code = i32::from(CODE_INTERRUPTED);
+        let registered =
+            signal_hook::flag::register_conditional_shutdown(signal, code, interrupt.flag())
+                .and_then(|_| signal_hook::flag::register(signal, interrupt.flag()));
+        if let Err(error) = registered {
+            eprintln!("cannot handle signals: {error}");
+            return ExitCode::from(CODE_SETUP);
+        }
+    }
+    let (logs, temporary) = match &arguments.logs {
+        Some(logs) => (logs.clone(), None),
+        None => match tempfile::tempdir() {
+            Ok(made) => (made.path().to_owned(), Some(made)),
+            Err(error) => {
+                eprintln!("cannot make a directory: {error}");
+                return ExitCode::from(CODE_SETUP);
+            }
+        },
+    };
+    let outcome = run(&options(arguments, logs), &interrupt, &mut |outcome| {
+        // Without a reader there is nothing to tell.
+        let _ = writeln!(std::io::stdout(), "{outcome}");
+    });
+    if let (Some(temporary), false) = (temporary, matches!(outcome, Ok(true))) {
+        eprintln!("logs are kept in {}", temporary.keep().display());
+    }
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(CODE_BROKEN),
+        Err(RunError::Interrupted) => {
+            eprintln!("interrupted");
+            ExitCode::from(CODE_INTERRUPTED)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(CODE_SETUP)
+        }
+    }
+}
+
+fn options(arguments: Arguments, logs: PathBuf) -> Options {
+    let all = Scenario::ALL.iter().copied();
+    let named = |scenario: &Scenario| {
+        let name = scenario.name();
+        arguments.scenario.is_empty() || arguments.scenario.iter().any(|wanted| wanted == name)
+    };
+    let once: Vec<Scenario> = all.filter(named).collect();
+    Options {
+        broker: arguments.broker,
+        etcd: arguments.etcd,
+        port: arguments.port,
+        seed: arguments.seed,
+        is_short: arguments.short,
+        logs,
+        scenarios: once.repeat(usize::from(arguments.repeat)),
+    }
+}

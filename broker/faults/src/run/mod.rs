@@ -1,0 +1,165 @@
+//! The takeover run: a cluster of three brokers with clients, through a list of scenarios.
+//!
+//! Each scenario has a topic and a history of its own: clients start, a fault befalls the cluster,
+//! it is mended, the clients stop, everything is read from every broker's point of view, and the
+//! history is checked. At the end of the run all topics are read and checked once more. Every wait
+//! is bounded, and ends early when the run is interrupted.
+
+mod cluster;
+mod directory;
+mod kafka;
+mod load;
+mod process;
+mod producers;
+mod proxy;
+mod readers;
+mod recorder;
+mod scenario;
+mod stage;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+pub use scenario::Scenario;
+pub use stage::{Outcome, run};
+
+/// What a run is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The program `kafscale`.
+    pub broker: PathBuf,
+    /// The program `etcd`.
+    pub etcd: PathBuf,
+    /// First of 20 ports of the loopback address.
+    pub port: u16,
+    /// Seed of all random choices.
+    pub seed: u64,
+    /// The form for continuous integration: short leases and short faults.
+    pub is_short: bool,
+    /// Where logs and histories go.
+    pub logs: PathBuf,
+    /// What is run, in order.
+    pub scenarios: Vec<Scenario>,
+}
+
+impl Options {
+    /// Time to live of a broker's session.
+    pub fn ttl(&self) -> Duration {
+        match self.is_short {
+            true => Duration::from_secs(2),
+            false => Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a run ended without a verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It was interrupted.
+    #[error("interrupted")]
+    Interrupted,
+    /// Something could not be set up or reached.
+    #[error("cannot {what}: {cause}")]
+    Setup {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        cause: String,
+    },
+    /// There is no such broker.
+    #[error("there is no broker {id} that runs")]
+    NoBroker {
+        /// Its id.
+        id: i32,
+    },
+    /// A broker did not become ready.
+    #[error(
+        "broker {id} {} (its log is {})",
+        if *.ended { "ended by itself" } else { "was not ready in time" },
+        .log.display()
+    )]
+    NotReady {
+        /// Its id.
+        id: i32,
+        /// Whether its process had ended.
+        ended: bool,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// Something that a scenario waits for did not happen.
+    #[error("not within {} s: {what}", .limit.as_secs())]
+    Late {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        limit: Duration,
+    },
+    /// A full read was not possible in time.
+    #[error("partition {partition} could not be read by way of broker {broker}: {last}")]
+    Unread {
+        /// The broker that was asked for the leader.
+        broker: i32,
+        /// The partition.
+        partition: i32,
+        /// How the last attempt failed.
+        last: String,
+    },
+}
+
+impl RunError {
+    fn setup(what: &'static str, cause: impl std::fmt::Display) -> Self {
+        Self::Setup {
+            what,
+            cause: cause.to_string(),
+        }
+    }
+}
+
+/// Whether the run has been told to end; every wait of the main thread looks at it.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// The flag, for a signal handler.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+
+    fn check(&self) -> Result<(), RunError> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(RunError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    fn pause(&self, time: Duration) -> Result<(), RunError> {
+        let until = Instant::now() + time;
+        loop {
+            self.check()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(Duration::from_millis(50)));
+        }
+    }
+
+    fn until(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut holds: impl FnMut() -> bool,
+    ) -> Result<(), RunError> {
+        let deadline = Instant::now() + limit;
+        while !holds() {
+            if Instant::now() > deadline {
+                let what = what.to_owned();
+                return Err(RunError::Late { what, limit });
+            }
+            self.pause(Duration::from_millis(20))?;
+        }
+        Ok(())
+    }
+}

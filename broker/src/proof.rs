@@ -73,17 +73,6 @@ impl Proof {
     pub fn holds_since(&self, at: Instant) -> bool {
         self.sent.load(Ordering::Relaxed) >= self.stamp(at)
     }
-
-    /// Time since the last proof was sent; `None` if there was none.
-    pub fn age(&self) -> Option<Duration> {
-        match self.sent.load(Ordering::Relaxed) {
-            0 => None,
-            FOREVER => Some(Duration::ZERO),
-            sent => Some(Duration::from_micros(
-                self.stamp(Instant::now()).saturating_sub(sent),
-            )),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -96,7 +85,7 @@ mod tests {
         let proof = Proof::new(ttl);
         let start = proof.origin;
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        assert!(!proof.holds_at(at(0)) && proof.age().is_none());
+        assert!(!proof.holds_at(at(0)));
         proof.prove(at(5));
         assert!(proof.holds_at(at(14)) && !proof.holds_at(at(15)));
         assert!(proof.holds_since(at(5)) && !proof.holds_since(at(6)));

@@ -421,3 +421,39 @@ fn a_store_that_fails_for_a_while_refuses_produce_and_recovers_by_itself() {
     node.produce("orders", 600..700);
     assert_eq!(node.read("orders"), (0..700).collect::<Vec<u32>>());
 }
+
+/// A start that waits for an earlier session of its id, or for a store, ends at once when told to.
+#[test]
+fn sigterm_ends_a_start_that_waits() {
+    let world = World::start(Conditional::Atomic);
+    let node = world.node("1");
+    let log = world.logs.path().join("waits.log");
+    let file = std::fs::File::create(&log).unwrap();
+    let patient = [("KAFSCALE_SESSION_TTL_MS", "60000")];
+    let mut waiting = world
+        .command("1", free(), &patient)
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .spawn()
+        .unwrap();
+    eventually("it waits", || {
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        said.contains("waiting for it to end")
+    });
+    let told = Instant::now();
+    let pid = waiting.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(waiting.wait().unwrap().success());
+    assert!(
+        told.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        told.elapsed()
+    );
+    assert!(node.log().matches("session begun").count() == 1);
+}

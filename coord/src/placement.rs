@@ -76,8 +76,8 @@ pub fn rendezvous(item: u64, members: &[Member]) -> Option<Member> {
         .max_by_key(|member| (score(item, member.broker), member.session))
 }
 
-/// What `me` should take and give away.
-pub fn duties(members: &[Member], items: &[Item], me: SessionId) -> Duties {
+/// What `me` should take, and at most `give_max` of what it should give away.
+pub fn duties(members: &[Member], items: &[Item], me: SessionId, give_max: usize) -> Duties {
     let live = |session: SessionId| members.iter().any(|member| member.session == session);
     let eligible: Vec<Member> = members.iter().copied().filter(|m| m.eligible).collect();
     // With nobody eligible everything stays where it is: a broker that cannot write now is better
@@ -110,9 +110,9 @@ pub fn duties(members: &[Member], items: &[Item], me: SessionId) -> Duties {
         }
     }
     let mine = |index: &usize| items[*index].owner == Some(me);
-    duties.give = misplaced.into_iter().filter(mine).collect();
+    duties.give = misplaced.into_iter().filter(mine).take(give_max).collect();
     if duties.give.is_empty() {
-        duties.give = surplus(&eligible, items, &mut counts, me);
+        duties.give = surplus(&eligible, items, &mut counts, me, give_max);
     }
     duties
 }
@@ -138,12 +138,13 @@ fn surplus(
     items: &[Item],
     counts: &mut BTreeMap<SessionId, usize>,
     me: SessionId,
+    give_max: usize,
 ) -> Vec<usize> {
     let mut mine: Vec<usize> = (0..items.len())
         .filter(|index| items[*index].owner == Some(me))
         .collect();
     let mut give = Vec::new();
-    loop {
+    while give.len() < give_max {
         let fullest = counts
             .iter()
             .max_by_key(|(session, count)| (**count, **session));
@@ -169,6 +170,7 @@ fn surplus(
         counts.entry(from).and_modify(|count| *count -= 1);
         counts.entry(to).and_modify(|count| *count += 1);
     }
+    give
 }
 
 #[cfg(test)]
@@ -205,7 +207,7 @@ mod tests {
         for _ in 0..1_000 {
             let all: Vec<(SessionId, Duties)> = members
                 .iter()
-                .map(|member| (member.session, duties(members, items, member.session)))
+                .map(|member| (member.session, duties(members, items, member.session, 7)))
                 .collect();
             if all.iter().all(|(_, duties)| *duties == Duties::default()) {
                 return moved;
@@ -256,8 +258,19 @@ mod tests {
     fn one_broker_takes_everything_and_gives_nothing() {
         let alone = members(1);
         let items = items([None, Some(1), Some(9)]);
-        let duties = duties(&alone, &items, session(1));
+        let duties = duties(&alone, &items, session(1), 7);
         assert_eq!((duties.take.len(), duties.give.len()), (2, 0));
+    }
+
+    #[test]
+    fn no_more_is_given_at_once_than_allowed() {
+        let everybody = members(2);
+        let items = items(std::iter::repeat_n(Some(1), 100));
+        assert_eq!(duties(&everybody, &items, session(1), 7).give.len(), 7);
+        assert_eq!(duties(&everybody, &items, session(1), 99).give.len(), 50);
+        let mut all = everybody;
+        all[0].eligible = false;
+        assert_eq!(duties(&all, &items, session(1), 7).give.len(), 7);
     }
 
     #[test]

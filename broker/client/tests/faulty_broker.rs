@@ -28,6 +28,7 @@ use wire::{ApiKey, ErrorCode, Message, Records, RequestHeader, Uuid, encode_resp
 const TOPIC: &str = "t";
 const TOPIC_ID: Uuid = Uuid([7; 16]);
 const NODE: i32 = 3;
+const NO_NODE: i32 = -1;
 
 /// What happens to produce and fetch requests, by their number.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +41,12 @@ enum Fault {
     CloseAfter,
     /// The answer is an error that may pass.
     Refuse,
+    /// As `Refuse`, and the next answers to Metadata name no leader: the partition moves.
+    Move,
 }
+
+/// Answers to Metadata without a leader while a partition moves.
+const LEADERLESS_ANSWERS: u32 = 3;
 
 #[derive(Debug, Default)]
 struct State {
@@ -48,6 +54,8 @@ struct State {
     end: i64,
     next_sequence: i32,
     requests: u64,
+    /// Answers to Metadata that are to name no leader.
+    leaderless: u32,
     /// Fetch sessions begun.
     sessions: i32,
     /// The offset that the session remembers.
@@ -112,10 +120,21 @@ fn serve(mut stream: TcpStream, port: u16, state: &Mutex<State>, faults: fn(u64)
         if matches!(fault, Fault::CloseBefore) {
             return;
         }
-        let refuse = matches!(fault, Fault::Refuse);
+        let refuse = matches!(fault, Fault::Refuse | Fault::Move);
+        if matches!(fault, Fault::Move) {
+            state.leaderless = LEADERLESS_ANSWERS;
+        }
         let frame = match api {
             ApiKey::ApiVersions => encode(correlation_id, api, version, &versions()),
-            ApiKey::Metadata => encode(correlation_id, api, version, &metadata(i32::from(port))),
+            ApiKey::Metadata => {
+                let leader = match state.leaderless {
+                    0 => NODE,
+                    _ => NO_NODE,
+                };
+                state.leaderless = state.leaderless.saturating_sub(1);
+                let answer = metadata(i32::from(port), leader);
+                encode(correlation_id, api, version, &answer)
+            }
             ApiKey::InitProducerId => {
                 let answer = InitProducerIdResponse {
                     producer_id: 9,
@@ -176,7 +195,7 @@ fn versions() -> ApiVersionsResponse<'static> {
     }
 }
 
-fn metadata(port: i32) -> MetadataResponse<'static> {
+fn metadata(port: i32, leader_id: i32) -> MetadataResponse<'static> {
     let broker = MetadataResponseBroker {
         node_id: NODE,
         host: "127.0.0.1",
@@ -184,7 +203,11 @@ fn metadata(port: i32) -> MetadataResponse<'static> {
         rack: None,
     };
     let partition = MetadataResponsePartition {
-        leader_id: NODE,
+        error_code: match leader_id {
+            NO_NODE => ErrorCode::LEADER_NOT_AVAILABLE,
+            _ => ErrorCode::NONE,
+        },
+        leader_id,
         ..Default::default()
     };
     let topic = MetadataResponseTopic {
@@ -377,6 +400,20 @@ fn lost_connections_and_refusals_neither_lose_nor_repeat_records() {
     assert!(producer.produced().resent > 50, "{:?}", producer.produced());
     assert_eq!(broker.state.lock().unwrap().end, 5_000);
     assert_eq!(read_numbers(&broker, 5_000), (0..5_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_partition_without_a_leader_for_a_while_is_asked_for_again() {
+    let broker = Broker::start(|number| match number {
+        2 => Fault::Move,
+        _ => Fault::None,
+    });
+    let settings = ProducerSettings {
+        delivery_timeout: Duration::from_secs(10),
+        ..small_batches()
+    };
+    produce_numbers(&broker, 1_000, settings);
+    assert_eq!(read_numbers(&broker, 1_000), (0..1_000).collect::<Vec<_>>());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use coord::kv::etcd::{EtcdOptions, EtcdTls, Password};
+use coord::kv::etcd::{EtcdOptions, Password};
 use segment::BrokerId;
 use serde_json::json;
 
@@ -154,24 +154,14 @@ impl EtcdArgs {
                         broker on the embedded store is alone and has no cluster";
             return Err(CliError::Usage(text.to_owned()));
         }
-        let has_files = self.etcd_ca_file.is_some() || self.etcd_cert_file.is_some();
-        let is_tls = self
-            .etcd_endpoints
-            .iter()
-            .any(|url| url.starts_with("https://"));
-        let tls = EtcdTls {
-            ca_file: self.etcd_ca_file.clone(),
-            cert_file: self.etcd_cert_file.clone(),
-            key_file: self.etcd_key_file.clone(),
-            server_name: None,
-        };
         let password = std::env::var("KAFSCALE_ETCD_PASSWORD").ok();
         let options = EtcdOptions {
             username: self.etcd_username.clone(),
             password: password.map(Password::new),
-            tls: (has_files || is_tls).then_some(tls),
             ..EtcdOptions::new(self.etcd_endpoints.iter().cloned())
         };
+        let (cert_file, key_file) = (self.etcd_cert_file.clone(), self.etcd_key_file.clone());
+        let options = options.with_tls_files(self.etcd_ca_file.clone(), cert_file, key_file);
         Ok(Operator::connect(options, &self.cluster)?)
     }
 }

@@ -151,14 +151,14 @@ impl Ownership {
             owner: view.slot_owner(slot),
         };
         let items: Vec<Item> = (0..SLOTS).map(item).collect();
-        let Duties { take, give } = placement::duties(&view.members(), &items, me);
+        let Duties { take, give } = placement::duties(&view.members(), &items, me, GIVE_MAX);
         let id = |index: usize| u16::try_from(index).ok().and_then(SlotId::new);
         let unopened = (0..items.len())
             .filter(|index| items[*index].owner == Some(me))
             .filter_map(id)
             .filter(|slot| !self.slots.is_open(*slot));
         let take: Vec<SlotId> = take.into_iter().filter_map(id).chain(unopened).collect();
-        let give: Vec<SlotId> = give.into_iter().filter_map(id).take(GIVE_MAX).collect();
+        let give: Vec<SlotId> = give.into_iter().filter_map(id).collect();
         if !take.is_empty() {
             self.slots.take(take).await?;
             self.catalog.publish();
@@ -174,7 +174,7 @@ impl Ownership {
         let targets = self.catalog.targets();
         let items: Vec<Item> = targets.iter().map(|target| self.item(target)).collect();
         let members = self.context.view.members();
-        let Duties { take, give } = placement::duties(&members, &items, me);
+        let Duties { take, give } = placement::duties(&members, &items, me, GIVE_MAX);
         let unopened = (0..items.len()).filter(|index| self.is_unopened(&targets[*index], me));
         let take: Vec<Target> = take
             .into_iter()
@@ -185,7 +185,7 @@ impl Ownership {
         if !take.is_empty() {
             self.take(take).await?;
         }
-        let give = give.into_iter().take(GIVE_MAX);
+        let give = give.into_iter();
         let give: Vec<TopicPartition> = give.map(|index| targets[index].handle.id).collect();
         Ok(self.give(&give).await)
     }
@@ -245,7 +245,7 @@ impl Ownership {
             );
             return 0;
         }
-        self.release(owned).await;
+        release(&self.context, owned).await;
         self.close(&ids).await;
         ids.len()
     }
@@ -299,47 +299,50 @@ impl Ownership {
         answers.into_iter().flatten().collect()
     }
 
-    /// Sends the releases. The records are locked first, so that no compaction is under way.
-    async fn release(&self, owned: Vec<Rc<Owned>>) {
-        let context = &self.context;
-        let mut changes = Vec::with_capacity(owned.len());
-        let mut ids = Vec::with_capacity(owned.len());
-        let end = context.flushed.told_end();
-        for owned in owned {
-            let id = owned.handle.id;
-            let mut state = owned.state.lock().await;
-            if std::mem::replace(&mut state.gone, true) {
-                continue;
-            }
-            let session = context.session.id;
-            match plan::release_partition(&context.space, session, id, &state.seen, end) {
-                Ok(planned) => {
-                    changes.push(Change {
-                        key: partition_key::key(&context.space, id),
-                        planned,
-                        before: Some(state.seen.clone()),
-                    });
-                    ids.push(id);
-                }
-                Err(error) => tracing::warn!(partition = %id, %error, "cannot be released"),
-            }
-        }
-        let outcomes = commit_all(&context.kv, &changes, PARTITIONS_MAX).await;
-        for (id, outcome) in ids.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(seen) => {
-                    context.metrics.releases.increment();
-                    context.view.partition_is(id, &seen);
-                }
-                // By its record it is still ours, and not open: the next round takes it again.
-                Err(error) => tracing::warn!(partition = %id, %error, "was not released"),
-            }
-        }
-    }
-
     async fn close(&self, ids: &[TopicPartition]) {
         self.on_shards(ids, |shard, ids| shard.close(ids)).await;
         let mut owned = self.context.owned.borrow_mut();
         ids.iter().for_each(|id| drop(owned.remove(id)));
     }
+}
+
+/// Releases partitions of which nothing waits for a flush or its acknowledgement: their sources are
+/// closed at the acknowledged end. The records are locked first, so that no compaction is under
+/// way. What is not released is ours by its record still; gives how many are.
+pub async fn release(context: &Context, owned: Vec<Rc<Owned>>) -> usize {
+    let mut changes = Vec::with_capacity(owned.len());
+    let mut ids = Vec::with_capacity(owned.len());
+    let end = context.flushed.told_end();
+    for owned in owned {
+        let id = owned.handle.id;
+        let mut state = owned.state.lock().await;
+        if std::mem::replace(&mut state.gone, true) {
+            continue;
+        }
+        let session = context.session.id;
+        match plan::release_partition(&context.space, session, id, &state.seen, end) {
+            Ok(planned) => {
+                changes.push(Change {
+                    key: partition_key::key(&context.space, id),
+                    planned,
+                    before: Some(state.seen.clone()),
+                });
+                ids.push(id);
+            }
+            Err(error) => tracing::warn!(partition = %id, %error, "cannot be released"),
+        }
+    }
+    let outcomes = commit_all(&context.kv, &changes, PARTITIONS_MAX).await;
+    let mut released = 0;
+    for (id, outcome) in ids.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(seen) => {
+                released += 1;
+                context.metrics.releases.increment();
+                context.view.partition_is(id, &seen);
+            }
+            Err(error) => tracing::warn!(partition = %id, %error, "was not released"),
+        }
+    }
+    released
 }

@@ -131,11 +131,6 @@ impl ClusterView {
         state.sessions.iter().map(member).collect()
     }
 
-    /// Whether that session is live, as far as is known.
-    pub fn is_live(&self, session: SessionId) -> bool {
-        self.state.borrow().sessions.contains_key(&session)
-    }
-
     /// Whether a broker other than ours publishes that it is healthy.
     pub fn another_is_healthy(&self, us: SessionId) -> bool {
         let state = self.state.borrow();

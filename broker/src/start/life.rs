@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use coord::keys::Keyspace;
-use coord::keys::partition as partition_key;
-use coord::keys::plan::{self, PARTITIONS_MAX};
 use coord::keys::session::SessionState;
 use futures_channel::oneshot;
 use segment::keys::KeySpace;
@@ -28,7 +26,6 @@ use super::shards::{Shards, start_shards, stop_shards, stop_shards_now, watch_sh
 use super::{Running, StartError, Stores};
 use crate::config::{Advertised, Config};
 use crate::control::catalog::Catalog;
-use crate::control::commit::{Change, commit_all};
 use crate::control::compactor::Compactor;
 use crate::control::context::{Context, Failure, FlushProgress, Refusal, wall_clock};
 use crate::control::flusher::{Drain, Flusher};
@@ -37,7 +34,7 @@ use crate::control::health::HealthConfig;
 use crate::control::keeper::{Keeper, PROOFS, ProofRequest};
 use crate::control::listener::{Dealer, Listener};
 use crate::control::objects::Objects;
-use crate::control::ownership::Ownership;
+use crate::control::ownership::{Ownership, release};
 use crate::control::requests::Requests;
 use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
@@ -68,7 +65,7 @@ pub(super) struct Lasting {
 /// Lives once: until `stop` completes, or the session or the process is over.
 pub(super) async fn live(
     lasting: &Lasting,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = ()> + Clone,
     ready: &mut dyn FnMut(Running, &str),
 ) -> Result<(), StartError> {
     let began = Instant::now();
@@ -82,7 +79,13 @@ pub(super) async fn live(
         metrics: lasting.metrics.clone(),
         broker: lasting.broker.get(),
     };
-    let (context, mut shards) = parts.begin().await?;
+    // A store that does not answer must not keep the process from ending. A lease that was granted
+    // ends by itself.
+    let begun = tokio::select! {
+        begun = parts.begin() => begun,
+        () = stop.clone() => return Ok(()),
+    };
+    let (context, mut shards) = begun?;
     lasting.broker.set(Some(context.node.id));
     let ended = watch_shards(&context, std::mem::take(&mut shards.threads));
     let broker = Broker {
@@ -264,7 +267,7 @@ impl Broker {
         lasting: &Lasting,
         requests: flume::Receiver<ControlMsg>,
         flushes: flume::Receiver<FlushSignal>,
-        stop: impl Future<Output = ()>,
+        stop: impl Future<Output = ()> + Clone,
         ready: &mut dyn FnMut(Running, &str),
     ) -> Result<(), StartError> {
         let context = &self.context;
@@ -276,7 +279,11 @@ impl Broker {
         if !context.proof.is_forever() {
             flushing.spawn("keeper", Keeper::new(context.clone(), proofs).run());
         }
-        let loaded = self.load(prove).await?;
+        let loaded = tokio::select! {
+            loaded = self.load(prove) => loaded?,
+            // What was taken by now is taken from us by others, as after a crash.
+            () = stop.clone() => return Ok(()),
+        };
         let (slots, catalog) = (
             loaded.requests.slots.clone(),
             loaded.requests.catalog.clone(),
@@ -405,42 +412,12 @@ impl Broker {
         }
     }
 
-    /// Releases every partition: its source is closed at the acknowledged end. What is not released
-    /// is taken over by the next start all the same.
+    /// Releases every partition. What is not released is taken over by others, or by the next
+    /// start, all the same.
     pub(super) async fn release(&self) {
-        let context = &self.context;
-        let end = context.flushed.told_end();
-        let owned: Vec<_> = context.owned.borrow_mut().drain().collect();
-        let mut changes = Vec::with_capacity(owned.len());
-        for (id, owned) in owned {
-            let mut state = owned.state.lock().await;
-            if std::mem::replace(&mut state.gone, true) {
-                continue;
-            }
-            let before = &state.seen;
-            let planned =
-                plan::release_partition(&context.space, context.session.id, id, before, end);
-            match planned {
-                Ok(planned) => {
-                    let key = partition_key::key(&context.space, id);
-                    changes.push(Change {
-                        key,
-                        planned,
-                        before: Some(before.clone()),
-                    });
-                }
-                Err(error) => tracing::warn!(partition = %id, %error, "cannot be released"),
-            }
-        }
-        let outcomes = commit_all(&context.kv, &changes, PARTITIONS_MAX).await;
-        let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-        if failed > 0 {
-            tracing::warn!(
-                failed,
-                "partitions were not released; the next start takes them over"
-            );
-        }
-        tracing::info!(released = changes.len() - failed, "partitions released");
+        let owned = std::mem::take(&mut *self.context.owned.borrow_mut());
+        let released = release(&self.context, owned.into_values().collect()).await;
+        tracing::info!(released, "partitions released");
     }
 
     /// What a reader of the terminal wants to know.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coord::keys::cluster::CommitMode;
 use coord::kv::Kv;
 use coord::kv::embedded::{Embedded, METADATA_FILE};
-use coord::kv::etcd::{Etcd, EtcdOptions, EtcdTls, Password};
+use coord::kv::etcd::{Etcd, EtcdOptions, Password};
 use segment::keys::KeySpace;
 use store::local::{LocalOptions, LocalStore};
 use store::probe::{ProbeReport, probe};
@@ -127,20 +127,13 @@ fn s3_options(config: &Config) -> S3Options {
 
 fn etcd_options(config: &Config) -> EtcdOptions {
     let etcd = &config.etcd;
-    let has_files = etcd.ca_file.is_some() || etcd.cert_file.is_some();
-    let is_tls = etcd.endpoints.iter().any(|url| url.starts_with("https://"));
-    let tls = EtcdTls {
-        ca_file: etcd.ca_file.clone(),
-        cert_file: etcd.cert_file.clone(),
-        key_file: etcd.key_file.clone(),
-        server_name: None,
-    };
-    EtcdOptions {
+    let options = EtcdOptions {
         username: etcd.username.clone(),
         password: etcd.password.as_ref().map(|p| Password::new(p.expose())),
-        tls: (has_files || is_tls).then_some(tls),
         ..EtcdOptions::new(etcd.endpoints.iter().cloned())
-    }
+    };
+    let (cert_file, key_file) = (etcd.cert_file.clone(), etcd.key_file.clone());
+    options.with_tls_files(etcd.ca_file.clone(), cert_file, key_file)
 }
 
 /// Probes the store, a few times where it cannot be judged now.

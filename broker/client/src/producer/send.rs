@@ -83,7 +83,11 @@ impl Producer {
             let number = batch.number;
             match self.client.leader(&queue.partition) {
                 Ok(leader) => ready.entry(leader).or_default().push((index, number)),
-                Err(error) => self.fail_batch(index, number, &error.to_string(), now),
+                Err(error) => {
+                    // Metadata that was read while a partition moved names no leader: read it anew.
+                    self.metadata_stale = true;
+                    self.fail_batch(index, number, &error.to_string(), now);
+                }
             }
         }
         let mut any = false;

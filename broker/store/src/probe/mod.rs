@@ -6,8 +6,10 @@
 //!
 //! - Only keys below `{prefix}probe-{token}/` are touched, and they are deleted again, also after a
 //!   failure (best effort then).
-//! - "Conditional" is reported only of a store that was seen to refuse: one winner among
-//!   [`RIVALS`] creations at once, and a refusal of a later one.
+//! - "Conditional" is reported only of a store that was seen to refuse: in each of [`ROUNDS`]
+//!   rounds one winner among [`RIVALS`] creations at once, and a refusal of a later one.
+//! - A race can only be seen where requests overlap, so no number of rounds proves that there is
+//!   none: the first opens the connections, the next ones meet closer.
 
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use crate::object::{Body, ETag, GetRange, ListRequest, PutCondition};
 
 /// Creations of one key that run at once.
 pub const RIVALS: usize = 16;
+/// Keys for which they run, one after the other.
+pub const ROUNDS: usize = 8;
 /// An ETag that no store gives to an object of the probe.
 const WRONG_ETAG: &str = "\"00000000000000000000000000000000\"";
 
@@ -158,7 +162,7 @@ struct Probe<'a> {
     /// Prefix of all keys of this probe.
     below: String,
     plain: ObjectKey,
-    race: ObjectKey,
+    races: Vec<ObjectKey>,
 }
 
 impl<'a> Probe<'a> {
@@ -173,7 +177,9 @@ impl<'a> Probe<'a> {
         Ok(Self {
             store,
             plain: key("plain")?,
-            race: key("race")?,
+            races: (0..ROUNDS)
+                .map(|round| key(&format!("race-{round}")))
+                .collect::<Result<_, _>>()?,
             below,
         })
     }
@@ -190,7 +196,12 @@ impl<'a> Probe<'a> {
             report.unlisted("LIST shows objects that were never written");
         }
         let etag = self.every_operation().await?;
-        self.creations_at_once(&mut report).await?;
+        for race in &self.races {
+            self.creations_at_once(race, &mut report).await?;
+            if !report.conditional {
+                break;
+            }
+        }
         self.a_later_creation(&mut report).await?;
         self.replacements(etag, &mut report).await?;
         Ok(report)
@@ -219,11 +230,15 @@ impl<'a> Probe<'a> {
         Ok(written)
     }
 
-    async fn creations_at_once(&self, report: &mut ProbeReport) -> Result<(), ProbeError> {
+    async fn creations_at_once(
+        &self,
+        race: &ObjectKey,
+        report: &mut ProbeReport,
+    ) -> Result<(), ProbeError> {
         let creations = (0..RIVALS).map(|rival| {
             let body = format!("rival {rival}");
             async move {
-                let outcome = self.put(&self.race, &body, PutCondition::IfAbsent).await;
+                let outcome = self.put(race, &body, PutCondition::IfAbsent).await;
                 (body, outcome)
             }
         });
@@ -242,7 +257,7 @@ impl<'a> Probe<'a> {
             report.unconditional(format!("a creation with If-None-Match: * failed: {source}"));
         }
         match winners.as_slice() {
-            [(body, etag)] => self.expect(&self.race, body, etag).await?,
+            [(body, etag)] => self.expect(race, body, etag).await?,
             [] => report.unconditional(format!(
                 "{RIVALS} creations at once with If-None-Match: * were all refused"
             )),
@@ -251,7 +266,7 @@ impl<'a> Probe<'a> {
                 more.len()
             )),
         }
-        if !winners.is_empty() && !self.listed().await?.contains(&self.race) {
+        if !winners.is_empty() && !self.listed().await?.contains(race) {
             report.unlisted("LIST does not show an object whose creation was answered");
         }
         Ok(())
@@ -348,7 +363,8 @@ impl<'a> Probe<'a> {
     }
 
     async fn clean_up(&self) -> Result<(), ProbeError> {
-        let keys = vec![self.plain.clone(), self.race.clone()];
+        let keys = std::iter::once(&self.plain).chain(&self.races);
+        let keys = keys.cloned().collect();
         let results = self.store.delete(keys).await;
         let failed = results.into_iter().find_map(|(_, result)| result.err());
         failed.map_or(Ok(()), |source| Err(ProbeError::Delete { source }))

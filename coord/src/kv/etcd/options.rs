@@ -77,6 +77,25 @@ pub struct EtcdOptions {
 }
 
 impl EtcdOptions {
+    /// With TLS by these files, where any is given or an endpoint is `https`.
+    #[must_use]
+    pub fn with_tls_files(
+        mut self,
+        ca_file: Option<PathBuf>,
+        cert_file: Option<PathBuf>,
+        key_file: Option<PathBuf>,
+    ) -> Self {
+        let has_files = ca_file.is_some() || cert_file.is_some() || key_file.is_some();
+        let is_https = self.endpoints.iter().any(|url| url.starts_with("https://"));
+        self.tls = (has_files || is_https).then_some(EtcdTls {
+            ca_file,
+            cert_file,
+            key_file,
+            server_name: None,
+        });
+        self
+    }
+
     /// These endpoints, without login and certificates, with the default limits.
     pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::commit::{CommitError, commit};
 use super::context::{Context, wall_clock};
+use super::directories::Bundle;
 use super::follow::{Followed, Update, follow, read};
 use super::handle::{NewConfig, NewTopic, TopicError};
 use super::session::random_topic_id;
@@ -261,6 +262,7 @@ impl Catalog {
         let taker = self.context.taker();
         let mut takeover = taker.take(missing.collect(), &records).await?;
         self.inherit(std::mem::take(&mut takeover.objects));
+        self.write_bundles(std::mem::take(&mut takeover.bundles));
         let refused = takeover.refused.iter().map(|(id, _)| *id).collect();
         self.open(takeover).await?;
         self.publish();
@@ -276,6 +278,18 @@ impl Catalog {
             known.extend(sequences);
             known.sort_unstable();
             known.dedup();
+        }
+    }
+
+    /// Writes bundles one after the other, beside everything else.
+    fn write_bundles(&self, bundles: Vec<Bundle>) {
+        let objects = self.context.objects.clone();
+        if !bundles.is_empty() {
+            self.context.spawn("bundles", async move {
+                for bundle in bundles {
+                    bundle.write(&objects).await;
+                }
+            });
         }
     }
 

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use coord::keys::Keyspace;
     use coord::keys::partition::{self, Owner, PartitionRecord};
-    use coord::keys::plan::release_partition;
+    use coord::keys::plan::{Extent, release_partition};
     use coord::kv::Op;
     use coord::kv::simulated::{Fault, Simulated};
     use coord::kv::wait;
@@ -232,7 +232,15 @@ mod tests {
 
         fn release(&self) -> Planned<PartitionRecord> {
             let end = WalSequence::new(9);
-            release_partition(&self.space, OURS, self.id, &self.seen(), end).unwrap()
+            release_partition(
+                &self.space,
+                OURS,
+                self.id,
+                &self.seen(),
+                end,
+                Extent::Unknown,
+            )
+            .unwrap()
         }
     }
 

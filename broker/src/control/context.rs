@@ -21,6 +21,7 @@ use segment::{ProducerId, SessionId, TimestampMs, TopicId, TopicPartition, WalSe
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::directories::Block;
 use super::objects::Objects;
 use super::session::Session;
 use super::takeover::{Owned, Taker};
@@ -161,6 +162,26 @@ impl FlushProgress {
     }
 }
 
+/// Objects that were reported as lost: each is reported once.
+#[derive(Debug, Default)]
+pub struct Lost {
+    reported: RefCell<HashSet<String>>,
+}
+
+impl Lost {
+    /// Objects that are remembered; more are reported again.
+    const MAX: usize = 1_024;
+
+    /// Whether this is to be reported now.
+    pub fn report(&self, key: &str) -> bool {
+        let mut reported = self.reported.borrow_mut();
+        if reported.len() >= Self::MAX {
+            reported.clear();
+        }
+        reported.insert(key.to_owned())
+    }
+}
+
 /// Everything shared.
 pub struct Context {
     /// The settings.
@@ -197,6 +218,8 @@ pub struct Context {
     pub inherited: RefCell<HashMap<SessionId, Vec<WalSequence>>>,
     /// The floor of our session: objects below it may be deleted.
     pub floor: Cell<WalSequence>,
+    /// Bundles of directories that our session has written and not deleted.
+    pub bundles: RefCell<Vec<Block>>,
     /// Told after every compaction: there may be garbage.
     pub compacted: Notify,
     /// The failure that ends the process.
@@ -211,6 +234,8 @@ pub struct Context {
     pub heartbeat: Notify,
     /// How WAL objects are committed.
     pub mode: CommitMode,
+    /// Objects that are gone and should not be.
+    pub lost: Lost,
     /// Topics that are being swept.
     pub sweeping: RefCell<HashSet<TopicId>>,
 }

@@ -6,10 +6,12 @@
 //! end the session: everything that was not acknowledged is dropped. In the guarded mode an object
 //! is acknowledged once the metadata store has committed it, too.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use coord::keys::cluster::CommitMode;
 use coord::keys::committed::{self, CommittedRecord};
 use coord::keys::{Seen, plan};
@@ -23,6 +25,7 @@ use store::{Body, GetError, GetRange, PutCondition, PutError};
 
 use super::commit::{CommitError, commit};
 use super::context::Context;
+use super::directories::{Bundle, Bundler};
 use super::handle::FlushSignal;
 use super::image::stored_batch;
 use super::objects::Backoff;
@@ -93,6 +96,8 @@ enum Event {
 /// What is acknowledged once the object is durable.
 struct Upload {
     began: Instant,
+    /// Its directory and trailer.
+    tail: Bytes,
     locations: HashMap<ShardId, Vec<(TopicPartition, WalLocation)>>,
 }
 
@@ -110,6 +115,9 @@ pub struct Flusher {
     committed: Option<Seen<CommittedRecord>>,
     events: FuturesUnordered<LocalBoxFuture<'static, Event>>,
     uploads: HashMap<WalSequence, Upload>,
+    bundler: Bundler,
+    /// A bundle is being written: the next one is left out meanwhile.
+    bundling: Rc<Cell<bool>>,
     waiting: Vec<Drain>,
     origin: Instant,
 }
@@ -127,6 +135,8 @@ impl Flusher {
             uploads_max: UPLOADS_MAX,
         };
         let scheduler = Scheduler::new(config, context.flushed.acknowledged_end());
+        let owner = context.taker().me;
+        let bundler = Bundler::new(owner, context.keys.clone());
         Self {
             context,
             signals,
@@ -136,6 +146,8 @@ impl Flusher {
             committed: None,
             events: FuturesUnordered::new(),
             uploads: HashMap::new(),
+            bundler,
+            bundling: Rc::default(),
             waiting: Vec::new(),
             origin: Instant::now(),
         }
@@ -274,7 +286,12 @@ impl Flusher {
         );
         let locations = locations(&object, &key, &owners, sequence, session.id);
         self.context.metrics.flush_bytes.record(object.len);
-        let before = self.uploads.insert(sequence, Upload { began, locations });
+        let upload = Upload {
+            began,
+            tail: object.tail(),
+            locations,
+        };
+        let before = self.uploads.insert(sequence, upload);
         assert!(before.is_none(), "a sequence is uploaded once");
         let context = self.context.clone();
         self.events.push(Box::pin(async move {
@@ -310,7 +327,25 @@ impl Flusher {
             .flush_latency
             .record_time(upload.began.elapsed());
         self.context.flushed.raise(end);
+        if let Some(bundle) = self.bundler.add(sequence, upload.tail) {
+            self.write_bundle(bundle);
+        }
         Ok(())
+    }
+
+    /// Off the acknowledgement path; one at a time, since it is only a help.
+    fn write_bundle(&self, bundle: Bundle) {
+        if self.bundling.replace(true) {
+            return;
+        }
+        let (context, bundling) = (self.context.clone(), self.bundling.clone());
+        self.context.spawn("bundle writer", async move {
+            let block = bundle.block;
+            if bundle.write(&context.objects).await {
+                context.bundles.borrow_mut().push(block);
+            }
+            bundling.set(false);
+        });
     }
 
     /// In the guarded mode an object counts once the metadata store says so: it is asked until it

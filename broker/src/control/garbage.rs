@@ -2,25 +2,26 @@
 //!
 //! Control thread. Objects of our session go below a floor whose transaction is confirmed. Objects
 //! of dead sessions go when no partition record names their session with a range that contains
-//! them, and nobody has yet to fence it. Both are decided from the records of all partitions at one
-//! revision. **Fences are never
-//! deleted**, nor is anything of a session that the metadata store has never heard of: that is
-//! reported.
+//! them, and nobody has yet to fence it; the first of the live brokers looks for them. Both are
+//! decided from the records of all partitions at one revision. **Fences are never deleted**, nor is
+//! anything of a session that the metadata store has never heard of: that is reported.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coord::keys::floor::{self, FloorRecord};
 use coord::keys::partition::{self, PartitionRecord};
 use coord::keys::plan;
+use coord::keys::session_record::{self, SessionHistoryRecord};
 use coord::keys::slot::{self, SlotRecord};
-use coord::keys::{Seen, seen, session, session_record};
+use coord::keys::{Seen, seen, session};
 use coord::kv::{KvError, range_all};
 use segment::keys::ObjectKey as Named;
-use segment::wal::{WAL_HEADER_BYTES, WAL_TRAILER_BYTES};
-use segment::{Offset, SessionId, TopicPartition, WalSequence};
-use store::ListError;
+use segment::wal::{WAL_HEADER_BYTES, WAL_TRAILER_BYTES, WalHeader, WalKind};
+use segment::{BrokerId, Offset, SessionId, TopicPartition, WalSequence};
+use store::{GetError, GetRange, ListError, ObjectMeta};
 
 use super::commit::{CommitError, commit};
 use super::context::Context;
@@ -29,7 +30,9 @@ use crate::shard::{Shard, ShardGone};
 
 /// Shortest time between two passes.
 const PASS_EVERY: Duration = Duration::from_secs(10);
-/// Bytes of a WAL object without sections: a first object or a fence, which stays.
+/// How often everything is listed: what has been swept is not listed in between.
+const LIST_ALL_EVERY: Duration = Duration::from_secs(3_600);
+/// Bytes of a WAL object without sections: the first object, a fence, or a proof of life.
 const BARE_BYTES: u64 = (WAL_HEADER_BYTES + 4 + WAL_TRAILER_BYTES) as u64;
 
 /// Why a pass was not finished. The next one starts anew.
@@ -44,6 +47,9 @@ pub enum GarbageError {
     /// The object store failed.
     #[error("{0}")]
     List(#[from] ListError),
+    /// The object store failed.
+    #[error("{0}")]
+    Get(#[from] GetError),
     /// A shard has ended.
     #[error("{0}")]
     Shard(#[from] ShardGone),
@@ -52,7 +58,7 @@ pub enum GarbageError {
 /// Sessions, as the metadata store knows them.
 #[derive(Debug)]
 struct Sessions {
-    known: HashSet<SessionId>,
+    known: HashMap<SessionId, BrokerId>,
     live: HashSet<SessionId>,
 }
 
@@ -69,6 +75,11 @@ pub struct Holding {
 pub struct Garbage {
     context: Rc<Context>,
     reported: HashSet<SessionId>,
+    /// When everything under the WAL prefix was listed.
+    listed_at: Option<Instant>,
+    /// Dead sessions that were swept, and what was needed of them then: until that changes there is
+    /// nothing to look for.
+    swept: HashMap<SessionId, Vec<Range<WalSequence>>>,
 }
 
 impl Garbage {
@@ -77,6 +88,8 @@ impl Garbage {
         Self {
             context,
             reported: HashSet::new(),
+            listed_at: None,
+            swept: HashMap::new(),
         }
     }
 
@@ -107,16 +120,25 @@ impl Garbage {
         let span = partition::span(&self.context.space);
         let records = read_records(&self.context.kv, &self.context.space, span).await?;
         self.collect_own(end, &holdings, &records).await?;
-        self.collect_dead(dead, &records).await
+        let first = self.context.view.nodes().first().map(|node| node.id);
+        if first.is_some_and(|first| first != self.context.node.id) {
+            return Ok(());
+        }
+        self.collect_dead(&dead, &records).await
     }
 
     /// The sessions that the metadata store has heard of, and whether each is dead.
     async fn dead_sessions(&self) -> Result<Sessions, GarbageError> {
         let Context { kv, space, .. } = &*self.context;
         let known = range_all(kv, session_record::span(space)).await?.entries;
-        let known = known.iter();
-        let known = known.filter_map(|entry| session_record::parse(space, &entry.key).ok());
-        let known: HashSet<SessionId> = known.collect();
+        let known: HashMap<SessionId, BrokerId> = known
+            .iter()
+            .filter_map(|entry| {
+                let session = session_record::parse(space, &entry.key).ok()?;
+                let seen = seen::<SessionHistoryRecord>(Some(entry)).ok()??;
+                Some((session, seen.record.broker))
+            })
+            .collect();
         let live = range_all(kv, session::span(space)).await?.entries;
         let live = live.iter();
         let live = live.filter_map(|entry| session::parse(space, &entry.key).ok());
@@ -181,9 +203,17 @@ impl Garbage {
         }
         self.context.floor.set(to);
         let gone = (from.get()..to.get()).map(WalSequence::new);
-        let gone: Vec<String> = gone
+        let mut gone: Vec<String> = gone
             .map(|sequence| keys.wal(session.broker, session.id, sequence))
             .collect();
+        self.context.bundles.borrow_mut().retain(|block| {
+            let is_needed = block.last >= to;
+            if !is_needed {
+                let (first, last) = (block.first, block.last);
+                gone.push(keys.wal_directories(session.broker, session.id, first, last));
+            }
+            is_needed
+        });
         let failed = objects.delete(&gone).await;
         metrics.wal_deleted.add((gone.len() - failed) as u64);
         tracing::debug!(%from, %to, failed, "deleted WAL objects of this session");
@@ -192,53 +222,156 @@ impl Garbage {
 
     async fn collect_dead(
         &mut self,
-        Sessions { known, live }: Sessions,
+        sessions: &Sessions,
         records: &HashMap<TopicPartition, Seen<PartitionRecord>>,
     ) -> Result<(), GarbageError> {
-        let context = self.context.clone();
-        let Context {
-            keys,
-            objects,
-            metrics,
-            ..
-        } = &*context;
         let unfenced = self.unfenced(records).await?;
-        let mut unknown: BTreeMap<SessionId, u64> = BTreeMap::new();
-        let mut gone = Vec::new();
-        for meta in objects.list(keys.wal_root(), None).await? {
-            let parsed = keys.parse(meta.key.as_str());
-            let Some(Named::Wal {
-                session, sequence, ..
-            }) = parsed
-            else {
-                continue;
-            };
-            if !known.contains(&session) {
-                *unknown.entry(session).or_default() += 1;
+        let needed = Needed::of(records);
+        let is_due = self
+            .listed_at
+            .is_none_or(|at| at.elapsed() >= LIST_ALL_EVERY);
+        let all = match is_due {
+            true => self.list_all(sessions).await?,
+            false => HashMap::new(),
+        };
+        for (session, broker) in &sessions.known {
+            if sessions.live.contains(session) || unfenced.contains(session) {
                 continue;
             }
-            let needed = records
-                .values()
-                .any(|seen| seen.record.needs(session, sequence));
-            let ended = !live.contains(&session) && !unfenced.contains(&session);
-            if ended && !needed && meta.len > BARE_BYTES {
-                gone.push(meta.key.as_str().to_owned());
+            let ranges = needed.of_session(*session);
+            let is_new = self.swept.get(session).map(Vec::as_slice) != Some(ranges);
+            let objects = match all.get(session) {
+                Some(objects) => objects.clone(),
+                None if is_new && !is_due => {
+                    let prefix = self.context.keys.session_prefix(*broker, *session);
+                    self.context.objects.list(&prefix, None).await?
+                }
+                None => Vec::new(),
+            };
+            if (is_new || is_due) && self.sweep(&objects, ranges).await? {
+                self.swept.insert(*session, ranges.to_vec());
             }
         }
-        tracing::debug!(
-            dead = gone.len(),
-            "WAL objects of dead sessions that nobody needs"
-        );
-        for (session, objects) in unknown {
-            if self.reported.insert(session) {
+        Ok(())
+    }
+
+    /// Everything under the WAL prefix, by session. What belongs to no known session is reported.
+    async fn list_all(
+        &mut self,
+        sessions: &Sessions,
+    ) -> Result<HashMap<SessionId, Vec<ObjectMeta>>, GarbageError> {
+        let Context { keys, objects, .. } = &*self.context;
+        let mut all: HashMap<SessionId, Vec<ObjectMeta>> = HashMap::new();
+        for meta in objects.list(keys.wal_root(), None).await? {
+            let session = match keys.parse(meta.key.as_str()) {
+                Some(
+                    Named::Wal { session, .. }
+                    | Named::Own { session, .. }
+                    | Named::WalDirectories { session, .. },
+                ) => session,
+                _ => continue,
+            };
+            all.entry(session).or_default().push(meta);
+        }
+        for (session, objects) in &all {
+            if !sessions.known.contains_key(session) && self.reported.insert(*session) {
+                let objects = objects.len();
                 tracing::warn!(%session, objects, "WAL objects of a session that the metadata has \
                     never heard of are left alone: was it restored from a backup?");
             }
         }
-        let failed = objects.delete(&gone).await;
-        metrics.wal_deleted.add((gone.len() - failed) as u64);
-        Ok(())
+        self.listed_at = Some(Instant::now());
+        Ok(all)
     }
+
+    /// Deletes what a dead session has left and nobody needs; whether all of that is gone.
+    async fn sweep(
+        &self,
+        objects: &[ObjectMeta],
+        needed: &[Range<WalSequence>],
+    ) -> Result<bool, GarbageError> {
+        let Context { keys, metrics, .. } = &*self.context;
+        let is_needed = |at: WalSequence| needed.iter().any(|range| range.contains(&at));
+        let mut gone = Vec::new();
+        for meta in objects {
+            let key = meta.key.as_str();
+            let is_garbage = match keys.parse(key) {
+                Some(Named::Wal { sequence, .. }) if is_needed(sequence) => false,
+                Some(Named::Wal { sequence, .. }) if meta.len <= BARE_BYTES => {
+                    sequence != WalSequence::ZERO && self.is_empty(key).await?
+                }
+                Some(Named::Wal { .. }) => true,
+                Some(Named::WalDirectories { first, last, .. }) => {
+                    let mut block = (first.get()..=last.get()).map(WalSequence::new);
+                    !block.any(is_needed)
+                }
+                Some(Named::Own { .. }) => needed.is_empty(),
+                _ => false,
+            };
+            if is_garbage {
+                gone.push(key.to_owned());
+            }
+        }
+        if gone.is_empty() {
+            return Ok(true);
+        }
+        let failed = self.context.objects.delete(&gone).await;
+        metrics.wal_deleted.add((gone.len() - failed) as u64);
+        tracing::debug!(
+            objects = gone.len(),
+            failed,
+            "deleted objects of a dead session"
+        );
+        Ok(failed == 0)
+    }
+
+    /// Whether an object without sections is a proof of life: a fence must stay.
+    async fn is_empty(&self, key: &str) -> Result<bool, GarbageError> {
+        let range = GetRange::Range(0..WAL_HEADER_BYTES as u64);
+        let head = match self.context.objects.get(key, range).await {
+            Ok(found) => found.bytes,
+            Err(GetError::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(WalHeader::parse(&head).is_ok_and(|header| header.kind == WalKind::Empty))
+    }
+}
+
+/// The WAL objects that partition records name.
+#[derive(Debug, Default)]
+struct Needed {
+    ranges: HashMap<SessionId, Vec<Range<WalSequence>>>,
+}
+
+impl Needed {
+    fn of(records: &HashMap<TopicPartition, Seen<PartitionRecord>>) -> Self {
+        let mut ranges: HashMap<SessionId, Vec<Range<WalSequence>>> = HashMap::new();
+        for source in records.values().flat_map(|seen| &seen.record.sources) {
+            let end = source.end_sequence.unwrap_or(WalSequence::new(u64::MAX));
+            let of_session = ranges.entry(source.session).or_default();
+            of_session.push(source.first_sequence..end);
+        }
+        ranges.values_mut().for_each(merge);
+        Self { ranges }
+    }
+
+    /// In order, without overlaps.
+    fn of_session(&self, session: SessionId) -> &[Range<WalSequence>] {
+        self.ranges.get(&session).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Puts ranges in order and joins those that touch.
+fn merge(ranges: &mut Vec<Range<WalSequence>>) {
+    ranges.sort_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<WalSequence>> = Vec::new();
+    for range in ranges.drain(..).filter(|range| !range.is_empty()) {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    *ranges = merged;
 }
 
 /// What the shards hold, by partition.

@@ -8,6 +8,7 @@ use coord::groups::{GroupWrite, Persisted};
 use futures_channel::oneshot;
 use segment::{Offset, TopicId, TopicName, TopicPartition};
 
+use super::missing::Missing;
 use crate::metadata::Topic;
 use crate::partition::ChunkSpan;
 use crate::shard::ShardId;
@@ -102,6 +103,8 @@ pub enum ControlMsg {
         /// The spans.
         reply: oneshot::Sender<Result<Arc<[ChunkSpan]>, LoadError>>,
     },
+    /// An object of a partition is not there: find out why, and do what follows.
+    LookInto(TopicPartition, Arc<str>, oneshot::Sender<Missing>),
     /// Create a topic: durable, opened on its shards and in the metadata when answered.
     CreateTopic(NewTopic, oneshot::Sender<Result<Arc<Topic>, TopicError>>),
     /// Delete a topic: gone from the metadata when answered; its objects are swept afterwards.

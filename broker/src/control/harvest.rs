@@ -2,23 +2,31 @@
 //!
 //! Control thread. Every object is read once, for all partitions that are taken. The end of a
 //! session is the lowest sequence that holds a fence; where none is found, a fence is created at
-//! the first sequence that holds nothing (log-protocol H1). LIST is only a hint of what to read at
-//! once.
+//! the first sequence that holds nothing (log-protocol H1). LIST and bundles of directories only
+//! save reads.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coord::keys::partition::Owner;
-use segment::keys::{KeySpace, ObjectKey as Named};
-use segment::wal::{WAL_TAIL_BYTES, WalDirectory, WalEntry, WalHeader, WalKind, WalTail, encode};
+use segment::keys::KeySpace;
+use segment::wal::{WalDirectory, WalEntry, WalHeader, WalKind, encode};
 use segment::{SessionId, TopicPartition, WalSequence};
-use store::{Body, GetError, GetRange, ListError, PutCondition, PutError};
+use store::{Body, GetError, ListError, PutCondition, PutError};
 
+use super::directories::{self, Bundle, Listing};
 use super::objects::Objects;
 
 /// How often a fence is tried again where the object that was in its way cannot be found.
 const FENCE_TRIES_MAX: usize = 16;
+/// Fences that are PUT at once at most, against a session that outruns them (log-protocol H19).
+const FENCES_AT_ONCE_MAX: u64 = 16;
+/// Closed ranges of more objects than this are listed, to find bundles.
+const LIST_FROM_OBJECTS: usize = 32;
+/// Bytes of directories that are kept to be bundled.
+const TAILS_BYTES_MAX: usize = 32 << 20;
 
 /// Why the objects of a session cannot be read or fenced now.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +100,9 @@ pub struct Harvest<'a> {
     wanted: HashSet<TopicPartition>,
     held: HashMap<SessionId, BTreeMap<WalSequence, Held>>,
     sections: HashMap<TopicPartition, Vec<Found>>,
+    /// Directories that no bundle told.
+    tails: HashMap<SessionId, (Owner, BTreeMap<WalSequence, Bytes>)>,
+    tails_bytes: usize,
 }
 
 impl<'a> Harvest<'a> {
@@ -102,14 +113,15 @@ impl<'a> Harvest<'a> {
         me: SessionId,
         wanted: HashSet<TopicPartition>,
     ) -> Self {
-        let (held, sections) = (HashMap::new(), HashMap::new());
         Self {
             objects,
             keys,
             me,
             wanted,
-            held,
-            sections,
+            held: HashMap::new(),
+            sections: HashMap::new(),
+            tails: HashMap::new(),
+            tails_bytes: 0,
         }
     }
 
@@ -124,20 +136,27 @@ impl<'a> Harvest<'a> {
         floor: WalSequence,
     ) -> Result<WalSequence, HarvestError> {
         assert!(owner.session != self.me, "a session does not fence itself");
-        let listed = self.listed(owner, floor).await?;
-        self.read(owner, listed).await?;
+        let listing = self.list(owner, floor..WalSequence::new(u64::MAX)).await?;
+        let listed = listing.objects.clone();
+        self.read(owner, &listing, listed).await?;
         let mut at = floor;
+        let (mut lost, mut unsteady) = (0, 0);
         for _ in 0..u64::MAX {
             match self.held(owner.session, at) {
                 Some(Held::Fence) => return Ok(at),
                 Some(Held::Data | Held::Unreadable(_)) => {
                     at = at.next().expect("a session has fewer than 2^64 objects");
+                    unsteady = 0;
                 }
                 Some(Held::Missing) | None => {
-                    if self.create_fence(owner, at).await? {
-                        self.hold(owner.session, at, Held::Fence);
-                        return Ok(at);
+                    if unsteady == FENCE_TRIES_MAX {
+                        let (session, sequence) = (owner.session, at);
+                        return Err(HarvestError::Unsteady { session, sequence });
                     }
+                    let width = 1 << lost.min(FENCES_AT_ONCE_MAX.ilog2());
+                    self.create_fences(owner, at, width).await?;
+                    lost += 1;
+                    unsteady += 1;
                 }
             }
         }
@@ -152,56 +171,33 @@ impl<'a> Harvest<'a> {
         self.held.entry(session).or_default().insert(sequence, held);
     }
 
-    /// The sequences that LIST shows from `floor` on.
-    async fn listed(
-        &self,
-        owner: Owner,
-        floor: WalSequence,
-    ) -> Result<Vec<WalSequence>, HarvestError> {
-        let Owner { session, broker } = owner;
-        let prefix = self.keys.session_prefix(broker, session);
-        let before = floor
-            .previous()
-            .map(|before| self.keys.wal(broker, session, before));
-        let listed = self.objects.list(&prefix, before).await;
-        let listed = listed.map_err(|source| HarvestError::List { session, source })?;
-        let sequences = listed
-            .iter()
-            .filter_map(|meta| match self.keys.parse(meta.key.as_str()) {
-                Some(Named::Wal { sequence, .. }) if sequence >= floor => Some(sequence),
-                _ => None,
-            });
-        Ok(sequences.collect())
+    /// What LIST shows of a session in a range.
+    async fn list(&self, owner: Owner, range: Range<WalSequence>) -> Result<Listing, HarvestError> {
+        let listed = directories::list(self.objects, self.keys, owner, range).await;
+        let session = owner.session;
+        listed.map_err(|source| HarvestError::List { session, source })
     }
 
-    /// Creates a fence at `at`. If something is there already, reads it and gives false.
-    async fn create_fence(&mut self, owner: Owner, at: WalSequence) -> Result<bool, HarvestError> {
-        let Owner { session, broker } = owner;
-        let object = encode(WalHeader::fence(broker, session, at, self.me), Vec::new());
-        let key = self.keys.wal(broker, session, at);
-        let body = Body::new(object.chunks).with_crc32(object.crc32);
-        for _ in 0..FENCE_TRIES_MAX {
-            match self
-                .objects
-                .put(&key, body.clone(), PutCondition::IfAbsent)
-                .await
-            {
-                Ok(_) => {
-                    tracing::info!(%session, %at, "ended an earlier session");
-                    return Ok(true);
-                }
-                Err(PutError::AlreadyExists { .. }) => {}
-                Err(source) => return Err(HarvestError::Fence { session, source }),
-            }
-            self.read(owner, [at]).await?;
-            if self.held(session, at) != Some(&Held::Missing) {
-                return Ok(false);
+    /// Creates fences at `width` sequences from `at` on, all at once, and reads what is there
+    /// already. Afterwards each of them is known to hold something, or its object has come and
+    /// gone.
+    async fn create_fences(
+        &mut self,
+        owner: Owner,
+        at: WalSequence,
+        width: u64,
+    ) -> Result<(), HarvestError> {
+        let (objects, keys, me) = (self.objects, self.keys, self.me);
+        let sequences = (at.get()..at.get().saturating_add(width)).map(WalSequence::new);
+        let puts = sequences.map(|at| create_fence(objects, keys, me, owner, at));
+        let mut taken = Vec::new();
+        for outcome in futures_util::future::join_all(puts).await {
+            match outcome? {
+                (at, true) => self.hold(owner.session, at, Held::Fence),
+                (at, false) => taken.push(at),
             }
         }
-        Err(HarvestError::Unsteady {
-            session,
-            sequence: at,
-        })
+        self.read(owner, &Listing::default(), taken).await
     }
 
     /// Reads the objects of a range that have not been read yet.
@@ -218,54 +214,90 @@ impl<'a> Harvest<'a> {
         let unread = (range.start.get()..range.end.get()).map(WalSequence::new);
         let unread = unread.filter(|at| known.is_none_or(|known| !known.contains_key(at)));
         let unread: Vec<WalSequence> = unread.collect();
-        self.read(owner, unread).await
+        let listing = match unread.len() > LIST_FROM_OBJECTS {
+            true => self.list(owner, range).await?,
+            false => Listing::default(),
+        };
+        self.read(owner, &listing, unread).await
     }
 
+    /// Reads objects: from bundles where there are any, the others one by one.
     async fn read(
         &mut self,
         owner: Owner,
-        sequences: impl IntoIterator<Item = WalSequence>,
+        listing: &Listing,
+        mut sequences: Vec<WalSequence>,
     ) -> Result<(), HarvestError> {
-        let (objects, keys) = (self.objects, self.keys);
-        let read = |sequence| async move {
-            (
-                sequence,
-                read_directory(objects, keys, owner, sequence).await,
-            )
-        };
-        let results = objects.read_many(sequences, read).await;
-        for (sequence, result) in results {
-            let held = match result {
-                Ok(Ok(directory)) => {
-                    let kind = directory.header().kind;
+        let (objects, keys, session) = (self.objects, self.keys, owner.session);
+        let failed = |source| HarvestError::Get { session, source };
+        let bundles = listing.useful_bundles(&sequences);
+        let read = |block| directories::read_bundle(objects, keys, owner, block);
+        // A bundle outlives an object that is lost: one that LIST does not show is looked for.
+        let shown: HashSet<WalSequence> = listing.objects.iter().copied().collect();
+        for found in objects.read_many(bundles, read).await {
+            for directory in found.map_err(failed)?.into_iter().flatten() {
+                let sequence = directory.header().sequence;
+                if shown.contains(&sequence) && self.held(session, sequence).is_none() {
                     self.keep(owner, sequence, directory);
-                    if kind == WalKind::Fence {
-                        Held::Fence
-                    } else {
-                        Held::Data
-                    }
+                }
+            }
+        }
+        sequences.retain(|at| !matches!(self.held(session, *at), Some(Held::Data)));
+        let read = |sequence| async move {
+            let found = directories::read_one(objects, keys, owner, sequence).await;
+            (sequence, found)
+        };
+        for (sequence, found) in objects.read_many(sequences, read).await {
+            let held = match found {
+                Ok(Ok(directories::Read { directory, tail })) => {
+                    self.keep(owner, sequence, directory);
+                    self.keep_tail(owner, sequence, tail);
+                    continue;
                 }
                 Ok(Err(reason)) => {
-                    tracing::error!(session = %owner.session, %sequence, reason,
-                        "a WAL object cannot be read");
+                    tracing::error!(%session, %sequence, reason, "a WAL object cannot be read");
                     Held::Unreadable(reason)
                 }
                 Err(GetError::NotFound { .. }) => Held::Missing,
                 Err(GetError::Corrupt { reason, .. }) => Held::Unreadable(reason),
-                Err(source) => {
-                    return Err(HarvestError::Get {
-                        session: owner.session,
-                        source,
-                    });
-                }
+                Err(source) => return Err(failed(source)),
             };
-            self.hold(owner.session, sequence, held);
+            self.hold(session, sequence, held);
         }
         Ok(())
     }
 
+    fn keep_tail(&mut self, owner: Owner, sequence: WalSequence, tail: Bytes) {
+        if self.tails_bytes + tail.len() <= TAILS_BYTES_MAX {
+            self.tails_bytes += tail.len();
+            let (_, tails) = self
+                .tails
+                .entry(owner.session)
+                .or_insert_with(|| (owner, BTreeMap::new()));
+            tails.insert(sequence, tail);
+        }
+    }
+
+    /// Bundles of the directories that were read one by one, of objects below the ends of their
+    /// sessions.
+    pub fn bundles(&mut self) -> Vec<Bundle> {
+        let mut bundles = Vec::new();
+        for (session, (owner, tails)) in std::mem::take(&mut self.tails) {
+            let held = self.held.get(&session).into_iter().flatten();
+            let fence = held.into_iter().find(|(_, held)| **held == Held::Fence);
+            let end = fence.map_or(WalSequence::new(u64::MAX), |(at, _)| *at);
+            bundles.extend(directories::bundles(self.keys, owner, &tails, end));
+        }
+        bundles
+    }
+
     fn keep(&mut self, owner: Owner, sequence: WalSequence, directory: WalDirectory) {
         let Owner { session, broker } = owner;
+        let held = match directory.header().kind {
+            WalKind::Fence => Held::Fence,
+            WalKind::Open | WalKind::Data | WalKind::Empty => Held::Data,
+        };
+        self.hold(session, sequence, held);
         let key: Arc<str> = self.keys.wal(broker, session, sequence).into();
         for entry in directory.entries {
             let partition = entry.topic_partition();
@@ -330,48 +362,24 @@ impl<'a> Harvest<'a> {
     }
 }
 
-/// Reads the directory of one WAL object. The inner error says why the object cannot be understood.
-async fn read_directory(
+/// Creates a fence; false if something is there already.
+async fn create_fence(
     objects: &Objects,
     keys: &KeySpace,
+    me: SessionId,
     owner: Owner,
-    sequence: WalSequence,
-) -> Result<Result<WalDirectory, String>, GetError> {
-    let key = keys.wal(owner.broker, owner.session, sequence);
-    let tail = match objects.get(&key, GetRange::Suffix(WAL_TAIL_BYTES)).await {
-        Ok(tail) => tail,
-        Err(GetError::RangeNotSatisfiable { .. }) => return Ok(Err("it is empty".to_owned())),
-        Err(error) => return Err(error),
-    };
-    let directory = match WalDirectory::from_tail(&tail.bytes) {
-        Ok(WalTail::Directory(directory)) => directory,
-        Ok(WalTail::Fetch(trailer)) => {
-            let rows = objects
-                .get(&key, GetRange::Range(trailer.directory_range()))
-                .await?;
-            match WalDirectory::parse(&trailer, &rows.bytes) {
-                Ok(directory) => directory,
-                Err(error) => return Ok(Err(error.to_string())),
-            }
+    at: WalSequence,
+) -> Result<(WalSequence, bool), HarvestError> {
+    let Owner { session, broker } = owner;
+    let object = encode(WalHeader::fence(broker, session, at, me), Vec::new());
+    let key = keys.wal(broker, session, at);
+    let body = Body::new(object.chunks).with_crc32(object.crc32);
+    match objects.put(&key, body, PutCondition::IfAbsent).await {
+        Ok(_) => {
+            tracing::info!(%session, %at, "ended an earlier session");
+            Ok((at, true))
         }
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    if directory.trailer.object_len != tail.object_len {
-        let stated = directory.trailer.object_len;
-        return Ok(Err(format!(
-            "it has {} bytes and states {stated}",
-            tail.object_len
-        )));
+        Err(PutError::AlreadyExists { .. }) => Ok((at, false)),
+        Err(source) => Err(HarvestError::Fence { session, source }),
     }
-    let header = directory.header();
-    let ours = header.session == owner.session
-        && header.broker == owner.broker
-        && header.sequence == sequence;
-    if !ours {
-        let (session, sequence) = (header.session, header.sequence);
-        return Ok(Err(format!(
-            "it says that it is object {sequence} of session {session}"
-        )));
-    }
-    Ok(Ok(directory))
 }

@@ -115,22 +115,6 @@ pub fn order_sections(
     })
 }
 
-/// The end that a source of `session` needs to be closed at: after the last object that holds a
-/// section of the partition, so that a source that brought nothing goes at once.
-pub fn tight_end(sections: &Sections, source: &Source) -> WalSequence {
-    let of_source =
-        |found: &&Found| found.session == source.session && found.sequence >= source.first_sequence;
-    let last = sections
-        .found
-        .iter()
-        .filter(of_source)
-        .map(|found| found.sequence)
-        .max();
-    last.map_or(source.first_sequence, |last| {
-        last.next().expect("sequences in range")
-    })
-}
-
 /// The slots of these sections.
 pub fn slots(sections: &[Found]) -> Vec<RunSlot> {
     let slot = |found: &Found| {

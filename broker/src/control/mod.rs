@@ -9,13 +9,13 @@
 //! | [`session`], [`keeper`] | a life of this broker: begun, kept alive, proven |
 //! | [`view`], [`follow`] | what is known of the cluster |
 //! | [`ownership`] | who serves what: takes and gives away |
-//! | [`takeover`], [`harvest`], [`image`], [`segments`] | take partitions and load them |
+//! | [`takeover`], [`harvest`], [`directories`], [`image`], [`segments`] | take partitions and load them |
 //! | [`slots`] | coordinator slots, groups, committed offsets |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`] | WAL objects, in sequence |
 //! | [`compactor`], [`policy`], [`garbage`] | segments, and what they make superfluous |
 //! | [`health`] | how the store is, and what follows |
-//! | [`loads`], [`requests`] | what shards ask for |
+//! | [`loads`], [`missing`], [`requests`] | what shards ask for |
 //! | [`lags`] | how far consumer groups are behind |
 //! | [`listener`], [`admin`] | sockets |
 //! | [`operator`] | the cluster from outside, for the command line |
@@ -25,6 +25,7 @@ pub mod catalog;
 pub mod commit;
 pub mod compactor;
 pub mod context;
+pub mod directories;
 pub mod flusher;
 pub mod follow;
 pub mod garbage;
@@ -37,6 +38,7 @@ pub mod lags;
 pub mod listener;
 pub mod loads;
 pub mod log_start;
+pub mod missing;
 pub mod objects;
 pub mod operator;
 pub mod ownership;
@@ -55,3 +57,4 @@ pub mod view;
 pub use handle::{
     ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, TopicError,
 };
+pub use missing::Missing;

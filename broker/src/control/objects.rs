@@ -219,7 +219,11 @@ impl Objects {
         Ok(!page.objects.is_empty())
     }
 
-    async fn list_page(&self, request: &ListRequest) -> Result<store::ListPage, ListError> {
+    /// Lists one page.
+    ///
+    /// # Errors
+    /// As the store's last answer.
+    pub async fn list_page(&self, request: &ListRequest) -> Result<store::ListPage, ListError> {
         let mut backoff = Backoff::default();
         let mut tries = 0;
         loop {

@@ -17,11 +17,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use coord::keys::partition as partition_key;
-use coord::keys::plan::{self, PARTITIONS_MAX};
+use coord::keys::Seen;
+use coord::keys::partition::{self as partition_key, PartitionRecord};
+use coord::keys::plan::{self, Extent, PARTITIONS_MAX};
 use coord::keys::slot::SlotId;
 use coord::placement::{self, Duties, Item};
-use segment::{SessionId, TopicPartition};
+use segment::{Offset, SessionId, TopicPartition};
 
 use super::catalog::{Catalog, CatalogError};
 use super::commit::{Change, commit_all};
@@ -29,7 +30,8 @@ use super::context::Context;
 use super::slots::{Slots, SlotsError};
 use super::sweep;
 use super::takeover::{Owned, Target};
-use crate::shard::SLOTS;
+use crate::partition::{PartitionLog, RunSlot};
+use crate::shard::{SLOTS, Shard};
 
 /// Partitions that are given away in one round.
 pub const GIVE_MAX: usize = 32;
@@ -280,7 +282,7 @@ impl Ownership {
     async fn on_shards<R: Send + 'static>(
         &self,
         ids: &[TopicPartition],
-        work: impl Fn(&Rc<crate::shard::Shard>, &[TopicPartition]) -> R + Copy + Send + 'static,
+        work: impl Fn(&Rc<Shard>, &[TopicPartition]) -> R + Copy + Send + 'static,
     ) -> Vec<R> {
         let context = &self.context;
         let mut by_shard: BTreeMap<_, Vec<TopicPartition>> = BTreeMap::new();
@@ -310,22 +312,26 @@ impl Ownership {
 /// closed at the acknowledged end. The records are locked first, so that no compaction is under
 /// way. What is not released is ours by its record still; gives how many are.
 pub async fn release(context: &Context, owned: Vec<Rc<Owned>>) -> usize {
-    let mut changes = Vec::with_capacity(owned.len());
-    let mut ids = Vec::with_capacity(owned.len());
     let end = context.flushed.told_end();
+    let mut records = Vec::with_capacity(owned.len());
     for owned in owned {
-        let id = owned.handle.id;
         let mut state = owned.state.lock().await;
-        if std::mem::replace(&mut state.gone, true) {
-            continue;
+        // From here on nobody changes record or log.
+        if !std::mem::replace(&mut state.gone, true) {
+            records.push((owned.handle.id, state.seen.clone()));
         }
+    }
+    let extents = extents(context, &records).await;
+    let (mut changes, mut ids) = (Vec::new(), Vec::new());
+    for (id, seen) in records {
+        let extent = extents.get(&id).copied().unwrap_or(Extent::Unknown);
         let session = context.session.id;
-        match plan::release_partition(&context.space, session, id, &state.seen, end) {
+        match plan::release_partition(&context.space, session, id, &seen, end, extent) {
             Ok(planned) => {
                 changes.push(Change {
                     key: partition_key::key(&context.space, id),
                     planned,
-                    before: Some(state.seen.clone()),
+                    before: Some(seen),
                 });
                 ids.push(id);
             }
@@ -345,4 +351,43 @@ pub async fn release(context: &Context, owned: Vec<Rc<Owned>>) -> usize {
         }
     }
     released
+}
+
+/// Where the sections of each partition lie that no segment holds, as its shard knows it, so that a
+/// taker reads no other objects.
+async fn extents(
+    context: &Context,
+    records: &[(TopicPartition, Seen<PartitionRecord>)],
+) -> HashMap<TopicPartition, Extent> {
+    let mut by_shard: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (id, seen) in records {
+        let told = (*id, seen.record.compacted_end.max(seen.record.log_start));
+        by_shard
+            .entry(context.shard_of(*id).id)
+            .or_default()
+            .push(told);
+    }
+    let look = |shard: &Rc<Shard>, ids: Vec<(TopicPartition, Offset)>| -> Vec<_> {
+        let extent = |(id, covered)| shard.with_log(id, |log| (id, extent(log, covered)));
+        ids.into_iter().filter_map(extent).collect()
+    };
+    let asked = by_shard.into_iter().map(|(shard, ids)| {
+        context
+            .shard(shard)
+            .call(move |shard: &Rc<Shard>| look(shard, ids))
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    answers.into_iter().flatten().flatten().collect()
+}
+
+fn extent(log: &PartitionLog, covered: Offset) -> Extent {
+    let object = |slot: &RunSlot| (slot.location.session, slot.location.sequence);
+    match (log.oldest_slot(), log.newest_slot()) {
+        (Some(first), Some(last)) => Extent::Objects {
+            first: object(first),
+            last: object(last),
+        },
+        _ if covered >= log.high_watermark() => Extent::Empty,
+        _ => Extent::Unknown,
+    }
 }

@@ -19,6 +19,7 @@ use super::handle::{ControlMsg, TopicError};
 use super::keeper::ProofRequest;
 use super::loads::{load, load_spans};
 use super::log_start::raise_log_start;
+use super::missing;
 use super::slots::Slots;
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
@@ -76,6 +77,10 @@ impl Requests {
                 reply,
             } => {
                 drop(reply.send(load_spans(objects, &index_key, &key, bytes).await));
+            }
+            ControlMsg::LookInto(id, key, reply) => {
+                let found = missing::look_into(context, id, &key).await;
+                let _ = reply.send(found);
             }
             ControlMsg::CreateTopic(new, reply) => drop(reply.send(catalog.create(new).await)),
             ControlMsg::DeleteTopic(id, reply) => drop(reply.send(catalog.delete(id).await)),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use coord::keys::cluster::CommitMode;
 use coord::keys::partition::{Owner, PartitionRecord, Source};
-use coord::keys::plan::{self, PARTITIONS_MAX, Take};
+use coord::keys::plan::{self, Extent, PARTITIONS_MAX, Take};
 use coord::keys::{Keyspace, Seen, committed, floor, partition, seen};
 use coord::kv::{Kv, KvError, Revision, range_all};
 use segment::keys::{KeySpace, TopicDir};
@@ -19,8 +19,9 @@ use segment::{Offset, ProducerId, SessionId, TimestampMs, TopicPartition, WalSeq
 use tokio::sync::Mutex;
 
 use super::commit::{Change, CommitError, commit, commit_all};
+use super::directories::Bundle;
 use super::harvest::{Found, Harvest, HarvestError};
-use super::image::{self, ImageError, Sections, first_needed, order_sections, tight_end};
+use super::image::{self, ImageError, Sections, first_needed, order_sections};
 use super::objects::Objects;
 use super::segments::{Segments, find_segments, read_snapshot, segment_ref};
 use crate::partition::epochs::EpochHistory;
@@ -104,6 +105,8 @@ pub struct Takeover {
     pub largest_producer: Option<ProducerId>,
     /// WAL objects of earlier sessions that hold batches.
     pub objects: HashMap<SessionId, Vec<WalSequence>>,
+    /// What had to be read one by one, for whoever takes after us.
+    pub bundles: Vec<Bundle>,
 }
 
 /// Why nothing could be taken: to be tried again.
@@ -145,6 +148,7 @@ impl Taker<'_> {
         let ends = self.fence_open(&mut harvest, &sources, &floors).await?;
         self.read_closed(&mut harvest, &sources, &floors).await?;
         takeover.objects = harvest.objects();
+        takeover.bundles = harvest.bundles();
         let loaded = self
             .close(ours, &mut harvest, &floors, &ends, &mut takeover)
             .await;
@@ -313,9 +317,10 @@ impl Taker<'_> {
             let id = target.handle.id;
             let sections = self.sections(&seen.record, id, harvest, floors, ends);
             let planned = sections.and_then(|sections| {
-                let ends = closing_ends(&seen.record, self.me.session, &sections);
-                let start = Some(sections.end);
-                plan::close_sources(self.space, self.me.session, id, &seen, &ends, start)
+                let ends: Vec<_> = ends.iter().map(|(session, end)| (*session, *end)).collect();
+                let (me, start) = (self.me.session, Some(sections.end));
+                let extent = extent(&sections.found);
+                plan::close_sources(self.space, me, id, &seen, &ends, extent, start)
                     .map(|planned| (planned, sections))
                     .map_err(|error| ImageError::Metadata(error.to_string()))
             });
@@ -442,18 +447,15 @@ fn floor_of(floors: &Floors, session: SessionId) -> WalSequence {
     floors.get(&session).copied().unwrap_or_default()
 }
 
-/// Where the open sources of others are closed.
-fn closing_ends(
-    record: &PartitionRecord,
-    me: SessionId,
-    sections: &Sections,
-) -> Vec<(SessionId, WalSequence)> {
-    let open = record
-        .sources
-        .iter()
-        .filter(|source| source.is_open() && source.session != me);
-    open.map(|source| (source.session, tight_end(sections, source)))
-        .collect()
+/// Where the sections lie: what lies before and after them is of no use to the next taker.
+fn extent(found: &[Found]) -> Extent {
+    match (found.first(), found.last()) {
+        (Some(first), Some(last)) => Extent::Objects {
+            first: (first.session, first.sequence),
+            last: (last.session, last.sequence),
+        },
+        _ => Extent::Empty,
+    }
 }
 
 /// The epoch history as a shard knows it.

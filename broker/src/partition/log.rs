@@ -595,6 +595,11 @@ impl PartitionLog {
         self.slots.front()
     }
 
+    /// The newest such section.
+    pub fn newest_slot(&self) -> Option<&RunSlot> {
+        self.slots.back()
+    }
+
     /// Plans the next segment: whole sections of at most `bytes_max`, but at least one. `None` when there
     /// is nothing to compact or a plan is being carried out.
     pub fn plan_segment(&mut self, bytes_max: u64) -> Option<SegmentPlan> {

@@ -12,7 +12,7 @@ use futures_channel::oneshot;
 use segment::{Offset, TopicPartition};
 
 use super::Shard;
-use crate::control::{ControlMsg, LoadError};
+use crate::control::{ControlMsg, LoadError, Missing};
 use crate::partition::ColdPlace;
 use crate::partition::run::{self, Run};
 
@@ -111,7 +111,7 @@ impl Shard {
     /// # Errors
     /// See [`ReadError`].
     pub async fn run_at(self: &Rc<Self>, id: TopicPartition, offset: Offset) -> Loaded {
-        let mut last = ReadError::NotServed;
+        let mut gone: Option<Arc<str>> = None;
         for _ in 0..MOVES_MAX {
             let found = self.with_log(id, |log| match log.run_in_memory(offset) {
                 Some(run) => Ok(run),
@@ -128,11 +128,30 @@ impl Shard {
                 }
                 Ok(None) => {}
                 // Compaction moved it while we read: look again where it is now.
-                Err(error @ ReadError::Load(LoadError::NotFound(_))) => last = error,
+                Err(ReadError::Load(LoadError::NotFound(key))) => {
+                    if gone.replace(key.clone()).as_ref() == Some(&key) {
+                        self.look_into(id, key).await?;
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
-        Err(last)
+        let gone = gone.map(LoadError::NotFound);
+        Err(gone.map_or(ReadError::NotServed, ReadError::Load))
+    }
+
+    /// An object is not there, and it is still where the log says that it is. `Ok`: look again.
+    async fn look_into(&self, id: TopicPartition, key: Arc<str>) -> Result<(), ReadError> {
+        let ask = |reply| ControlMsg::LookInto(id, key.clone(), reply);
+        let found = self.shared.control.ask(ask).await;
+        match found.map_err(|_| ReadError::NotServed)? {
+            Missing::LookAgain => Ok(()),
+            Missing::NotOurs => Err(ReadError::NotServed),
+            Missing::Lost => Err(LoadError::NotFound(key).into()),
+            Missing::Unknown => {
+                Err(LoadError::Unavailable(key, "it is not there now".to_owned()).into())
+            }
+        }
     }
 
     /// Loads what a place names; `None` after an index, which tells the place of the chunk.

@@ -192,6 +192,7 @@ impl Parts {
             producer_floor: Default::default(),
             inherited: Default::default(),
             floor: Cell::new(first),
+            bundles: Default::default(),
             compacted: Notify::new(),
             failure: Failure::default(),
             shards_stop: Cell::new(false),
@@ -199,6 +200,7 @@ impl Parts {
             proof,
             heartbeat: Notify::new(),
             mode: cluster.commit_mode,
+            lost: Default::default(),
             sweeping: Default::default(),
         };
         Ok((Rc::new(context), shards))

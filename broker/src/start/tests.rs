@@ -2,6 +2,7 @@
 //! comes.
 
 mod cluster;
+mod missing;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -1,20 +1,25 @@
 //! The interleavings of the log protocol that a takeover must survive. Each names its item.
 
+mod bundles;
+
 use super::super::session::{Begin, Session};
-use super::super::testing::{batch, objects_in_memory};
+use super::super::testing::{HEALTH, batch};
 use super::*;
 use crate::config::Advertised;
+use crate::metrics::ControlMetrics;
 use crate::shard::ShardId;
+use bytes::Bytes;
 use coord::keys::plan::{CreateTopic, create_topic, finish_compaction, raise_floor};
 use coord::keys::topic::TopicRecord;
 use coord::kv::simulated::Simulated;
-use segment::wal::{SectionBody, WalHeader, WalKind, WalSection, WalTrailer, encode};
+use segment::wal::{SectionBody, WalHeader, WalKind, WalObject, WalSection, WalTrailer, encode};
 use segment::{BrokerId, LeaderEpoch, PartitionIndex, ProducerEpoch, Sequence, TopicId, TopicName};
 use store::memory::MemoryStore;
 use store::{Body, PutCondition, PutError};
 
 struct World {
     objects: Objects,
+    metrics: Arc<ControlMetrics>,
     store: MemoryStore,
     kv: Arc<dyn Kv>,
     keys: KeySpace,
@@ -25,9 +30,11 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let (objects, store) = objects_in_memory();
+        let (store, metrics) = (MemoryStore::new(), Arc::<ControlMetrics>::default());
+        let objects = Objects::new(Arc::new(store.clone()), metrics.clone(), 64, HEALTH);
         let mut world = Self {
             objects,
+            metrics,
             store,
             kv: Arc::new(Simulated::new()),
             keys: KeySpace::default(),
@@ -127,19 +134,32 @@ impl World {
         sequence: u64,
         sections: &[(i32, i64, u32)],
     ) -> Result<(), PutError> {
-        let sections = sections
-            .iter()
-            .map(|section| self.section(*section))
-            .collect();
+        let object = self.object(session, sequence, sections);
         let sequence = WalSequence::new(sequence);
-        let header = WalHeader::data(session.broker, session.id, sequence, None);
-        let object = encode(header, sections);
         let key = self.keys.wal(session.broker, session.id, sequence);
         let body = Body::new(object.chunks).with_crc32(object.crc32);
         self.objects
             .put_once(&key, body, PutCondition::IfAbsent)
             .await
             .map(drop)
+    }
+
+    /// The same, and gives directory and trailer.
+    async fn flush_with_tail(
+        &self,
+        session: Session,
+        sequence: u64,
+        sections: &[(i32, i64, u32)],
+    ) -> Bytes {
+        self.flush(session, sequence, sections).await.unwrap();
+        self.object(session, sequence, sections).tail()
+    }
+
+    fn object(&self, session: Session, sequence: u64, sections: &[(i32, i64, u32)]) -> WalObject {
+        let sections = sections.iter().map(|section| self.section(*section));
+        let sequence = WalSequence::new(sequence);
+        let header = WalHeader::data(session.broker, session.id, sequence, None);
+        encode(header, sections.collect())
     }
 
     fn section(&self, (index, base, count): (i32, i64, u32)) -> WalSection {

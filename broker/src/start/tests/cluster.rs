@@ -273,6 +273,35 @@ fn h1_a_dead_session_keeps_its_objects_until_all_of_it_is_taken() {
     });
 }
 
+/// Bundles go with the objects that they tell of, those of a dead session too.
+#[test]
+fn bundles_of_directories_go_with_their_objects() {
+    test(async {
+        let world = World::new();
+        let one = world.start_as(Some(1)).await;
+        let id = one.create("orders", 1).await;
+        let mut bases = one.produce_many(id, 150).await;
+        eventually("they are bundled", || world.keys(".dir").len() == 2).await;
+        one.compact_all(id).await;
+        one.collect().await;
+        assert_eq!(world.keys(".dir").len(), 0);
+        bases.extend(one.produce_many(id, 150).await);
+        eventually("they are bundled", || world.keys(".dir").len() == 2).await;
+        one.crash().await;
+        let two = world.start_as(Some(2)).await;
+        assert_eq!(two.scan(id, 0).await, bases);
+        eventually("what was read one by one is bundled", || {
+            world.keys(".dir").len() == 3
+        })
+        .await;
+        two.compact_all(id).await;
+        two.collect().await;
+        assert!(world.keys(".dir").is_empty(), "{:?}", world.keys(".dir"));
+        assert_eq!(two.scan(id, 0).await, bases);
+        two.finish().await;
+    });
+}
+
 /// H11: without a proof of life nothing is read, and a consumer is never reset.
 #[test]
 fn an_unproven_session_reads_nothing() {
@@ -344,6 +373,14 @@ fn a_proof_by_object_goes_out_and_counts() {
         rig.crash().await;
         let rig = world.start_as(Some(1)).await;
         assert_eq!(rig.scan(id, 0).await, bases, "an empty object is no gap");
+        rig.compact_all(id).await;
+        rig.collect().await;
+        assert_eq!(
+            world.kinds(WalKind::Empty),
+            0,
+            "what proves nothing more goes"
+        );
+        assert_eq!(world.kinds(WalKind::Fence), 1);
         rig.finish().await;
     });
 }

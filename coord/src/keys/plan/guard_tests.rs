@@ -10,7 +10,7 @@ use super::*;
 use crate::keys::floor::{self, FloorRecord};
 use crate::keys::group::GroupRecord;
 use crate::keys::group_offset::{self, GroupOffsetRecord};
-use crate::keys::partition::{EpochStart, IntentKind, ProducerSnapshotRef};
+use crate::keys::partition::{EpochStart, IntentKind, ProducerSnapshotRef, Source};
 use crate::keys::producer_block::{self, ProducerBlockRecord};
 use crate::keys::slot::{self, SlotId, SlotRecord};
 use crate::keys::tombstone::{self, TombstoneRecord};
@@ -137,6 +137,7 @@ fn h6_every_open_source_is_fenced_and_closed() {
             world.partition(),
             &seen,
             ends,
+            Extent::Unknown,
             start,
         )
     };
@@ -180,6 +181,7 @@ fn closing_is_guarded_by_record_and_session() {
         world.partition(),
         &seen,
         &ends,
+        Extent::Unknown,
         start,
     );
     let close = close.unwrap().txn;
@@ -198,6 +200,49 @@ fn closing_is_guarded_by_record_and_session() {
 }
 
 #[test]
+fn sources_are_narrowed_to_what_holds_sections_and_never_guessed() {
+    let source = |number: u8, first: u64, end: Option<u64>| Source {
+        session: me(number).session,
+        broker: me(number).broker,
+        first_sequence: sequence(first),
+        end_sequence: end.map(sequence),
+    };
+    let all = vec![
+        source(1, 3, Some(50)),
+        source(2, 1, Some(9)),
+        source(3, 1, Some(20)),
+        source(4, 1, None),
+    ];
+    let at = |number: u8, at: u64| (me(number).session, sequence(at));
+    let narrowed = |extent: Extent| {
+        let mut sources = all.clone();
+        extent.narrow(&mut sources);
+        sources
+    };
+    let between = |first, last| narrowed(Extent::Objects { first, last });
+    let open = source(4, 1, None);
+    assert_eq!(narrowed(Extent::Unknown), all);
+    assert_eq!(narrowed(Extent::Empty), [open]);
+    assert_eq!(between(at(2, 4), at(2, 4)), [source(2, 4, Some(5)), open]);
+    assert_eq!(
+        between(at(1, 7), at(2, 1)),
+        [source(1, 7, Some(50)), source(2, 1, Some(2)), open]
+    );
+    for (first, last) in [
+        (at(1, 50), at(2, 1)),
+        (at(1, 3), at(9, 1)),
+        (at(2, 1), at(1, 3)),
+        (at(4, 5), at(4, 6)),
+    ] {
+        assert_eq!(
+            between(first, last),
+            all,
+            "what does not fit changes nothing"
+        );
+    }
+}
+
+#[test]
 fn h7_a_release_whose_reply_was_lost() {
     let world = owned_by_one();
     let seen = world.record().unwrap();
@@ -208,6 +253,7 @@ fn h7_a_release_whose_reply_was_lost() {
             world.partition(),
             &seen,
             sequence(end),
+            Extent::Unknown,
         )
     };
     let planned = release(7).unwrap();
@@ -253,6 +299,7 @@ fn h7_a_release_whose_reply_was_lost() {
         world.partition(),
         &record,
         sequence(9),
+        Extent::Unknown,
     )
     .unwrap();
     assert!(world.send(&release.txn).succeeded);
@@ -343,7 +390,16 @@ fn h16_log_start_rises_and_keeps_the_epoch_that_covers_it() {
     let (space, partition, writer) = (&world.space, world.partition(), me(2).session);
     let ends = [(me(1).session, sequence(4))];
     let start = Some(Offset::new(100));
-    let close = close_sources(space, writer, partition, &seen, &ends, start).unwrap();
+    let close = close_sources(
+        space,
+        writer,
+        partition,
+        &seen,
+        &ends,
+        Extent::Unknown,
+        start,
+    )
+    .unwrap();
     assert!(world.send(&close.txn).succeeded);
     let seen = world.record().unwrap();
     let raise = |to| raise_log_start(space, writer, partition, &seen, Offset::new(to));

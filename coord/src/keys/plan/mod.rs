@@ -27,7 +27,8 @@ pub use log::{
     raise_log_start,
 };
 pub use ownership::{
-    PARTITIONS_MAX, Take, TakePlan, append_epoch, close_sources, release_partition, take_partition,
+    Extent, PARTITIONS_MAX, Take, TakePlan, append_epoch, close_sources, release_partition,
+    take_partition,
 };
 pub use producers::{ProducerBlock, create_cluster, take_producer_block};
 pub use sessions::{Registration, open_session, update_session};

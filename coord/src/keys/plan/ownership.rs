@@ -133,9 +133,57 @@ fn taken(mut record: PartitionRecord, take: &Take<'_>) -> Result<PartitionRecord
     Ok(record)
 }
 
-/// Closes the sources that were fenced, each at the sequence of its session's fence, and appends
-/// our leader epoch's start to the history if the log end is known already (else see
-/// [`append_epoch`]). The record is as it was read, our session lives.
+/// Where the sections of a partition lie that no segment holds, in the order of its sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// It is not known: sources stay as wide as they are.
+    Unknown,
+    /// There are none.
+    Empty,
+    /// From the first to the last WAL object with such a section, inclusive.
+    Objects {
+        /// The first.
+        first: (SessionId, WalSequence),
+        /// The last.
+        last: (SessionId, WalSequence),
+    },
+}
+
+impl Extent {
+    /// Narrows closed sources to what they are needed for, so that the next taker reads no more. A
+    /// source that it does not find leaves all as they are. The open source, ours, is the last and
+    /// stays.
+    pub(super) fn narrow(self, sources: &mut Vec<Source>) {
+        let is_closed = |source: &Source| !source.is_open();
+        let (first, last) = match self {
+            Self::Unknown => return,
+            Self::Empty => return sources.retain(|source| !is_closed(source)),
+            Self::Objects { first, last } => (first, last),
+        };
+        let holds = |(session, sequence): (SessionId, WalSequence)| {
+            move |source: &Source| is_closed(source) && source.contains(session, sequence)
+        };
+        let from = sources.iter().position(holds(first));
+        let to = sources.iter().rposition(holds(last));
+        let (Some(from), Some(to), Some(end)) = (from, to, last.1.next()) else {
+            return;
+        };
+        if from > to {
+            return;
+        }
+        sources[to].end_sequence = Some(end);
+        sources[from].first_sequence = first.1;
+        let mut index = 0..;
+        sources.retain(|source| {
+            let index = index.next().expect("the range has no end");
+            source.is_open() || (from..=to).contains(&index)
+        });
+    }
+}
+
+/// Closes the sources that were fenced, each at the sequence of its session's fence, narrows all to
+/// `extent`, and appends our leader epoch's start to the history if the log end is known already
+/// (else see [`append_epoch`]). The record is as it was read, our session lives.
 ///
 /// # Errors
 /// [`PlanError::NotOwner`]; [`PlanError::OpenSource`] if a source but our last is left without an
@@ -146,6 +194,7 @@ pub fn close_sources(
     partition: TopicPartition,
     seen: &Seen<PartitionRecord>,
     ends: &[(SessionId, WalSequence)],
+    extent: Extent,
     start: Option<Offset>,
 ) -> Result<Planned<PartitionRecord>, PlanError> {
     let mut record = owned(seen, writer)?;
@@ -159,6 +208,7 @@ pub fn close_sources(
         })?;
         source.end_sequence = Some(*end);
     }
+    extent.narrow(&mut record.sources);
     record.sources.retain(|source| !source.is_empty());
     if let Some(start) = start {
         push_epoch(&mut record, start)?;
@@ -215,7 +265,8 @@ fn push_epoch(record: &mut PartitionRecord, start: Offset) -> Result<(), PlanErr
 }
 
 /// Releases a partition, once every object with it is acknowledged: closes our source at the
-/// acknowledged sequence + 1 and leaves no owner. The record is as it was read, our session lives.
+/// acknowledged sequence + 1, narrows all to `extent`, and leaves no owner. The record is as it was
+/// read, our session lives.
 /// **After this has been sent the partition takes no appends in this ownership, whatever the
 /// reply.**
 ///
@@ -228,6 +279,7 @@ pub fn release_partition(
     partition: TopicPartition,
     seen: &Seen<PartitionRecord>,
     acknowledged_end: WalSequence,
+    extent: Extent,
 ) -> Result<Planned<PartitionRecord>, PlanError> {
     let mut record = owned(seen, writer)?;
     let open = record
@@ -242,6 +294,7 @@ pub fn release_partition(
     let ours = record.sources.iter_mut().find(|source| source.is_open());
     let ours = ours.ok_or(PlanError::UnknownSource { session: writer })?;
     ours.end_sequence = Some(acknowledged_end);
+    extent.narrow(&mut record.sources);
     record.sources.retain(|source| !source.is_empty());
     record.owner = None;
     let key = partition::key(space, partition);

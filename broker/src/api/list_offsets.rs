@@ -4,7 +4,8 @@
 //!   without transactions); earliest (-2) is the log start; both come from the published snapshot, without
 //!   a message to the owner.
 //! - A timestamp finds the first record with that timestamp or a later one, by its owner: the first section or
-//!   segment that may hold it, then the batch, then the record.
+//!   segment that may hold it, of a segment the block of about 1 MiB that its manifest names, then the batch,
+//!   then the record.
 //! - v4: leader epochs (KIP-320). v7: -3, the record with the largest timestamp (KIP-734). v8: -4, the
 //!   earliest local offset (KIP-405), which is the earliest here. v9: -5, the latest tiered offset (KIP-1005):
 //!   -1, nothing is tiered. v10: a timeout, which is not needed: a lookup reads a bounded number of chunks.
@@ -21,9 +22,10 @@ use wire::messages::list_offsets::{
 use wire::{ErrorCode, VersionRange};
 
 use super::{Reply, RequestContext, error, fetch};
+use crate::control::TimeTarget;
 use crate::metadata::Metadata;
 use crate::partition::PartitionHandle;
-use crate::shard::{ReadError, Shard};
+use crate::shard::{ReadError, RunOfTime, Shard};
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 10 };
@@ -156,10 +158,22 @@ async fn first_from(shard: &Rc<Shard>, id: TopicPartition, target: TimestampMs) 
     let mut from = Offset::ZERO;
     loop {
         let piece = shard.with_log(id, |log| log.first_with_timestamp(target, from));
-        let Some(first) = piece.ok_or(ReadError::NotServed)? else {
+        let Some((first, segment)) = piece.ok_or(ReadError::NotServed)? else {
             return Ok(None);
         };
-        let run = shard.run_at(id, first).await?;
+        let run = match segment {
+            Some(base) => {
+                let target = TimeTarget::From(target);
+                match shard.run_of_time(id, base, target, first).await? {
+                    RunOfTime::Block(run) | RunOfTime::Part(run) => run,
+                    RunOfTime::NotBefore(end) => {
+                        from = end;
+                        continue;
+                    }
+                }
+            }
+            None => shard.run_at(id, first).await?,
+        };
         for batch in run.batches().iter().filter(|batch| batch.last >= first) {
             if batch.max_timestamp < target {
                 continue;
@@ -188,12 +202,28 @@ async fn first_from(shard: &Rc<Shard>, id: TopicPartition, target: TimestampMs) 
 
 async fn largest(shard: &Rc<Shard>, id: TopicPartition) -> Lookup {
     let piece = shard.with_log(id, |log| log.piece_with_max_timestamp());
-    let Some((mut first, end, _)) = piece.ok_or(ReadError::NotServed)? else {
+    let Some((mut first, mut end, segment)) = piece.ok_or(ReadError::NotServed)? else {
         return Ok(None);
     };
     let mut best: Option<(Offset, TimestampMs)> = None;
     while first < end {
-        let run = shard.run_at(id, first).await?;
+        let found = match segment {
+            Some(base) => {
+                shard
+                    .run_of_time(id, base, TimeTarget::Largest, first)
+                    .await?
+            }
+            None => RunOfTime::NotBefore(end),
+        };
+        let run = match found {
+            RunOfTime::Block(run) => {
+                // No other block has to be read.
+                end = run.last().next().unwrap_or(end);
+                run
+            }
+            RunOfTime::Part(run) => run,
+            RunOfTime::NotBefore(_) => shard.run_at(id, first).await?,
+        };
         for batch in run.batches().iter().filter(|batch| batch.last >= first) {
             if best.is_some_and(|(_, timestamp)| batch.max_timestamp <= timestamp) {
                 continue;

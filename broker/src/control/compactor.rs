@@ -19,7 +19,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use segment::keys::ObjectKey as Named;
 use segment::kfs::{KfsError, KfsObject};
-use segment::manifest::{Manifest, ManifestSegment};
+use segment::manifest::{Manifest, ManifestSegment, TimePoint, time_points};
 use segment::producer_snapshot::ProducerSnapshot;
 use segment::{Offset, SessionId, TimestampMs, TopicPartition, WalSequence};
 use store::{Body, GetError, GetRange, PutCondition, PutError};
@@ -28,8 +28,9 @@ use super::commit::{CommitError, commit};
 use super::context::{Context, wall_clock};
 use super::image::stored_producer;
 use super::policy::{Backlog, Policy};
-use super::segments::{object_keys, segment_ref, write_manifest};
+use super::segments::{object_keys, read_manifest, segment_ref, write_manifest};
 use super::takeover::{Owned, OwnedState};
+use super::time_index::told;
 use crate::partition::{ColdPlace, RunSlot, SegmentPlan, run};
 use crate::shard::{CompactionCandidate, Shard, ShardGone};
 
@@ -340,9 +341,11 @@ async fn write_segment(
     let intent = begin(context, id, state, &plan).await?;
     let chunks = gather(context, &plan).await?;
     let (base, created) = (intent.base, intent.created_ms);
-    let built =
-        tokio::task::spawn_blocking(move || KfsObject::build(base, created, chunks)).await?;
-    let kfs = built?;
+    let build = move || {
+        let points = time_points(&chunks).unwrap_or_default();
+        KfsObject::build(base, created, chunks).map(|kfs| (kfs, points))
+    };
+    let (kfs, points) = tokio::task::spawn_blocking(build).await??;
     if kfs.last_offset.next() != Some(plan.end) {
         return Err(unfit(&intent, &state.seen.record));
     }
@@ -368,7 +371,7 @@ async fn write_segment(
     let before = state.seen.record.producer_snapshot;
     let partition_key = partition::key(&context.space, id);
     state.seen = commit(&context.kv, &partition_key, &finished, Some(&state.seen)).await?;
-    let segment = manifest_segment(&kfs, base, plan.end);
+    let segment = manifest_segment(&kfs, base, plan.end, points);
     let adopted = segment_ref(&context.keys, &owned.dir, id.partition, &segment);
     let readable = segment.end > state.seen.record.log_start;
     if readable {
@@ -587,7 +590,12 @@ fn last_section(plan: &SegmentPlan) -> Option<(SessionId, WalSequence)> {
     Some((slot.location.session, slot.location.sequence))
 }
 
-fn manifest_segment(kfs: &KfsObject, base: Offset, end: Offset) -> ManifestSegment {
+fn manifest_segment(
+    kfs: &KfsObject,
+    base: Offset,
+    end: Offset,
+    time_points: Vec<TimePoint>,
+) -> ManifestSegment {
     ManifestSegment {
         base,
         end,
@@ -596,7 +604,7 @@ fn manifest_segment(kfs: &KfsObject, base: Offset, end: Offset) -> ManifestSegme
         created: kfs.header.created,
         max_timestamp: kfs.max_timestamp.max(TimestampMs::NONE),
         max_timestamp_offset: None,
-        time_points: Vec::new(),
+        time_points,
     }
 }
 
@@ -604,19 +612,40 @@ fn manifest_segment(kfs: &KfsObject, base: Offset, end: Offset) -> ManifestSegme
 async fn tidy(
     context: &Context,
     owned: &Owned,
-    state: &OwnedState,
+    state: &mut OwnedState,
     before: Option<ProducerSnapshotRef>,
 ) {
-    let (id, record) = (owned.handle.id, &state.seen.record);
+    let Context { objects, keys, .. } = context;
+    let id = owned.handle.id;
+    let mut segments = state.segments.clone();
+    // Time points are in the manifest alone: those of earlier segments are carried over.
+    if segments
+        .iter()
+        .any(|segment| segment.time_points.is_empty())
+        && let Some(earlier) = read_manifest(objects, keys, &owned.dir, id).await
+    {
+        for segment in segments
+            .iter_mut()
+            .filter(|segment| segment.time_points.is_empty())
+        {
+            let told = told(&earlier, segment).map(|told| told.time_points.clone());
+            segment.time_points = told.unwrap_or_default();
+        }
+    }
+    let record = &state.seen.record;
     let manifest = Manifest {
         partition: id,
         leader_epoch: record.leader_epoch,
         compacted_end: record.compacted_end,
         log_start: record.log_start,
-        segments: state.segments.clone(),
+        segments,
     };
-    let key = context.keys.manifest(&owned.dir, id.partition);
-    write_manifest(&context.objects, &key, &manifest).await;
+    let key = keys.manifest(&owned.dir, id.partition);
+    if write_manifest(objects, &key, &manifest).await {
+        for segment in &mut state.segments {
+            segment.time_points = Vec::new();
+        }
+    }
     if let Some(old) = before.filter(|old| Some(*old) != record.producer_snapshot) {
         let key = context.keys.producer_snapshot(id, old.end, old.epoch);
         context.objects.delete(&[key]).await;

@@ -25,6 +25,7 @@ use super::directories::Block;
 use super::objects::Objects;
 use super::session::Session;
 use super::takeover::{Owned, Taker};
+use super::time_index::TimeIndex;
 use super::view::ClusterView;
 use crate::config::Config;
 use crate::metadata::{BrokerNode, SharedMetadata};
@@ -234,6 +235,8 @@ pub struct Context {
     pub heartbeat: Notify,
     /// How WAL objects are committed.
     pub mode: CommitMode,
+    /// Where records of a time lie in segments.
+    pub times: TimeIndex,
     /// Objects that are gone and should not be.
     pub lost: Lost,
     /// Topics that are being swept.

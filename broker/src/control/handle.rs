@@ -9,6 +9,7 @@ use futures_channel::oneshot;
 use segment::{Offset, TopicId, TopicName, TopicPartition};
 
 use super::missing::Missing;
+use super::time_index::{TimeBlock, TimeTarget};
 use crate::metadata::Topic;
 use crate::partition::ChunkSpan;
 use crate::shard::ShardId;
@@ -102,6 +103,19 @@ pub enum ControlMsg {
         bytes: u64,
         /// The spans.
         reply: oneshot::Sender<Result<Arc<[ChunkSpan]>, LoadError>>,
+    },
+    /// Which part of a segment holds the record of a time, at or after an offset.
+    TimeBlock {
+        /// The partition.
+        id: TopicPartition,
+        /// Base offset of the segment.
+        base: Offset,
+        /// What is looked for.
+        target: TimeTarget,
+        /// Records below it do not count.
+        from: Offset,
+        /// The part.
+        reply: oneshot::Sender<TimeBlock>,
     },
     /// An object of a partition is not there: find out why, and do what follows.
     LookInto(TopicPartition, Arc<str>, oneshot::Sender<Missing>),

@@ -15,7 +15,7 @@
 //! | [`flusher`] | WAL objects, in sequence |
 //! | [`compactor`], [`policy`], [`garbage`] | segments, and what they make superfluous |
 //! | [`health`] | how the store is, and what follows |
-//! | [`loads`], [`missing`], [`requests`] | what shards ask for |
+//! | [`loads`], [`time_index`], [`missing`], [`requests`] | what shards ask for |
 //! | [`lags`] | how far consumer groups are behind |
 //! | [`listener`], [`admin`] | sockets |
 //! | [`operator`] | the cluster from outside, for the command line |
@@ -52,9 +52,11 @@ pub mod sweep;
 pub mod takeover;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod time_index;
 pub mod view;
 
 pub use handle::{
     ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, TopicError,
 };
 pub use missing::Missing;
+pub use time_index::{TimeBlock, TimeTarget};

@@ -21,6 +21,7 @@ use super::loads::{load, load_spans};
 use super::log_start::raise_log_start;
 use super::missing;
 use super::slots::Slots;
+use super::time_index::time_block;
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
 const AT_ONCE: usize = 1_024;
@@ -77,6 +78,15 @@ impl Requests {
                 reply,
             } => {
                 drop(reply.send(load_spans(objects, &index_key, &key, bytes).await));
+            }
+            ControlMsg::TimeBlock {
+                id,
+                base,
+                target,
+                from,
+                reply,
+            } => {
+                drop(reply.send(time_block(context, id, base, target, from).await));
             }
             ControlMsg::LookInto(id, key, reply) => {
                 let found = missing::look_into(context, id, &key).await;

@@ -8,7 +8,7 @@
 use coord::keys::partition::PartitionRecord;
 use segment::keys::{KeySpace, ObjectKey as Named, TopicDir};
 use segment::kfs;
-use segment::manifest::{Manifest, ManifestSegment};
+use segment::manifest::{Manifest, ManifestSegment, time_points};
 use segment::producer_snapshot::ProducerSnapshot;
 use segment::{Offset, PartitionIndex, TopicPartition};
 use store::{Body, GetError, GetRange, PutCondition};
@@ -51,10 +51,13 @@ pub async fn find_segments(
         let at = segments
             .binary_search_by_key(&base, |segment| segment.base)
             .ok()?;
-        segments
-            .get(at)
-            .filter(|segment| segment.bytes == bytes)
-            .cloned()
+        let found = segments.get(at).filter(|segment| segment.bytes == bytes)?;
+        // Its time points stay in the manifest.
+        let time_points = Vec::new();
+        Some(ManifestSegment {
+            time_points,
+            ..found.clone()
+        })
     };
     let (mut all, mut unknown) = (Vec::new(), Vec::new());
     for meta in &listed {
@@ -122,7 +125,7 @@ pub fn object_keys(
 }
 
 /// The manifest, if there is one and it can be read: a hint.
-async fn read_manifest(
+pub async fn read_manifest(
     objects: &Objects,
     keys: &KeySpace,
     dir: &TopicDir,
@@ -157,8 +160,16 @@ async fn read_segment(
     };
     let bytes = found.len() as u64;
     let crc32 = crc32fast::hash(&found);
-    let verified = tokio::task::spawn_blocking(move || kfs::verify(&found)).await;
-    let report = verified.map_err(|error| ImageError::Segments(error.to_string()))?;
+    let verify = move || {
+        let report = kfs::verify(&found);
+        let body =
+            kfs::body_range(bytes).map(|body| found.slice(body.start as usize..body.end as usize));
+        let points = body.map(|body| time_points(&[body]));
+        (report, points.and_then(Result::ok).unwrap_or_default())
+    };
+    let verified = tokio::task::spawn_blocking(verify).await;
+    let (report, time_points) =
+        verified.map_err(|error| ImageError::Segments(error.to_string()))?;
     if let Some(fault) = report.faults.first() {
         return Err(ImageError::Segments(format!("{key} is damaged: {fault}")));
     }
@@ -176,15 +187,19 @@ async fn read_segment(
         created: header.created,
         max_timestamp: report.max_timestamp,
         max_timestamp_offset: None,
-        time_points: Vec::new(),
+        time_points,
     }))
 }
 
-/// Writes the manifest: a hint, so a failure is only logged.
-pub async fn write_manifest(objects: &Objects, key: &str, manifest: &Manifest) {
+/// Writes the manifest: a hint, so a failure is only logged; whether it was written.
+pub async fn write_manifest(objects: &Objects, key: &str, manifest: &Manifest) -> bool {
     let body = Body::from(manifest.encode());
-    if let Err(error) = objects.put(key, body, PutCondition::None).await {
-        tracing::warn!(%key, %error, "the manifest could not be written; it is only a hint");
+    match objects.put(key, body, PutCondition::None).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%key, %error, "the manifest could not be written; it is only a hint");
+            false
+        }
     }
 }
 

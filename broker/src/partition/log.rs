@@ -521,9 +521,14 @@ impl PartitionLog {
         }
     }
 
-    /// First offset of the first piece (segment or section) that may hold a record with a timestamp of at
-    /// least `target`, starting at `from`; `None` if there is none.
-    pub fn first_with_timestamp(&self, target: TimestampMs, from: Offset) -> Option<Offset> {
+    /// The first piece (segment or section) that may hold a record with a timestamp of at least
+    /// `target`, from `from` on: where to begin, and the base of its segment if it is one. `None` if
+    /// there is none.
+    pub fn first_with_timestamp(
+        &self,
+        target: TimestampMs,
+        from: Offset,
+    ) -> Option<(Offset, Option<Offset>)> {
         let from = from.max(self.log_start);
         let segments = self
             .segments
@@ -534,33 +539,31 @@ impl PartitionLog {
             .iter()
             .filter(|s| s.last >= from && s.max_timestamp >= target);
         let first = segments
-            .map(|s| s.base)
-            .chain(slots.map(|s| s.first))
+            .map(|s| (s.base, Some(s.base)))
+            .chain(slots.map(|s| (s.first, None)))
             .next()?;
-        Some(first.max(from))
+        let (first, segment) = first;
+        Some((first.max(from), segment))
     }
 
-    /// The piece with the largest timestamp: its first offset and its end. The earliest wins a tie.
-    pub fn piece_with_max_timestamp(&self) -> Option<(Offset, Offset, TimestampMs)> {
+    /// The piece with the largest timestamp: its first offset, its end, and the base of its segment
+    /// if it is one. The earliest wins a tie.
+    pub fn piece_with_max_timestamp(&self) -> Option<(Offset, Offset, Option<Offset>)> {
         let segments = self
             .segments
             .iter()
-            .map(|s| (s.base, s.end, s.max_timestamp));
-        let slots = self
-            .slots
-            .iter()
-            .map(|s| (s.first, s.last, s.max_timestamp));
-        let slots = slots.map(|(first, last, t)| (first, last.next().unwrap_or(last), t));
-        let mut best: Option<(Offset, Offset, TimestampMs)> = None;
-        for piece in segments
-            .chain(slots)
-            .filter(|(_, end, _)| *end > self.log_start)
-        {
-            if best.is_none_or(|best| piece.2 > best.2) {
+            .map(|s| (s.max_timestamp, s.base, s.end, Some(s.base)));
+        let slots = self.slots.iter().map(|s| {
+            let end = s.last.next().unwrap_or(s.last);
+            (s.max_timestamp, s.first, end, None)
+        });
+        let mut best: Option<(TimestampMs, Offset, Offset, Option<Offset>)> = None;
+        for piece in segments.chain(slots) {
+            if piece.2 > self.log_start && best.is_none_or(|best| piece.0 > best.0) {
                 best = Some(piece);
             }
         }
-        best.map(|(first, end, t)| (first.max(self.log_start), end, t))
+        best.map(|(_, first, end, segment)| (first.max(self.log_start), end, segment))
     }
 
     /// Segments and sections from the log start on, in order.

@@ -12,7 +12,7 @@ use futures_channel::oneshot;
 use segment::{Offset, TopicPartition};
 
 use super::Shard;
-use crate::control::{ControlMsg, LoadError, Missing};
+use crate::control::{ControlMsg, LoadError, Missing, TimeBlock, TimeTarget};
 use crate::partition::ColdPlace;
 use crate::partition::run::{self, Run};
 
@@ -40,6 +40,17 @@ pub enum ReadError {
     /// Too many reads wait for the store.
     #[error("read: too many reads wait for the store")]
     Busy,
+}
+
+/// Where a lookup by time goes on.
+#[derive(Debug)]
+pub enum RunOfTime {
+    /// The batches among which the record is.
+    Block(Arc<Run>),
+    /// Batches that may hold it; else it comes after them.
+    Part(Arc<Run>),
+    /// It is not in this segment, which ends at this offset.
+    NotBefore(Offset),
 }
 
 /// An object and the position in it.
@@ -138,6 +149,39 @@ impl Shard {
         }
         let gone = gone.map(LoadError::NotFound);
         Err(gone.map_or(ReadError::NotServed, ReadError::Load))
+    }
+
+    /// The batches around the record that is looked for in the segment at `base`, from offset `from`
+    /// on: the block that the manifest tells of, else what [`Self::run_at`] gives.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn run_of_time(
+        self: &Rc<Self>,
+        id: TopicPartition,
+        base: Offset,
+        target: TimeTarget,
+        from: Offset,
+    ) -> Result<RunOfTime, ReadError> {
+        let ask = |reply| ControlMsg::TimeBlock {
+            id,
+            base,
+            target,
+            from,
+            reply,
+        };
+        let told = self.shared.control.ask(ask).await;
+        match told.map_err(|_| ReadError::NotServed)? {
+            TimeBlock::At { key, range } => {
+                if let Ok(run) = self.load_chunk(key, range).await {
+                    return Ok(RunOfTime::Block(run));
+                }
+            }
+            TimeBlock::NotBefore(end) => return Ok(RunOfTime::NotBefore(end)),
+            TimeBlock::Unknown => {}
+        }
+        // It may be gone by now: the log knows.
+        self.run_at(id, from).await.map(RunOfTime::Part)
     }
 
     /// An object is not there, and it is still where the log says that it is. `Ok`: look again.

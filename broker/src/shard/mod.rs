@@ -38,7 +38,7 @@ use crate::partition::{
 };
 use crate::proof::Proof;
 
-pub use cold::ReadError;
+pub use cold::{ReadError, RunOfTime};
 pub use groups::{GroupSlots, GroupUnavailable, SLOTS, slot_of_group};
 pub use handle::{
     Job, ProduceCall, ProduceError, ProduceOutcome, ProducePart, Produced, ShardGone, ShardHandle,

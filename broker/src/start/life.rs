@@ -200,6 +200,7 @@ impl Parts {
             proof,
             heartbeat: Notify::new(),
             mode: cluster.commit_mode,
+            times: Default::default(),
             lost: Default::default(),
             sweeping: Default::default(),
         };

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod missing;
+mod times;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -259,7 +259,7 @@ fn a_segment_replaces_the_sections_that_it_was_planned_from() {
     ));
     assert_eq!(
         log.first_with_timestamp(TimestampMs::new(0), Offset::ZERO),
-        Some(Offset::ZERO)
+        Some((Offset::ZERO, Some(Offset::ZERO)))
     );
 }
 

@@ -27,6 +27,7 @@ use store::{Body, GetError, GetRange, PutCondition, PutError};
 use super::commit::{CommitError, commit};
 use super::context::{Context, wall_clock};
 use super::image::stored_producer;
+use super::merge;
 use super::policy::{Backlog, Policy};
 use super::segments::{object_keys, read_manifest, segment_ref, write_manifest};
 use super::takeover::{Owned, OwnedState};
@@ -223,7 +224,24 @@ impl Compactor {
                 break;
             }
         }
+        self.merge_small(&candidate).await;
         id
+    }
+
+    /// Small segments become many only by compaction, so this is when they are looked for.
+    async fn merge_small(&self, candidate: &CompactionCandidate) {
+        let id = candidate.id;
+        match merge::merge(&self.context, id, candidate.segment_bytes).await {
+            Ok(Some(segments)) => {
+                self.context.metrics.merges.increment();
+                tracing::debug!(partition = %id, segments, "small segments were merged");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.context.metrics.compaction_errors.increment();
+                tracing::error!(partition = %id, %error, "a merge failed; tried again");
+            }
+        }
     }
 }
 
@@ -243,6 +261,18 @@ pub async fn compact(
     let mut state = owned.state.lock().await;
     if state.gone {
         return Ok(None);
+    }
+    if let Some(Intent {
+        kind: IntentKind::Extend { .. },
+        ..
+    }) = &state.seen.record.intent
+    {
+        drop(state);
+        merge::merge(context, id, segment_bytes).await?;
+        state = owned.state.lock().await;
+        if state.gone {
+            return Ok(None);
+        }
     }
     let acknowledged_end = context.flushed.acknowledged_end();
     let pending = state.seen.record.intent.clone();
@@ -590,7 +620,8 @@ fn last_section(plan: &SegmentPlan) -> Option<(SessionId, WalSequence)> {
     Some((slot.location.session, slot.location.sequence))
 }
 
-fn manifest_segment(
+/// What the manifest tells of a segment.
+pub fn manifest_segment(
     kfs: &KfsObject,
     base: Offset,
     end: Offset,
@@ -608,12 +639,13 @@ fn manifest_segment(
     }
 }
 
-/// After the transaction: the manifest, and what it replaced. Nothing here can fail the compaction.
-async fn tidy(
+/// After the transaction: the manifest, and the producer snapshot that was replaced. Nothing here can
+/// fail the compaction.
+pub async fn tidy(
     context: &Context,
     owned: &Owned,
     state: &mut OwnedState,
-    before: Option<ProducerSnapshotRef>,
+    replaced: Option<ProducerSnapshotRef>,
 ) {
     let Context { objects, keys, .. } = context;
     let id = owned.handle.id;
@@ -646,7 +678,7 @@ async fn tidy(
             segment.time_points = Vec::new();
         }
     }
-    if let Some(old) = before.filter(|old| Some(*old) != record.producer_snapshot) {
+    if let Some(old) = replaced.filter(|old| Some(*old) != record.producer_snapshot) {
         let key = context.keys.producer_snapshot(id, old.end, old.epoch);
         context.objects.delete(&[key]).await;
     }

@@ -3,6 +3,8 @@
 //! Nothing is guessed: a gap, an overlap or an unreadable object in what a partition needs refuses
 //! that partition, loudly, and leaves everything as it is.
 
+use std::collections::HashMap;
+
 use coord::keys::partition::{PartitionRecord, Source};
 use segment::manifest::ManifestSegment;
 use segment::producer_snapshot::{ProducerSnapshot, ProducerState};
@@ -245,23 +247,38 @@ pub fn stored_batch(batch: &ProducerBatch) -> StoredBatch {
 }
 
 /// The segments that cover the log up to `compacted_end` without a gap, in order, out of all that
-/// the store shows. A late segment of a zombie lies outside the chain and is left out (log-protocol
-/// H16).
-pub fn contiguous(
-    mut segments: Vec<ManifestSegment>,
-    compacted_end: Offset,
-) -> Vec<ManifestSegment> {
-    segments.sort_by_key(|segment| segment.base);
+/// the store shows. Of those that end together the widest is taken: the others were merged into it.
+/// A late segment of a zombie lies outside the chain and is left out (log-protocol H16).
+pub fn contiguous(segments: &[ManifestSegment], compacted_end: Offset) -> Vec<ManifestSegment> {
+    let mut by_end: HashMap<Offset, &ManifestSegment> = HashMap::new();
+    for segment in segments.iter().filter(|segment| segment.base < segment.end) {
+        let widest = by_end.entry(segment.end).or_insert(segment);
+        if segment.base < widest.base {
+            *widest = segment;
+        }
+    }
     let mut want = compacted_end;
     let mut chain = Vec::new();
-    for segment in segments.into_iter().rev() {
-        if segment.end == want && segment.base < want {
-            want = segment.base;
-            chain.push(segment);
-        }
+    while let Some(segment) = by_end.get(&want) {
+        want = segment.base;
+        chain.push((*segment).clone());
     }
     chain.reverse();
     chain
+}
+
+/// Bases of segments that were merged into one of the chain, which is in order.
+pub fn superseded(segments: &[ManifestSegment], chain: &[ManifestSegment]) -> Vec<Offset> {
+    let is_merged = |segment: &&ManifestSegment| {
+        let after = chain.partition_point(|merged| merged.base <= segment.base);
+        let merged = after.checked_sub(1).and_then(|at| chain.get(at));
+        merged.is_some_and(|merged| merged.base < segment.base && segment.end <= merged.end)
+    };
+    segments
+        .iter()
+        .filter(is_merged)
+        .map(|segment| segment.base)
+        .collect()
 }
 
 #[cfg(test)]
@@ -287,19 +304,34 @@ mod tests {
 
     #[test]
     fn coverage_ends_at_the_first_gap_below_the_compacted_end() {
-        let all = vec![segment(0, 10), segment(20, 30), segment(30, 50)];
-        assert_eq!(bases(&contiguous(all, Offset::new(50))), [20, 30]);
-        assert!(contiguous(vec![segment(0, 10)], Offset::new(50)).is_empty());
+        let all = [segment(0, 10), segment(20, 30), segment(30, 50)];
+        assert_eq!(bases(&contiguous(&all, Offset::new(50))), [20, 30]);
+        assert!(contiguous(&[segment(0, 10)], Offset::new(50)).is_empty());
     }
 
     #[test]
     fn a_late_segment_of_a_zombie_is_left_out() {
-        let all = vec![
+        let all = [
             segment(0, 30),
             segment(30, 40),
             segment(30, 35),
             segment(50, 60),
         ];
-        assert_eq!(bases(&contiguous(all, Offset::new(40))), [0, 30]);
+        assert_eq!(bases(&contiguous(&all, Offset::new(40))), [0, 30]);
+    }
+
+    #[test]
+    fn a_merged_segment_goes_before_those_that_it_holds() {
+        let all = [
+            segment(0, 10),
+            segment(10, 40),
+            segment(20, 30),
+            segment(30, 40),
+            segment(40, 50),
+        ];
+        let chain = contiguous(&all, Offset::new(50));
+        assert_eq!(bases(&chain), [0, 10, 40]);
+        let gone = superseded(&all, &chain);
+        assert_eq!(gone, [Offset::new(20), Offset::new(30)]);
     }
 }

@@ -13,7 +13,7 @@
 //! | [`slots`] | coordinator slots, groups, committed offsets |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`] | WAL objects, in sequence |
-//! | [`compactor`], [`policy`], [`garbage`] | segments, and what they make superfluous |
+//! | [`compactor`], [`policy`], [`merge`], [`garbage`] | segments, and what they make superfluous |
 //! | [`health`] | how the store is, and what follows |
 //! | [`loads`], [`time_index`], [`missing`], [`requests`] | what shards ask for |
 //! | [`lags`] | how far consumer groups are behind |
@@ -38,6 +38,7 @@ pub mod lags;
 pub mod listener;
 pub mod loads;
 pub mod log_start;
+pub mod merge;
 pub mod missing;
 pub mod objects;
 pub mod operator;

@@ -1,8 +1,8 @@
 //! What is known of a partition's segments when it is opened: LIST, and the manifest as a hint.
 //!
 //! Control thread. A manifest entry is believed where LIST shows a segment of its base and of its
-//! length. Segments are created once, with bytes that their intent has decided, and none is ever
-//! rewritten by this build, so such an entry is right whatever epoch wrote it; a restart without a
+//! length. Segments are created once, with bytes that their intent has decided, and a merge only
+//! makes one longer, so such an entry is right whatever epoch wrote it; a restart without a
 //! compaction does not cost a read of every segment. Any other segment is read once, whole.
 
 use coord::keys::partition::PartitionRecord;
@@ -13,7 +13,7 @@ use segment::producer_snapshot::ProducerSnapshot;
 use segment::{Offset, PartitionIndex, TopicPartition};
 use store::{Body, GetError, GetRange, PutCondition};
 
-use super::image::{ImageError, contiguous};
+use super::image::{ImageError, contiguous, superseded};
 use super::objects::Objects;
 use crate::partition::SegmentRef;
 
@@ -24,7 +24,7 @@ pub struct Segments {
     pub live: Vec<ManifestSegment>,
     /// First offset that is covered: the log start is at least this.
     pub covered_from: Offset,
-    /// Objects that lie wholly below the log start.
+    /// Objects that lie wholly below the log start, or were merged into others.
     pub dead: Vec<String>,
 }
 
@@ -76,13 +76,12 @@ pub async fn find_segments(
     for segment in objects.read_many(unknown, read).await {
         all.extend(segment?);
     }
-    Ok(split(
-        keys,
-        dir,
-        id.partition,
-        contiguous(all, record.compacted_end),
-        record,
-    ))
+    let chain = contiguous(&all, record.compacted_end);
+    let merged = superseded(&all, &chain).into_iter();
+    let merged = merged.flat_map(|base| object_keys(keys, dir, id.partition, base));
+    let mut found = split(keys, dir, id.partition, chain, record);
+    found.dead.extend(merged);
+    Ok(found)
 }
 
 fn split(

@@ -192,6 +192,7 @@ metrics! {
         Counter "kafscale_compactions_total" "segments" ["result"]
             "Compactions of a partition's batches into a segment." {
             compactions = "ok",
+            merges = "merged",
             compaction_errors = "error",
         }
         Gauge "kafscale_segments" "objects" []

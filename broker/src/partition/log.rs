@@ -669,6 +669,23 @@ impl PartitionLog {
         self.segments.push(segment);
     }
 
+    /// A segment takes the place of neighbors that were merged into it.
+    ///
+    /// # Panics
+    /// If it does not begin and end where they do.
+    pub fn merged(&mut self, segment: SegmentRef) {
+        let from = self.segments.partition_point(|s| s.base < segment.base);
+        let to = self.segments.partition_point(|s| s.end <= segment.end);
+        let replaced = self.segments.get(from..to).unwrap_or_default();
+        let base = replaced.first().map(|first| first.base);
+        let end = replaced.last().map(|last| last.end);
+        assert!(
+            (base, end) == (Some(segment.base), Some(segment.end)),
+            "a merged segment covers what it replaces"
+        );
+        self.segments.splice(from..to, [segment]);
+    }
+
     /// Raises the log start (never lowers it), at most to the high watermark; gives the segments that lie
     /// wholly below it now.
     pub fn raise_log_start(&mut self, to: Offset) -> Vec<SegmentRef> {

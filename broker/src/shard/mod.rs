@@ -354,6 +354,11 @@ impl Shard {
         self.with_log(id, |log| log.compacted(segment));
     }
 
+    /// Adopts a segment into which neighbors were merged.
+    pub fn merged(&self, id: TopicPartition, segment: SegmentRef) {
+        self.with_log(id, |log| log.merged(segment));
+    }
+
     /// Raises the log start of a partition; gives the segments that lie wholly below it now.
     pub fn raise_log_start(&self, id: TopicPartition, to: Offset) -> Vec<SegmentRef> {
         self.with_log(id, |log| log.raise_log_start(to))

@@ -2,6 +2,7 @@
 //! comes.
 
 mod cluster;
+mod merge;
 mod missing;
 mod times;
 

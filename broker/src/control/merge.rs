@@ -1,0 +1,328 @@
+//! Merges small segments of a partition into one, so that their number is bounded (DESIGN §6).
+//!
+//! Control thread; CPU work runs on the blocking pool. The rules of log-protocol H4:
+//! - the range and header of the merged segment are decided by a transaction first (an intent that
+//!   extends the segment at its base), so that whoever writes it, however late, writes the same
+//!   bytes, and the next owner finishes it before it begins another;
+//! - it is PUT only over the object with the ETag that was read; its body begins with that object's
+//!   body, so ranges of it that readers know stay right;
+//! - in the guarded mode nothing is merged.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use coord::keys::cluster::CommitMode;
+use coord::keys::partition::{self, Intent, IntentKind};
+use coord::keys::plan::{self, Finish};
+use segment::kfs::{self, KfsObject};
+use segment::manifest::{ManifestSegment, time_points};
+use segment::{Offset, TopicPartition};
+use store::{Body, ETag, GetError, GetRange, PutCondition, PutError};
+
+use super::commit::{CommitError, commit};
+use super::compactor::{CompactionError, manifest_segment, tidy};
+use super::context::{Context, wall_clock};
+use super::segments::{object_keys, segment_ref};
+use super::takeover::{Owned, OwnedState};
+
+/// So many segments are merged at least: every byte is written a few times in its life, at most.
+const SEGMENTS_MIN: usize = 8;
+/// A segment of less than this part of a full one is small.
+const SMALL_PART: u64 = 4;
+
+/// Merges the oldest small segments of a partition, or finishes a merge that was begun; gives how
+/// many segments became one.
+///
+/// # Errors
+/// [`CompactionError`]; the next call goes on where this one stopped.
+pub async fn merge(
+    context: &Context,
+    id: TopicPartition,
+    segment_bytes: u64,
+) -> Result<Option<usize>, CompactionError> {
+    let Some(owned) = context.owned(id) else {
+        return Ok(None);
+    };
+    let mut state = owned.state.lock().await;
+    if state.gone || context.mode == CommitMode::Guarded {
+        return Ok(None);
+    }
+    let chosen = match &state.seen.record.intent {
+        None => choose(&state.segments, segment_bytes),
+        Some(intent) if matches!(intent.kind, IntentKind::Extend { .. }) => {
+            Some(within(&state.segments, intent.base, intent.end))
+        }
+        // Compaction finishes its own.
+        Some(_) => None,
+    };
+    let Some(chosen) = chosen else {
+        return Ok(None);
+    };
+    carry_out(context, &owned, &mut state, chosen).await
+}
+
+/// The first run of small segments that is worth merging: neighbors that fit one segment together.
+fn choose(segments: &[ManifestSegment], segment_bytes: u64) -> Option<Range<usize>> {
+    let is_small = |segment: &ManifestSegment| segment.bytes < segment_bytes / SMALL_PART;
+    let (mut start, mut bytes) = (0, 0);
+    for (index, segment) in segments.iter().enumerate() {
+        if !is_small(segment) {
+            (start, bytes) = (index + 1, 0);
+            continue;
+        }
+        if bytes + segment.bytes > segment_bytes {
+            if index - start >= SEGMENTS_MIN {
+                return Some(start..index);
+            }
+            (start, bytes) = (index, 0);
+        }
+        bytes += segment.bytes;
+    }
+    let end = segments.len();
+    // The latest are merged once more of them have come, unless they are many.
+    (end - start >= SEGMENTS_MIN).then_some(start..end)
+}
+
+/// The segments in a range of offsets.
+fn within(segments: &[ManifestSegment], base: Offset, end: Offset) -> Range<usize> {
+    let from = segments.partition_point(|segment| segment.base < base);
+    let to = segments.partition_point(|segment| segment.end <= end);
+    from..to.max(from)
+}
+
+async fn carry_out(
+    context: &Context,
+    owned: &Owned,
+    state: &mut OwnedState,
+    chosen: Range<usize>,
+) -> Result<Option<usize>, CompactionError> {
+    let inputs = state.segments[chosen.clone()].to_vec();
+    let pending = state.seen.record.intent.clone();
+    let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
+        return abandon(context, owned, state).await;
+    };
+    let (base, end) = (first.base, last.end);
+    if let Some(intent) = &pending
+        && (base, end) != (intent.base, intent.end)
+    {
+        return abandon(context, owned, state).await;
+    }
+    let read = read_inputs(context, owned, &inputs).await?;
+    let created = pending.as_ref().map_or_else(wall_clock, |p| p.created_ms);
+    let chunks = read.bodies;
+    let build = move || {
+        let points = time_points(&chunks).unwrap_or_default();
+        KfsObject::build(base, created, chunks).map(|kfs| (kfs, points))
+    };
+    let (kfs, points) = tokio::task::spawn_blocking(build).await??;
+    let etag = match pending {
+        Some(intent) => etag_of(&intent),
+        None => {
+            let intent = Intent {
+                base,
+                end,
+                created_ms: created,
+                kind: IntentKind::Extend {
+                    etag: read.etag.as_str().to_owned(),
+                },
+                object_bytes: Some(kfs.len),
+                object_crc32c: None,
+            };
+            begin(context, owned, state, intent).await?;
+            read.etag
+        }
+    };
+    let id = owned.handle.id;
+    let [index_key, key] = object_keys(&context.keys, &owned.dir, id.partition, base);
+    put_over(context, &key, &kfs, etag).await?;
+    let index = Body::from(kfs.index.encode());
+    if let Err(error) = context
+        .objects
+        .put(&index_key, index, PutCondition::None)
+        .await
+    {
+        tracing::warn!(key = index_key, %error, "an index was not written; it is built when read");
+    }
+    finish(context, owned, state).await?;
+    let merged = manifest_segment(&kfs, base, end, points);
+    let adopted = segment_ref(&context.keys, &owned.dir, id.partition, &merged);
+    state.segments.splice(chosen, [merged]);
+    context
+        .shard_of(id)
+        .call(move |shard| shard.merged(id, adopted))
+        .await?;
+    tidy(context, owned, state, None).await;
+    let gone = inputs.iter().skip(1);
+    let gone: Vec<String> = gone
+        .flat_map(|input| object_keys(&context.keys, &owned.dir, id.partition, input.base))
+        .collect();
+    context.metrics.segments_deleted.add(gone.len() as u64 / 2);
+    if context.objects.delete(&gone).await > 0 {
+        tracing::warn!(partition = %id, "merged segments could not be deleted; a takeover tries again");
+    }
+    Ok(Some(inputs.len()))
+}
+
+/// The bodies of segments, and the ETag of the first.
+struct Inputs {
+    bodies: Vec<Bytes>,
+    etag: ETag,
+}
+
+async fn read_inputs(
+    context: &Context,
+    owned: &Owned,
+    inputs: &[ManifestSegment],
+) -> Result<Inputs, CompactionError> {
+    let mut bodies = Vec::with_capacity(inputs.len());
+    let mut etag = None;
+    for input in inputs {
+        let [_, key] = object_keys(
+            &context.keys,
+            &owned.dir,
+            owned.handle.id.partition,
+            input.base,
+        );
+        let found = context.objects.get(&key, GetRange::Full).await?;
+        etag.get_or_insert(found.etag);
+        let bytes = found.bytes.clone();
+        let verified = tokio::task::spawn_blocking(move || kfs::verify(&bytes)).await?;
+        let damaged = |reason: String| CompactionError::Damaged {
+            key: key.as_str().into(),
+            position: 0,
+            reason,
+        };
+        if let Some(fault) = verified.faults.first() {
+            return Err(damaged(fault.to_string()));
+        }
+        let body = kfs::body_range(found.object_len);
+        let body = body.ok_or_else(|| damaged("it is too short".to_owned()))?;
+        bodies.push(found.bytes.slice(body.start as usize..body.end as usize));
+        let end = verified.last_offset.and_then(Offset::next);
+        if end == Some(input.end) {
+            continue;
+        }
+        // The first may be the merged one already, from an earlier try.
+        if bodies.len() == 1 && end == inputs.last().map(|last| last.end) {
+            break;
+        }
+        return Err(damaged("it does not end where it should".to_owned()));
+    }
+    let etag = etag.expect("there is a first segment");
+    Ok(Inputs { bodies, etag })
+}
+
+fn etag_of(intent: &Intent) -> ETag {
+    match &intent.kind {
+        IntentKind::Extend { etag } | IntentKind::Rewrite { etag } => ETag::new(etag.as_str()),
+        IntentKind::Append => unreachable!("only a merge is finished here"),
+    }
+}
+
+async fn begin(
+    context: &Context,
+    owned: &Owned,
+    state: &mut OwnedState,
+    intent: Intent,
+) -> Result<(), CompactionError> {
+    let Context {
+        space, session, kv, ..
+    } = context;
+    let id = owned.handle.id;
+    let planned = plan::begin_intent(space, session.id, id, &state.seen, intent);
+    let planned = planned.map_err(CommitError::from)?;
+    state.seen = commit(kv, &partition::key(space, id), &planned, Some(&state.seen)).await?;
+    Ok(())
+}
+
+async fn finish(
+    context: &Context,
+    owned: &Owned,
+    state: &mut OwnedState,
+) -> Result<(), CompactionError> {
+    let Context {
+        space, session, kv, ..
+    } = context;
+    let id = owned.handle.id;
+    let planned = plan::finish_compaction(space, session.id, id, &state.seen, &Finish::default());
+    let planned = planned.map_err(CommitError::from)?;
+    state.seen = commit(kv, &partition::key(space, id), &planned, Some(&state.seen)).await?;
+    Ok(())
+}
+
+/// Segments of a merge that was begun are gone: the log start has passed its base, whose object was
+/// deleted, so that nobody's late PUT over it can succeed any more.
+async fn abandon(
+    context: &Context,
+    owned: &Owned,
+    state: &mut OwnedState,
+) -> Result<Option<usize>, CompactionError> {
+    tracing::info!(partition = %owned.handle.id, "a merge is given up: its segments are gone");
+    finish(context, owned, state).await?;
+    Ok(None)
+}
+
+/// PUTs the merged segment over the one that it extends. If that has changed, it is ours already, or
+/// nobody knows what it is.
+async fn put_over(
+    context: &Context,
+    key: &str,
+    kfs: &KfsObject,
+    etag: ETag,
+) -> Result<(), CompactionError> {
+    let body = Body::new(kfs.chunks.clone()).with_crc32(kfs.crc32);
+    let put = context.objects.put(key, body, PutCondition::IfMatch(etag));
+    match put.await {
+        Ok(_) => return Ok(()),
+        Err(PutError::Mismatch { .. } | PutError::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let alien = || CompactionError::Alien {
+        key: key.to_owned(),
+    };
+    match context.objects.get(key, GetRange::Full).await {
+        Ok(found) if found.object_len == kfs.len && crc32fast::hash(&found.bytes) == kfs.crc32 => {
+            Ok(())
+        }
+        Ok(_) | Err(GetError::NotFound { .. }) => Err(alien()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use segment::TimestampMs;
+
+    fn segments(sizes: &[u64]) -> Vec<ManifestSegment> {
+        let segment = |(index, bytes): (usize, &u64)| ManifestSegment {
+            base: Offset::new(index as i64 * 10),
+            end: Offset::new(index as i64 * 10 + 10),
+            bytes: *bytes,
+            crc32: 0,
+            created: TimestampMs::ZERO,
+            max_timestamp: TimestampMs::ZERO,
+            max_timestamp_offset: None,
+            time_points: Vec::new(),
+        };
+        sizes.iter().enumerate().map(segment).collect()
+    }
+
+    #[test]
+    fn neighbors_that_are_small_and_many_are_merged_and_fit_one_segment() {
+        let choose = |sizes: &[u64]| choose(&segments(sizes), 100);
+        assert_eq!(choose(&[10; 7]), None, "too few");
+        assert_eq!(choose(&[10; 8]), Some(0..8));
+        assert_eq!(
+            choose(&[10; 30]),
+            Some(0..10),
+            "no more than one segment holds"
+        );
+        assert_eq!(choose(&[24; 30]), None, "four do not become fewer by much");
+        let mut mixed = vec![90, 10, 10, 60];
+        mixed.extend([5; 9]);
+        assert_eq!(choose(&mixed), Some(4..13));
+        assert_eq!(choose(&[25; 20]), None);
+        assert_eq!(choose(&[]), None);
+    }
+}

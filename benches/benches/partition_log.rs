@@ -85,14 +85,14 @@ fn seal_and_acknowledge(c: &mut Criterion) {
                 filled,
                 |mut log| {
                     let sequence = WalSequence::new(1);
-                    let section = log.seal(sequence).expect("something to seal");
+                    let section = log.seal().expect("something to seal");
                     let location = WalLocation {
                         key: "wal".into(),
                         session: SessionId::ZERO,
                         sequence,
                         range: 0..section.run.bytes(),
                     };
-                    let acknowledged = log.acknowledge(location, 1);
+                    let acknowledged = log.acknowledge(section.run.first(), location, 1);
                     (log, section, acknowledged)
                 },
                 BatchSize::LargeInput,

@@ -56,14 +56,14 @@ fn filled() -> (PartitionLog, Arc<PartitionHandle>, u64) {
             log.append(append).expect("an open log");
         }
         let sequence = WalSequence::new(run);
-        let section = log.seal(sequence).expect("something to seal");
+        let section = log.seal().expect("something to seal");
         let location = WalLocation {
             key: "wal".into(),
             session: SessionId::ZERO,
             sequence,
             range: 0..section.run.bytes(),
         };
-        log.acknowledge(location, 1);
+        log.acknowledge(section.run.first(), location, 1);
     }
     (log, handle, RUNS * BATCHES * u64::from(header.record_count))
 }

@@ -77,7 +77,7 @@ struct Upload {
     session: SessionId,
     sequence: WalSequence,
     bytes: Bytes,
-    sections: Vec<(TopicPartition, WalLocation)>,
+    sections: Vec<(TopicPartition, Offset, WalLocation)>,
 }
 
 struct World {
@@ -89,7 +89,7 @@ struct World {
     logs: BTreeMap<TopicPartition, PartitionLog>,
     scheduler: Scheduler,
     uploads: Vec<Upload>,
-    stored: BTreeMap<WalSequence, Vec<(TopicPartition, WalLocation)>>,
+    stored: BTreeMap<WalSequence, Vec<(TopicPartition, Offset, WalLocation)>>,
     clients: Vec<Client>,
     next_batch: u64,
     acknowledged: BTreeMap<(TopicPartition, Offset), u64>,
@@ -251,7 +251,7 @@ impl World {
         let sealed: Vec<SealedSection> = self
             .logs
             .values_mut()
-            .filter_map(|log| log.seal(sequence))
+            .filter_map(|log| log.seal())
             .collect();
         if sealed.is_empty() {
             self.scheduler.sealed(sequence, Sealed::Empty);
@@ -271,7 +271,7 @@ impl World {
             let range = entry
                 .inline_range()
                 .expect("sections of the world are inline");
-            (entry.topic_partition(), location(range))
+            (entry.topic_partition(), entry.first_offset, location(range))
         });
         let sections = sections.collect();
         let bytes = Bytes::from(object.to_vec());
@@ -310,9 +310,9 @@ impl World {
                 .stored
                 .remove(&sequence)
                 .expect("stored before acknowledged");
-            for (id, location) in sections {
+            for (id, first, location) in sections {
                 let log = self.logs.get_mut(&id).expect("every partition is open");
-                let done = log.acknowledge(location, 0).completions;
+                let done = log.acknowledge(first, location, 0).completions;
                 for completion in done {
                     self.answered(completion.ticket.0 as usize, completion.base_offset);
                 }
@@ -321,8 +321,8 @@ impl World {
     }
 
     /// The planted defect: answers the clients of a section as soon as it is stored.
-    fn answer_early(&mut self, sections: &[(TopicPartition, WalLocation)]) {
-        for (id, location) in sections {
+    fn answer_early(&mut self, sections: &[(TopicPartition, Offset, WalLocation)]) {
+        for (id, _, location) in sections {
             let bytes =
                 self.store
                     .read(location.session, location.sequence, location.range.clone());
@@ -534,7 +534,11 @@ fn section(sealed: &SealedSection) -> WalSection {
         max_timestamp_offset: None,
         record_count: u32::try_from(sealed.record_count).expect("few records"),
         len: sealed.run.bytes(),
-        crc: sealed.hasher.clone().finalize(),
+        crc: sealed
+            .hasher
+            .clone()
+            .expect("sections of the world are small")
+            .finalize(),
         producers: sealed.producers.iter().map(producer).collect(),
         body: SectionBody::Inline(sealed.run.chunks().cloned().collect()),
     }

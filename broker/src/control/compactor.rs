@@ -17,7 +17,6 @@ use coord::keys::plan::{self, Finish, SourceTrim};
 use coord::kv::KvError;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use segment::keys::ObjectKey as Named;
 use segment::kfs::{KfsError, KfsObject};
 use segment::manifest::{Manifest, ManifestSegment, TimePoint, time_points};
 use segment::producer_snapshot::ProducerSnapshot;
@@ -32,7 +31,7 @@ use super::policy::{Backlog, Policy};
 use super::segments::{object_keys, read_manifest, segment_ref, write_manifest};
 use super::takeover::{Owned, OwnedState};
 use super::time_index::told;
-use crate::partition::{ColdPlace, RunSlot, SegmentPlan, run};
+use crate::partition::{RunSlot, SegmentPlan, run};
 use crate::shard::{CompactionCandidate, Shard, ShardGone};
 
 /// How often the shards are asked, while anything is uncompacted.
@@ -295,7 +294,7 @@ pub async fn compact(
 /// A plan, and where the log goes on after it.
 struct Planned {
     plan: SegmentPlan,
-    /// Key of the WAL object that holds the first section that stays.
+    /// The first section that stays.
     next: Next,
 }
 
@@ -304,8 +303,8 @@ struct Planned {
 enum Next {
     /// There is none.
     Nothing,
-    /// It lies in the object of this key.
-    Object(Arc<str>),
+    /// It lies in this WAL object, or is named by it.
+    Object(SessionId, WalSequence),
     /// It is not known: the last section of the plan counts as needed.
     Unknown,
 }
@@ -351,9 +350,9 @@ fn next_section(shard: &Rc<Shard>, id: TopicPartition, end: Offset) -> Next {
         if end >= log.high_watermark() {
             return Next::Nothing;
         }
-        match log.place(end) {
-            Some(ColdPlace::Chunk { key, .. }) => Next::Object(key),
-            Some(ColdPlace::Index { .. }) | None => Next::Unknown,
+        match log.slot_at(end) {
+            Some(slot) => Next::Object(slot.location.session, slot.location.sequence),
+            None => Next::Unknown,
         }
     });
     found.unwrap_or(Next::Unknown)
@@ -390,7 +389,7 @@ async fn write_segment(
         tracing::warn!(key = index_key, %error, "an index was not written; it is built when read");
     }
     let snapshot = put_snapshot(context, id, state, &plan).await?;
-    let trims = trims(context, &state.seen.record, &plan, &next, acknowledged_end);
+    let trims = trims(&state.seen.record, &plan, &next, acknowledged_end);
     let finish = Finish {
         trims,
         producer_snapshot: snapshot,
@@ -565,7 +564,6 @@ async fn put_snapshot(
 /// What the sources still need after the plan: everything from the object of the first section that
 /// stays. Sections follow the order of the sources, so the sources before that one go.
 fn trims(
-    context: &Context,
     record: &PartitionRecord,
     plan: &SegmentPlan,
     next: &Next,
@@ -575,12 +573,7 @@ fn trims(
         // What is flushed from now on has a sequence that was not acknowledged when the plan was
         // made.
         Next::Nothing => None,
-        Next::Object(key) => match context.keys.parse(key) {
-            Some(Named::Wal {
-                session, sequence, ..
-            }) => Some((session, sequence)),
-            _ => last_section(plan),
-        },
+        Next::Object(session, sequence) => Some((*session, *sequence)),
         Next::Unknown => last_section(plan),
     };
     let at = match needed {

@@ -32,6 +32,7 @@ use crate::metadata::{BrokerNode, SharedMetadata};
 use crate::metrics::ControlMetrics;
 use crate::proof::Proof;
 use crate::shard::{ShardHandle, ShardId, shard_of_partition};
+use crate::wal::OwnCounter;
 
 /// The wall clock.
 pub fn wall_clock() -> TimestampMs {
@@ -219,6 +220,9 @@ pub struct Context {
     pub inherited: RefCell<HashMap<SessionId, Vec<WalSequence>>>,
     /// The floor of our session: objects below it may be deleted.
     pub floor: Cell<WalSequence>,
+    /// Objects of their own that our session has written and not deleted, with the WAL object that
+    /// names each.
+    pub own_objects: RefCell<Vec<(WalSequence, OwnCounter)>>,
     /// Bundles of directories that our session has written and not deleted.
     pub bundles: RefCell<Vec<Block>>,
     /// Told after every compaction: there may be garbage.

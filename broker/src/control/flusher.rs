@@ -9,6 +9,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,19 +20,23 @@ use futures_channel::oneshot;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use segment::wal::{SectionBody, WalHeader, WalObject, WalSection, WalTrailer, encode};
-use segment::{TopicPartition, WalSequence};
+use segment::kfs::KfsFooter;
+use segment::wal::{
+    SectionBody, SectionPlace, WalHeader, WalObject, WalSection, WalTrailer, encode,
+};
+use segment::{Offset, TopicPartition, WalSequence};
 use store::{Body, GetError, GetRange, PutCondition, PutError};
 
 use super::commit::{CommitError, commit};
 use super::context::Context;
 use super::directories::{Bundle, Bundler};
 use super::handle::FlushSignal;
-use super::image::stored_batch;
+use super::image::{bytes_of, stored_batch};
 use super::objects::Backoff;
+use super::own_objects::{self, OwnStored, store_own};
 use crate::partition::{SealedSection, WalLocation};
 use crate::shard::{ShardId, ShardMsg};
-use crate::wal::{Scheduler, SchedulerConfig, Sealed, Step};
+use crate::wal::{Lanes, OwnCounter, Ready, Scheduler, SchedulerConfig, Sealed, Section, Step};
 
 /// Uploads at a time.
 const UPLOADS_MAX: usize = 8;
@@ -44,7 +49,7 @@ const TRAILER_BYTES: u64 = segment::wal::WAL_TRAILER_BYTES as u64;
 
 /// Why a flush can never succeed.
 #[derive(Debug, thiserror::Error)]
-enum FlushError {
+pub enum FlushError {
     /// Somebody has ended our session.
     #[error(
         "WAL object {key} is not the one that this session wrote ({found}): another broker ended \
@@ -86,10 +91,28 @@ impl FlushError {
 }
 
 /// Sections by the shard that gave them.
-type BySection = Vec<(ShardId, SealedSection)>;
+type BySection = Vec<FromShard>;
+
+/// A section and the shard that gave it; once it has an object of its own, what is known of that.
+struct FromShard {
+    shard: ShardId,
+    section: SealedSection,
+    own: Option<OwnStored>,
+}
+
+impl Section for FromShard {
+    fn partition(&self) -> TopicPartition {
+        self.section.id
+    }
+
+    fn bytes(&self) -> u64 {
+        self.section.run.bytes()
+    }
+}
 
 enum Event {
     Sealed(WalSequence, Instant, Option<BySection>),
+    OwnStored(Result<OwnStored, FlushError>),
     Stored(WalSequence, Result<(), FlushError>),
 }
 
@@ -98,8 +121,11 @@ struct Upload {
     began: Instant,
     /// Its directory and trailer.
     tail: Bytes,
-    locations: HashMap<ShardId, Vec<(TopicPartition, WalLocation)>>,
+    locations: Locations,
 }
+
+/// Where the sections of a WAL object lie, by shard.
+type Locations = HashMap<ShardId, Vec<(TopicPartition, Offset, WalLocation)>>;
 
 /// Asks the flusher to flush everything; answered when all of it is acknowledged.
 pub type Drain = oneshot::Sender<()>;
@@ -115,6 +141,9 @@ pub struct Flusher {
     committed: Option<Seen<CommittedRecord>>,
     events: FuturesUnordered<LocalBoxFuture<'static, Event>>,
     uploads: HashMap<WalSequence, Upload>,
+    lanes: Lanes<FromShard>,
+    /// What is known of objects of their own that no WAL object names yet.
+    own: HashMap<OwnCounter, OwnStored>,
     bundler: Bundler,
     /// A bundle is being written: the next one is left out meanwhile.
     bundling: Rc<Cell<bool>>,
@@ -146,6 +175,8 @@ impl Flusher {
             committed: None,
             events: FuturesUnordered::new(),
             uploads: HashMap::new(),
+            lanes: Lanes::default(),
+            own: HashMap::new(),
             bundler,
             bundling: Rc::default(),
             waiting: Vec::new(),
@@ -164,7 +195,7 @@ impl Flusher {
                 Step::WaitUntil(at) => Some(self.origin + at),
                 Step::Idle => None,
             };
-            if self.scheduler.is_quiet() {
+            if self.scheduler.is_quiet() && self.lanes.is_empty() {
                 for drain in self.waiting.drain(..) {
                     // Whoever asked may have given up.
                     let _ = drain.send(());
@@ -225,7 +256,7 @@ impl Flusher {
                 let handle = context.shard(shard).clone();
                 async move {
                     let (reply, answer) = oneshot::channel();
-                    handle.send(ShardMsg::Seal(sequence, reply)).await.ok()?;
+                    handle.send(ShardMsg::Seal(reply)).await.ok()?;
                     Some((shard, answer.await.ok()?))
                 }
             });
@@ -233,7 +264,11 @@ impl Flusher {
             for answer in futures_util::future::join_all(asked).await {
                 match (answer, &mut sections) {
                     (Some((shard, sealed)), Some(all)) => {
-                        all.extend(sealed.into_iter().map(|section| (shard, section)));
+                        all.extend(sealed.into_iter().map(|section| FromShard {
+                            shard,
+                            section,
+                            own: None,
+                        }));
                     }
                     _ => sections = None,
                 }
@@ -245,16 +280,27 @@ impl Flusher {
     async fn on_event(&mut self, event: Event) -> Result<(), FlushError> {
         match event {
             Event::Sealed(_, _, None) => Err(FlushError::ShardGone),
-            Event::Sealed(sequence, _, Some(sections))
-                if sections.is_empty() && !self.heartbeat =>
-            {
-                self.scheduler.sealed(sequence, Sealed::Empty);
-                Ok(())
-            }
             Event::Sealed(sequence, began, Some(sections)) => {
+                self.lanes.sealed(sections);
+                self.start_own_uploads();
+                if !self.lanes.has_ready() && !self.heartbeat {
+                    self.scheduler.sealed(sequence, Sealed::Empty);
+                    return Ok(());
+                }
                 self.heartbeat = false;
                 self.scheduler.sealed(sequence, Sealed::Object);
+                let sections = self.take_ready();
                 self.upload(sequence, began, sections);
+                Ok(())
+            }
+            Event::OwnStored(outcome) => {
+                let stored = outcome?;
+                self.own.insert(stored.counter, stored);
+                self.lanes.stored(stored.counter);
+                self.start_own_uploads();
+                if self.lanes.has_ready() {
+                    self.scheduler.force();
+                }
                 Ok(())
             }
             Event::Stored(sequence, outcome) => {
@@ -265,6 +311,26 @@ impl Flusher {
                 Ok(())
             }
         }
+    }
+
+    /// Begins to store large sections as objects of their own.
+    fn start_own_uploads(&mut self) {
+        while let Some((counter, from)) = self.lanes.next_upload() {
+            let (context, section) = (self.context.clone(), from.section.clone());
+            self.events.push(Box::pin(async move {
+                Event::OwnStored(store_own(&context, counter, &section).await)
+            }));
+        }
+    }
+
+    /// The sections of the next WAL object.
+    fn take_ready(&mut self) -> BySection {
+        let ready = self.lanes.take_ready().into_iter();
+        let known = |Ready { section, own }: Ready<FromShard>| FromShard {
+            own: own.map(|own| self.own.remove(&own).expect("it is durable")),
+            ..section
+        };
+        ready.map(known).collect()
     }
 
     fn upload(&mut self, sequence: WalSequence, began: Instant, sections: BySection) {
@@ -278,13 +344,13 @@ impl Flusher {
         let key = self.context.keys.wal(session.broker, session.id, sequence);
         let owners: HashMap<TopicPartition, ShardId> = sections
             .iter()
-            .map(|(shard, section)| (section.id, *shard))
+            .map(|from| (from.section.id, from.shard))
             .collect();
-        let object = encode(
-            header,
-            sections.into_iter().map(|(_, s)| wal_section(s)).collect(),
-        );
-        let locations = locations(&object, &key, &owners, sequence, session.id);
+        let named = sections.iter().filter_map(|from| from.own);
+        let named = named.map(|own| (sequence, own.counter));
+        self.context.own_objects.borrow_mut().extend(named);
+        let object = encode(header, sections.into_iter().map(wal_section).collect());
+        let locations = self.locations(&object, &key, &owners, sequence);
         self.context.metrics.flush_bytes.record(object.len);
         let upload = Upload {
             began,
@@ -295,9 +361,43 @@ impl Flusher {
         assert!(before.is_none(), "a sequence is uploaded once");
         let context = self.context.clone();
         self.events.push(Box::pin(async move {
-            let outcome = store_object(&context, &key, object).await;
+            let stored_as = StoredAs::Wal(object.directory.trailer);
+            let body = Body::new(object.chunks).with_crc32(object.crc32);
+            let outcome = store_object(&context, &key, body, &stored_as).await;
             Event::Stored(sequence, outcome)
         }));
+    }
+
+    /// Where the sections of an object lie.
+    fn locations(
+        &self,
+        object: &WalObject,
+        key: &str,
+        owners: &HashMap<TopicPartition, ShardId>,
+        sequence: WalSequence,
+    ) -> Locations {
+        let (keys, session) = (&self.context.keys, self.context.session);
+        let key: Arc<str> = key.into();
+        let mut locations = Locations::new();
+        for entry in &object.directory.entries {
+            let id = entry.topic_partition();
+            let key = match entry.place {
+                SectionPlace::Inline { .. } => key.clone(),
+                SectionPlace::Own { counter } => {
+                    keys.own(session.broker, session.id, counter).into()
+                }
+            };
+            let location = WalLocation {
+                key,
+                session: session.id,
+                sequence,
+                range: bytes_of(entry),
+            };
+            let shard = owners.get(&id).expect("every section came from a shard");
+            let of_shard = locations.entry(*shard).or_default();
+            of_shard.push((id, entry.first_offset, location));
+        }
+        locations
     }
 
     /// Tells the shards; they have it in order, since there is one sender and their mailboxes keep
@@ -381,7 +481,7 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-fn wal_section(section: SealedSection) -> WalSection {
+fn wal_section(from: FromShard) -> WalSection {
     let SealedSection {
         id,
         leader_epoch,
@@ -389,7 +489,15 @@ fn wal_section(section: SealedSection) -> WalSection {
         record_count,
         hasher,
         producers,
-    } = section;
+    } = from.section;
+    let (crc, body) = match from.own {
+        Some(OwnStored { counter, crc }) => (crc, SectionBody::Own { counter: counter.0 }),
+        None => {
+            let hasher = hasher.expect("a section that is not large was hashed by its shard");
+            let chunks = run.chunks().cloned().collect();
+            (hasher.finalize(), SectionBody::Inline(chunks))
+        }
+    };
     WalSection {
         topic: id.topic,
         partition: id.partition,
@@ -400,42 +508,36 @@ fn wal_section(section: SealedSection) -> WalSection {
         max_timestamp_offset: None,
         record_count: u32::try_from(record_count).expect("a flush has far fewer records"),
         len: run.bytes(),
-        crc: hasher.finalize(),
+        crc,
         producers: producers.iter().map(stored_batch).collect(),
-        body: SectionBody::Inline(run.chunks().cloned().collect()),
+        body,
     }
 }
 
-fn locations(
-    object: &WalObject,
+/// How an object under a key of our session is told from any other.
+#[derive(Debug, Clone, Copy)]
+pub enum StoredAs {
+    /// A WAL object: by its trailer.
+    Wal(WalTrailer),
+    /// An object of its own: by its footer and length.
+    Own {
+        /// The footer, with the CRC of the body.
+        footer: KfsFooter,
+        /// Bytes of the object.
+        len: u64,
+    },
+}
+
+/// Stores an object of our session, however long it takes.
+///
+/// # Errors
+/// [`FlushError`]: the session is over, or the process.
+pub async fn store_object(
+    context: &Context,
     key: &str,
-    owners: &HashMap<TopicPartition, ShardId>,
-    sequence: WalSequence,
-    session: segment::SessionId,
-) -> HashMap<ShardId, Vec<(TopicPartition, WalLocation)>> {
-    let key: std::sync::Arc<str> = key.into();
-    let mut locations: HashMap<ShardId, Vec<(TopicPartition, WalLocation)>> = HashMap::new();
-    for entry in &object.directory.entries {
-        let id = entry.topic_partition();
-        let range = entry
-            .inline_range()
-            .expect("all sections of a flush are inline");
-        let location = WalLocation {
-            key: key.clone(),
-            session,
-            sequence,
-            range,
-        };
-        let shard = owners.get(&id).expect("every section came from a shard");
-        locations.entry(*shard).or_default().push((id, location));
-    }
-    locations
-}
-
-/// Stores a WAL object, however long it takes.
-async fn store_object(context: &Context, key: &str, object: WalObject) -> Result<(), FlushError> {
-    let trailer = object.directory.trailer;
-    let body = Body::new(object.chunks).with_crc32(object.crc32);
+    body: Body,
+    stored_as: &StoredAs,
+) -> Result<(), FlushError> {
     let began = Instant::now();
     let mut backoff = Backoff::default();
     let mut refused = false;
@@ -462,7 +564,7 @@ async fn store_object(context: &Context, key: &str, object: WalObject) -> Result
         };
         let error = match put {
             Ok(_) => break Ok(()),
-            Err(PutError::AlreadyExists { .. }) => match is_ours(context, key, &trailer).await {
+            Err(PutError::AlreadyExists { .. }) => match is_ours(context, key, stored_as).await {
                 Ok(None) => break Ok(()),
                 Ok(Some(found)) => {
                     break Err(FlushError::Fenced {
@@ -505,8 +607,14 @@ async fn store_object(context: &Context, key: &str, object: WalObject) -> Result
 async fn is_ours(
     context: &Context,
     key: &str,
-    ours: &WalTrailer,
+    stored_as: &StoredAs,
 ) -> Result<Option<String>, GetError> {
+    let ours = match stored_as {
+        StoredAs::Wal(trailer) => trailer,
+        StoredAs::Own { footer, len } => {
+            return own_objects::is_ours(context, key, *footer, *len).await;
+        }
+    };
     let found = match context
         .objects
         .get(key, GetRange::Suffix(TRAILER_BYTES))

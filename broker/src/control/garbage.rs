@@ -206,6 +206,16 @@ impl Garbage {
         let mut gone: Vec<String> = gone
             .map(|sequence| keys.wal(session.broker, session.id, sequence))
             .collect();
+        self.context
+            .own_objects
+            .borrow_mut()
+            .retain(|(named_by, counter)| {
+                let is_needed = *named_by >= to;
+                if !is_needed {
+                    gone.push(keys.own(session.broker, session.id, counter.0));
+                }
+                is_needed
+            });
         self.context.bundles.borrow_mut().retain(|block| {
             let is_needed = block.last >= to;
             if !is_needed {

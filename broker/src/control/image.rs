@@ -138,7 +138,8 @@ pub fn slots(sections: &[Found]) -> Vec<RunSlot> {
     sections.iter().map(slot).collect()
 }
 
-fn bytes_of(entry: &WalEntry) -> std::ops::Range<u64> {
+/// Bytes of a section inside the object that holds it.
+pub fn bytes_of(entry: &WalEntry) -> std::ops::Range<u64> {
     match entry.place {
         SectionPlace::Inline { position } => position..position + entry.len,
         SectionPlace::Own { .. } => {

@@ -12,7 +12,7 @@
 //! | [`takeover`], [`harvest`], [`directories`], [`image`], [`segments`] | take partitions and load them |
 //! | [`slots`] | coordinator slots, groups, committed offsets |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
-//! | [`flusher`] | WAL objects, in sequence |
+//! | [`flusher`], [`own_objects`] | WAL objects, in sequence; large sections apart |
 //! | [`compactor`], [`policy`], [`merge`], [`garbage`] | segments, and what they make superfluous |
 //! | [`health`] | how the store is, and what follows |
 //! | [`loads`], [`time_index`], [`missing`], [`requests`] | what shards ask for |
@@ -42,6 +42,7 @@ pub mod merge;
 pub mod missing;
 pub mod objects;
 pub mod operator;
+pub mod own_objects;
 pub mod ownership;
 pub mod policy;
 pub mod requests;

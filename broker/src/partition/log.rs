@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use crc32fast::Hasher;
 use segment::batch::{self, BatchHeader};
-use segment::{LeaderEpoch, Offset, TimestampMs, TopicPartition, WalSequence};
+use segment::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 
 use super::epochs::EpochHistory;
 use super::producers::{ProducerBatch, ProducerEntry, Producers, SequenceError, Verdict};
@@ -60,6 +60,11 @@ pub enum Appended {
     },
 }
 
+/// A section of so many bytes (16 MiB) is large: it is stored as an object of its own.
+pub const LARGE_SECTION_BYTES: u64 = 16 << 20;
+/// Most bytes of one section, but for a single batch: far below what a segment can hold.
+pub const SECTION_BYTES_MAX: u64 = 512 << 20;
+
 /// A ticket and the offset that its batch got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Completion {
@@ -83,7 +88,7 @@ pub struct Acknowledged {
 }
 
 /// What one partition brings to a WAL object.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SealedSection {
     /// The partition.
     pub id: TopicPartition,
@@ -93,8 +98,10 @@ pub struct SealedSection {
     pub run: Arc<Run>,
     /// Records in them.
     pub record_count: u64,
-    /// Checksum (CRC-32/IEEE) of the bytes, to be combined with those of other sections.
-    pub hasher: Hasher,
+    /// Checksum (CRC-32/IEEE) of the bytes, to be combined with those of other sections; none for
+    /// a section that is large enough for an object of its own: it is hashed with that object, off
+    /// the shard.
+    pub hasher: Option<Hasher>,
     /// Idempotent batches among them.
     pub producers: Vec<ProducerBatch>,
 }
@@ -159,7 +166,6 @@ struct Pending {
 
 #[derive(Debug)]
 struct Sealed {
-    sequence: WalSequence,
     run: Arc<Run>,
     record_count: u64,
     completions: Vec<Completion>,
@@ -368,29 +374,40 @@ impl PartitionLog {
         Appended::Joined
     }
 
-    /// Takes what was appended since the last seal into the WAL object `sequence`.
-    ///
-    /// # Panics
-    /// If `sequence` is not above the last one.
-    pub fn seal(&mut self, sequence: WalSequence) -> Option<SealedSection> {
+    /// Takes what was appended since the last seal into a section, at most [`SECTION_BYTES_MAX`] of it
+    /// but at least one batch; see [`Self::open_bytes`] for what is left.
+    pub fn seal(&mut self) -> Option<SealedSection> {
         if self.open.is_empty() {
             return None;
         }
-        if let Some(last) = self.sealed.back() {
-            assert!(last.sequence < sequence, "seals are in sequence");
-        }
-        let pending = std::mem::take(&mut self.open);
-        self.open_bytes = 0;
+        let mut bytes = 0;
+        let fits = |pending: &&Pending| {
+            let first = bytes == 0;
+            bytes += pending.part.bytes.len() as u64;
+            first || bytes <= SECTION_BYTES_MAX
+        };
+        let count = self.open.iter().take_while(fits).count();
+        let rest = self.open.split_off(count);
+        let pending = std::mem::replace(&mut self.open, rest);
+        self.open_bytes = self.open.iter().map(|p| p.part.bytes.len() as u64).sum();
         let record_count = pending.iter().map(|p| u64::from(p.record_count)).sum();
         let producers = pending.iter().filter_map(|p| p.producer).collect();
         let run = Arc::new(run::build(pending.into_iter().map(|p| p.part).collect()));
-        let mut hasher = Hasher::new();
-        run.chunks().for_each(|chunk| hasher.update(chunk));
+        let hasher = (run.bytes() < LARGE_SECTION_BYTES).then(|| {
+            let mut hasher = Hasher::new();
+            run.chunks().for_each(|chunk| hasher.update(chunk));
+            hasher
+        });
+        let last = run.last();
+        let completions = std::mem::take(&mut self.open_completions);
+        let (completions, open) = completions
+            .into_iter()
+            .partition(|completion| completion.base_offset <= last);
+        self.open_completions = open;
         self.sealed.push_back(Sealed {
-            sequence,
             run: run.clone(),
             record_count,
-            completions: std::mem::take(&mut self.open_completions),
+            completions,
         });
         let (id, leader_epoch) = (self.id(), self.leader_epoch);
         Some(SealedSection {
@@ -403,21 +420,31 @@ impl PartitionLog {
         })
     }
 
-    /// The WAL object `location.sequence` is durable, and so is every one before it: the section becomes
-    /// visible. Publishes the snapshot, wakes long polls, and gives those who waited.
+    /// The WAL object `location.sequence` is durable, and so is every one before it: the oldest sealed
+    /// section, which it holds or names, becomes visible. Publishes the snapshot, wakes long polls, and
+    /// gives those who waited.
     ///
     /// # Panics
-    /// If the section is not the oldest sealed one.
-    pub fn acknowledge(&mut self, location: WalLocation, now_ms: u64) -> Acknowledged {
+    /// If it is not the oldest sealed section, or its object comes before that of the one before.
+    pub fn acknowledge(
+        &mut self,
+        first: Offset,
+        location: WalLocation,
+        now_ms: u64,
+    ) -> Acknowledged {
         let sealed = self
             .sealed
             .pop_front()
             .expect("an acknowledged section was sealed");
+        let run = sealed.run;
+        let before = self.slots.back().map(|slot| &slot.location);
+        let follows = before.is_none_or(|before| {
+            before.session != location.session || before.sequence <= location.sequence
+        });
         assert!(
-            sealed.sequence == location.sequence,
+            follows && run.first() == first,
             "acknowledged strictly in sequence"
         );
-        let run = sealed.run;
         assert!(
             run.first() == self.high_watermark,
             "the high watermark rises without a gap"

@@ -18,8 +18,8 @@ pub mod view;
 pub mod waiters;
 
 pub use log::{
-    Acknowledged, Append, AppendError, Appended, Completion, PartitionImage, PartitionLog, Piece,
-    SealedSection, SegmentPlan, Ticket,
+    Acknowledged, Append, AppendError, Appended, Completion, LARGE_SECTION_BYTES, PartitionImage,
+    PartitionLog, Piece, SealedSection, SegmentPlan, Ticket,
 };
 pub use segments::{ChunkSpan, ColdPlace, RunSlot, SegmentRef, WalLocation};
 pub use view::{Leader, PartitionHandle, ReadSnapshot, TailRead};

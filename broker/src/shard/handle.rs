@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use futures_channel::oneshot;
 use segment::batch::BatchHeader;
-use segment::{Offset, TimestampMs, TopicPartition, WalSequence};
+use segment::{Offset, TimestampMs, TopicPartition};
 
 use super::Shard;
 use crate::partition::{AppendError, FetchWaiter, SealedSection, WalLocation};
@@ -94,9 +94,9 @@ pub enum ShardMsg {
     /// A long poll at partitions of this shard, each with the position that it has seen.
     Wait(Vec<(TopicPartition, u64)>, Arc<FetchWaiter>),
     /// Give everything appended since the last seal, for this WAL object.
-    Seal(WalSequence, oneshot::Sender<Vec<SealedSection>>),
+    Seal(oneshot::Sender<Vec<SealedSection>>),
     /// This WAL object is durable, and so are all before it: the sections of this shard lie here.
-    Acknowledge(Vec<(TopicPartition, WalLocation)>),
+    Acknowledge(Vec<(TopicPartition, Offset, WalLocation)>),
     /// Anything else.
     Run(Job),
     /// End: close every connection and return.

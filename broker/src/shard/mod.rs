@@ -220,30 +220,38 @@ impl Shard {
         self.groups.close(self, slot);
     }
 
-    /// Seals what was appended since the last seal into the WAL object `sequence`.
-    pub fn seal(&self, sequence: WalSequence) -> Vec<SealedSection> {
+    /// Seals what was appended since the last seal. What is too much for one section is left for the
+    /// next seal, which is asked for at once.
+    pub fn seal(&self) -> Vec<SealedSection> {
         self.dirty.set(false);
         self.urgent.set(false);
         self.open_bytes.set(0);
         let mut partitions = self.partitions.borrow_mut();
-        let touched = self.produce.take_touched();
-        let logs = touched
-            .iter()
-            .filter_map(|id| Some(partitions.get_mut(id)?.seal(sequence)));
-        logs.flatten().collect()
+        let mut sections = Vec::new();
+        for id in self.produce.take_touched() {
+            let Some(log) = partitions.get_mut(&id) else {
+                continue;
+            };
+            sections.extend(log.seal());
+            if log.open_bytes() > 0 {
+                self.produce.touch(id);
+                self.appended(log.open_bytes(), log.open_bytes());
+            }
+        }
+        sections
     }
 
     /// Makes the sections of a durable WAL object visible and answers those who waited for them.
-    pub fn acknowledge(&self, sections: Vec<(TopicPartition, WalLocation)>) {
+    pub fn acknowledge(&self, sections: Vec<(TopicPartition, Offset, WalLocation)>) {
         let now = self.now_ms();
-        for (id, location) in sections {
+        for (id, first, location) in sections {
             let mut partitions = self.partitions.borrow_mut();
             // A partition that was deleted meanwhile has answered its waiters.
             let Some(log) = partitions.get_mut(&id) else {
                 continue;
             };
             let log_start = log.log_start();
-            let done = log.acknowledge(location, now);
+            let done = log.acknowledge(first, location, now);
             drop(partitions);
             self.produce.settled(done.bytes);
             self.produce.complete(&done.completions, log_start);

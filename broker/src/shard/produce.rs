@@ -37,6 +37,11 @@ impl Produce {
         std::mem::take(&mut self.touched.borrow_mut())
     }
 
+    /// A partition has something to seal.
+    pub(super) fn touch(&self, id: TopicPartition) {
+        self.touched.borrow_mut().push(id);
+    }
+
     /// Bytes appended that are not durable yet.
     pub(super) fn unacknowledged(&self) -> u64 {
         self.unacknowledged.get()
@@ -171,7 +176,7 @@ impl Shard {
         match appended {
             Appended::Pending => {
                 if first {
-                    self.produce.touched.borrow_mut().push(id);
+                    self.produce.touch(id);
                 }
                 self.produce.unacknowledged.set(waiting + bytes);
                 self.appended(open_bytes, bytes);

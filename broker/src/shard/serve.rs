@@ -103,7 +103,7 @@ impl Shard {
             ShardMsg::Connect(stream) => crate::net::accept(self, stream),
             ShardMsg::Produce(call) => self.produce(call),
             ShardMsg::Wait(places, waiter) => self.wait(places, &waiter),
-            ShardMsg::Seal(sequence, reply) => drop(reply.send(self.seal(sequence))),
+            ShardMsg::Seal(reply) => drop(reply.send(self.seal())),
             ShardMsg::Acknowledge(sections) => self.acknowledge(sections),
             ShardMsg::Run(job) => job(self),
             ShardMsg::Shutdown => unreachable!("the mailbox loop ends at Shutdown"),

@@ -192,6 +192,7 @@ impl Parts {
             producer_floor: Default::default(),
             inherited: Default::default(),
             floor: Cell::new(first),
+            own_objects: Default::default(),
             bundles: Default::default(),
             compacted: Notify::new(),
             failure: Failure::default(),

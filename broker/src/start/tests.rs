@@ -2,6 +2,7 @@
 //! comes.
 
 mod cluster;
+mod large;
 mod merge;
 mod missing;
 mod times;
@@ -100,7 +101,7 @@ impl World {
             ("shard.count", "2"),
             ("shard.pin", "false"),
             ("shard.io_driver", "epoll"),
-            ("memory.budget_bytes", "64MiB"),
+            ("memory.budget_bytes", "256MiB"),
             ("memory.cache_bytes", "64MiB"),
             ("log.flush_interval_ms", "1"),
         ];

@@ -83,11 +83,13 @@ fn location(sequence: u64, bytes: u64) -> WalLocation {
 }
 
 fn flush(log: &mut PartitionLog, sequence: u64) -> Vec<Completion> {
-    let section = log
-        .seal(WalSequence::new(sequence))
-        .expect("something to seal");
-    log.acknowledge(location(sequence, section.run.bytes()), sequence)
-        .completions
+    let section = log.seal().expect("something to seal");
+    log.acknowledge(
+        section.run.first(),
+        location(sequence, section.run.bytes()),
+        sequence,
+    )
+    .completions
 }
 
 fn visible(log: &PartitionLog) -> i64 {
@@ -103,11 +105,11 @@ fn nothing_is_visible_before_it_is_acknowledged() {
     let mut log = open();
     assert_eq!(append(&mut log, 3, 1), Ok(Appended::Pending));
     assert_eq!(visible(&log), 0);
-    let section = log.seal(WalSequence::new(1)).expect("something to seal");
+    let section = log.seal().expect("something to seal");
     assert_eq!(visible(&log), 0);
     assert_eq!(section.record_count, 3);
     let done = log
-        .acknowledge(location(1, section.run.bytes()), 0)
+        .acknowledge(section.run.first(), location(1, section.run.bytes()), 0)
         .completions;
     assert_eq!(
         done,
@@ -146,10 +148,10 @@ fn offsets_and_epoch_are_patched_in_place_and_the_bytes_stay_valid() {
 fn an_acknowledgement_out_of_sequence_is_our_defect() {
     let mut log = open();
     append(&mut log, 1, 1).expect("appended");
-    log.seal(WalSequence::new(1));
+    log.seal();
     append(&mut log, 1, 2).expect("appended");
-    let second = log.seal(WalSequence::new(2)).expect("something to seal");
-    log.acknowledge(location(2, second.run.bytes()), 0);
+    let second = log.seal().expect("something to seal");
+    log.acknowledge(second.run.first(), location(2, second.run.bytes()), 0);
 }
 
 #[test]
@@ -161,14 +163,14 @@ fn a_retry_in_flight_joins_and_one_of_a_durable_batch_is_answered_at_once() {
         Ok(Appended::Joined),
         "while it is open"
     );
-    let section = log.seal(WalSequence::new(1)).expect("something to seal");
+    let section = log.seal().expect("something to seal");
     assert_eq!(
         append_idempotent(&mut log, 0, 3),
         Ok(Appended::Joined),
         "while it is uploaded"
     );
     let done = log
-        .acknowledge(location(1, section.run.bytes()), 0)
+        .acknowledge(section.run.first(), location(1, section.run.bytes()), 0)
         .completions;
     let tickets: Vec<_> = done
         .iter()
@@ -279,7 +281,7 @@ fn the_log_start_never_falls_and_never_passes_the_high_watermark() {
 fn closing_withdraws_the_snapshot_and_gives_everyone_who_waits() {
     let mut log = open();
     append(&mut log, 1, 1).expect("appended");
-    log.seal(WalSequence::new(1));
+    log.seal();
     append(&mut log, 1, 2).expect("appended");
     log.release();
     assert_eq!(append(&mut log, 1, 3), Err(AppendError::Released));

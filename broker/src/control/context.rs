@@ -225,7 +225,7 @@ pub struct Context {
     pub own_objects: RefCell<Vec<(WalSequence, OwnCounter)>>,
     /// Bundles of directories that our session has written and not deleted.
     pub bundles: RefCell<Vec<Block>>,
-    /// Told after every compaction: there may be garbage.
+    /// Told after every compaction and sweep: there may be garbage.
     pub compacted: Notify,
     /// The failure that ends the process.
     pub failure: Failure,

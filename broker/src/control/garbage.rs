@@ -30,6 +30,8 @@ use crate::shard::{Shard, ShardGone};
 
 /// Shortest time between two passes.
 const PASS_EVERY: Duration = Duration::from_secs(10);
+/// Longest time between two passes: other brokers compact what was ours.
+const IDLE_PASS_EVERY: Duration = Duration::from_secs(300);
 /// How often everything is listed: what has been swept is not listed in between.
 const LIST_ALL_EVERY: Duration = Duration::from_secs(3_600);
 /// Bytes of a WAL object without sections: the first object, a fence, or a proof of life.
@@ -93,7 +95,8 @@ impl Garbage {
         }
     }
 
-    /// Runs for ever: one pass at the start, then after compactions.
+    /// Runs for ever: one pass at the start, then after compactions and sweeps, and now and then for
+    /// what others do.
     pub async fn run(mut self) {
         loop {
             if let Err(error) = self.pass().await {
@@ -101,7 +104,10 @@ impl Garbage {
             }
             tokio::time::sleep(PASS_EVERY).await;
             let context = self.context.clone();
-            context.compacted.notified().await;
+            tokio::select! {
+                () = context.compacted.notified() => {}
+                () = tokio::time::sleep(IDLE_PASS_EVERY) => {}
+            }
         }
     }
 
@@ -237,6 +243,7 @@ impl Garbage {
     ) -> Result<(), GarbageError> {
         let unfenced = self.unfenced(records).await?;
         let needed = Needed::of(records);
+        let mut pending = 0;
         let is_due = self
             .listed_at
             .is_none_or(|at| at.elapsed() >= LIST_ALL_EVERY);
@@ -258,10 +265,15 @@ impl Garbage {
                 }
                 None => Vec::new(),
             };
-            if (is_new || is_due) && self.sweep(&objects, ranges).await? {
-                self.swept.insert(*session, ranges.to_vec());
+            if !is_new && !is_due {
+                continue;
+            }
+            match self.sweep(&objects, ranges).await? {
+                0 => drop(self.swept.insert(*session, ranges.to_vec())),
+                left => pending += left,
             }
         }
+        self.context.metrics.wal_garbage_bytes.set_bytes(pending);
         Ok(())
     }
 
@@ -283,6 +295,14 @@ impl Garbage {
             };
             all.entry(session).or_default().push(meta);
         }
+        let unknown = all
+            .iter()
+            .filter(|(session, _)| !sessions.known.contains_key(session));
+        let unknown: u64 = unknown
+            .flat_map(|(_, objects)| objects)
+            .map(|meta| meta.len)
+            .sum();
+        self.context.metrics.wal_unknown_bytes.set_bytes(unknown);
         for (session, objects) in &all {
             if !sessions.known.contains_key(session) && self.reported.insert(*session) {
                 let objects = objects.len();
@@ -294,15 +314,16 @@ impl Garbage {
         Ok(all)
     }
 
-    /// Deletes what a dead session has left and nobody needs; whether all of that is gone.
+    /// Deletes what a dead session has left and nobody needs; gives the bytes of it that are still
+    /// there, about.
     async fn sweep(
         &self,
         objects: &[ObjectMeta],
         needed: &[Range<WalSequence>],
-    ) -> Result<bool, GarbageError> {
+    ) -> Result<u64, GarbageError> {
         let Context { keys, metrics, .. } = &*self.context;
         let is_needed = |at: WalSequence| needed.iter().any(|range| range.contains(&at));
-        let mut gone = Vec::new();
+        let (mut gone, mut bytes) = (Vec::new(), 0);
         for meta in objects {
             let key = meta.key.as_str();
             let is_garbage = match keys.parse(key) {
@@ -320,10 +341,11 @@ impl Garbage {
             };
             if is_garbage {
                 gone.push(key.to_owned());
+                bytes += meta.len;
             }
         }
         if gone.is_empty() {
-            return Ok(true);
+            return Ok(0);
         }
         let failed = self.context.objects.delete(&gone).await;
         metrics.wal_deleted.add((gone.len() - failed) as u64);
@@ -332,7 +354,7 @@ impl Garbage {
             failed,
             "deleted objects of a dead session"
         );
-        Ok(failed == 0)
+        Ok(bytes * failed as u64 / gone.len() as u64)
     }
 
     /// Whether an object without sections is a proof of life: a fence must stay.

@@ -63,6 +63,8 @@ async fn sweep(context: &Context, id: TopicId, buried: Seen<TombstoneRecord>) {
                 tokio::time::sleep(context.config.broker.session_ttl).await;
             }
             Ok(objects) => {
+                // Nobody names the sections of its partitions any more.
+                context.compacted.notify_one();
                 tracing::info!(topic = %buried.record.name, %id, objects, "swept");
                 return;
             }

@@ -49,6 +49,12 @@ impl Gauge {
         self.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// Sets the number to so many bytes. Called by the owner only.
+    #[inline]
+    pub fn set_bytes(&self, bytes: u64) {
+        self.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     /// Adds `change`, which may be negative. Called by the owner only.
     #[inline]
     pub fn add(&self, change: i64) {

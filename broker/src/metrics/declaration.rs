@@ -189,6 +189,12 @@ metrics! {
             "Their bytes." { wal_backlog_bytes }
         Gauge "kafscale_wal_backlog_limit_objects" "objects" []
             "The bound above which produce is refused." { wal_backlog_limit }
+        Gauge "kafscale_wal_garbage_bytes" "bytes" ["state"]
+            "Bytes of WAL objects that nobody needs: found and not deleted yet, or of sessions that \
+             the metadata has never heard of, which are left alone." {
+            wal_garbage_bytes = "pending",
+            wal_unknown_bytes = "unknown",
+        }
         Counter "kafscale_compactions_total" "segments" ["result"]
             "Compactions of a partition's batches into a segment." {
             compactions = "ok",

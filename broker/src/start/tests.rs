@@ -2,6 +2,7 @@
 //! comes.
 
 mod cluster;
+mod garbage;
 mod large;
 mod merge;
 mod missing;

@@ -2,6 +2,7 @@
 //! cache of its own so that a catch-up reader never pushes out the tail of other partitions.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -53,8 +54,9 @@ pub enum RunOfTime {
     NotBefore(Offset),
 }
 
-/// An object and the position in it.
-type ChunkKey = (Arc<str>, u64);
+/// An object and the bytes in it. A segment that is merged keeps its key: its old end tells the ranges
+/// of before from those of after.
+type ChunkKey = (Arc<str>, Range<u64>);
 type Loaded = Result<Arc<Run>, ReadError>;
 
 /// Chunk cache and reads in flight. Shard-owned.
@@ -225,8 +227,8 @@ impl Shard {
         }
     }
 
-    async fn load_chunk(self: &Rc<Self>, key: Arc<str>, range: std::ops::Range<u64>) -> Loaded {
-        let chunk = (key, range.start);
+    async fn load_chunk(self: &Rc<Self>, key: Arc<str>, range: Range<u64>) -> Loaded {
+        let chunk = (key, range);
         if let Some(run) = self.cold.cache.borrow_mut().get(&chunk) {
             self.metrics.chunk_hits.increment();
             return Ok(run.clone());
@@ -235,17 +237,17 @@ impl Shard {
         let (sender, receiver) = oneshot::channel();
         let joined = self.cold.flights.borrow_mut().join(chunk.clone(), sender);
         match joined {
-            Ok(Join::First) => self.start_load(chunk, range),
+            Ok(Join::First) => self.start_load(chunk),
             Ok(Join::Joined) => {}
             Err(_) => return Err(ReadError::Busy),
         }
         receiver.await.unwrap_or(Err(ReadError::NotServed))
     }
 
-    fn start_load(self: &Rc<Self>, chunk: ChunkKey, range: std::ops::Range<u64>) {
+    fn start_load(self: &Rc<Self>, chunk: ChunkKey) {
         let shard = self.clone();
         crate::runtime::spawn(async move {
-            let key = chunk.0.clone();
+            let (key, range) = chunk.clone();
             let loaded = shard
                 .shared
                 .control
@@ -284,10 +286,10 @@ impl Shard {
         let Some(Some(ColdPlace::Chunk { key, range, .. })) = place else {
             return;
         };
-        let chunk = (key, range.start);
+        let chunk = (key, range);
         let cached = self.cold.cache.borrow().contains(&chunk);
         if !cached && self.cold.flights.borrow_mut().start(chunk.clone()) {
-            self.start_load(chunk, range);
+            self.start_load(chunk);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coord::keys::partition::{self, Intent, IntentKind, PartitionRecord, ProducerSnapshotRef};
@@ -28,6 +28,7 @@ use super::context::{Context, wall_clock};
 use super::image::stored_producer;
 use super::merge;
 use super::policy::{Backlog, Policy};
+use super::put_budget::PutBudget;
 use super::segments::{object_keys, read_manifest, segment_ref, write_manifest};
 use super::takeover::{Owned, OwnedState};
 use super::time_index::told;
@@ -98,6 +99,8 @@ pub struct Compactor {
     context: Rc<Context>,
     policy: Policy,
     busy: RefCell<HashSet<TopicPartition>>,
+    budget: RefCell<PutBudget>,
+    origin: Instant,
 }
 
 impl Compactor {
@@ -116,6 +119,8 @@ impl Compactor {
             context,
             policy,
             busy: RefCell::default(),
+            budget: RefCell::default(),
+            origin: Instant::now(),
         }
     }
 
@@ -129,7 +134,9 @@ impl Compactor {
                 if jobs.len() >= AT_ONCE {
                     break;
                 }
-                if self.busy.borrow_mut().insert(candidate.id) {
+                let is_busy = self.busy.borrow().contains(&candidate.id);
+                if !is_busy && self.is_affordable(&candidate, &backlog) {
+                    self.busy.borrow_mut().insert(candidate.id);
                     jobs.push(self.compact_partition(candidate));
                 }
             }
@@ -144,6 +151,18 @@ impl Compactor {
                 () = tokio::time::sleep(LOOK_EVERY), if !idle => {}
             }
         }
+    }
+
+    /// Whether the budget of PUTs allows this compaction now. A local store has none: its requests
+    /// cost nothing.
+    fn is_affordable(&self, candidate: &CompactionCandidate, backlog: &Backlog) -> bool {
+        let is_local = self.context.proof.is_forever();
+        if is_local || !self.policy.is_budgeted(candidate, backlog) {
+            return true;
+        }
+        let partitions = self.context.owned.borrow().len();
+        let now = self.origin.elapsed();
+        self.budget.borrow_mut().take_segment(now, partitions)
     }
 
     async fn candidates(&self) -> Vec<CompactionCandidate> {

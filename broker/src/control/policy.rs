@@ -49,23 +49,30 @@ impl Policy {
         backlog.objects() >= self.backlog_max
     }
 
+    /// From half of the bound on the partitions of the oldest objects are compacted, whatever their
+    /// size or age.
+    fn is_pressing(&self, candidate: &CompactionCandidate, backlog: &Backlog) -> bool {
+        let excess = backlog.objects().saturating_sub(self.backlog_max / 2) as u64;
+        let (session, sequence) = candidate.oldest;
+        let inherited = session != backlog.session;
+        excess > 0 && (inherited || sequence.get() < backlog.first.get() + excess)
+    }
+
+    /// Whether a partition's compaction has to keep to the budget of PUTs: it is small, and the
+    /// backlog can wait.
+    pub fn is_budgeted(&self, candidate: &CompactionCandidate, backlog: &Backlog) -> bool {
+        is_small(candidate) && !self.is_pressing(candidate, backlog)
+    }
+
     /// The partitions to compact now, the most pressing first.
     pub fn choose(
         &self,
         candidates: &[CompactionCandidate],
         backlog: &Backlog,
     ) -> Vec<CompactionCandidate> {
-        // From half of the bound on, the partitions of the oldest objects, whatever their size or
-        // age.
-        let excess = backlog.objects().saturating_sub(self.backlog_max / 2) as u64;
-        let pressing = |candidate: &CompactionCandidate| {
-            let (session, sequence) = candidate.oldest;
-            let inherited = session != backlog.session;
-            excess > 0 && (inherited || sequence.get() < backlog.first.get() + excess)
-        };
+        let pressing = |candidate: &CompactionCandidate| self.is_pressing(candidate, backlog);
         let due = |candidate: &CompactionCandidate| {
-            let small = candidate.bytes < SMALL_BYTES.min(candidate.segment_bytes);
-            let interval = if small {
+            let interval = if is_small(candidate) {
                 self.interval * SMALL_STRETCH
             } else {
                 self.interval
@@ -84,6 +91,10 @@ impl Policy {
         chosen.sort_by_key(age);
         chosen
     }
+}
+
+fn is_small(candidate: &CompactionCandidate) -> bool {
+    candidate.bytes < SMALL_BYTES.min(candidate.segment_bytes)
 }
 
 #[cfg(test)]
@@ -163,6 +174,11 @@ mod tests {
         ];
         assert_eq!(chosen(&all, backlog(1, 51, 0)), [0; 0]);
         assert_eq!(chosen(&all, backlog(1, 61, 5)), [2, 1]);
+        let budgeted = |at: usize| policy().is_budgeted(&all[at], &backlog(1, 61, 5));
+        assert_eq!(
+            [budgeted(0), budgeted(1), budgeted(2)],
+            [true, false, false]
+        );
         assert!(!policy().is_full(&backlog(1, 100, 0)));
         assert!(policy().is_full(&backlog(1, 100, 1)));
     }

@@ -282,6 +282,10 @@ impl Attributes {
         Self(self.0 | TRANSACTIONAL_BIT)
     }
 
+    pub(crate) const fn with_delete_horizon(self) -> Self {
+        Self(self.0 | DELETE_HORIZON_BIT)
+    }
+
     pub(crate) const fn with_control(self) -> Self {
         Self(self.0 | CONTROL_BIT)
     }

@@ -4,12 +4,14 @@
 //! compaction, transaction markers and the command line do.
 
 mod builder;
+mod clean;
 mod codec;
 mod lookup;
 mod marker;
 mod reader;
 
 pub use builder::{BuildError, NewRecord, RecordBatchBuilder};
+pub use clean::{CleanError, Cleaned, Tombstones, clean_batch, empty_batch};
 pub use codec::{CodecError, DecodeLimits, compress, decompress};
 pub use lookup::{find_timestamp, max_timestamp_offset};
 pub use marker::{ControlMarker, MarkerKind};

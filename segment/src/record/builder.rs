@@ -165,6 +165,15 @@ impl RecordBatchBuilder {
         self
     }
 
+    /// States until when tombstones stay, in the place of the base timestamp (KIP-534). To be called
+    /// before the first record.
+    pub fn delete_horizon(mut self, horizon: TimestampMs) -> Self {
+        assert!(self.count == 0, "records count from the base timestamp");
+        self.attributes = self.attributes.with_delete_horizon();
+        self.base_timestamp = Some(horizon);
+        self
+    }
+
     /// Appends a record at the next offset.
     ///
     /// # Errors

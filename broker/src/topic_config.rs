@@ -110,7 +110,24 @@ pub struct TopicConfig {
     retention_ms: Option<i64>,
     retention_bytes: Option<i64>,
     segment_bytes: Option<u64>,
+    is_deleted: bool,
+    compaction: Option<Compaction>,
 }
+
+/// How a topic is compacted (`cleanup.policy=compact`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Compaction {
+    /// Part of the segments' bytes that may be uncompacted (`min.cleanable.dirty.ratio`).
+    pub dirty_ratio: f64,
+    /// Records younger than this stay (`min.compaction.lag.ms`).
+    pub min_lag_ms: i64,
+    /// Records older than this are compacted whatever the ratio (`max.compaction.lag.ms`).
+    pub max_lag_ms: i64,
+    /// How long tombstones stay (`delete.retention.ms`).
+    pub delete_retention_ms: i64,
+}
+
+impl Eq for Compaction {}
 
 impl Default for TopicConfig {
     fn default() -> Self {
@@ -156,6 +173,8 @@ impl TopicConfig {
             retention_ms: None,
             retention_bytes: None,
             segment_bytes: None,
+            is_deleted: true,
+            compaction: None,
         };
         let bounded = |value: i64| (value != i64::MAX).then_some(value);
         let limited = |value: i64| (value >= 0).then_some(value);
@@ -168,6 +187,18 @@ impl TopicConfig {
         config.timestamp_after_max_ms = bounded(config.long("message.timestamp.after.max.ms"));
         config.retention_ms = limited(config.long("retention.ms"));
         config.retention_bytes = limited(config.long("retention.bytes"));
+        let policy = config.text("cleanup.policy").to_owned();
+        let has = |word: &str| policy.split(',').any(|part| part.trim() == word);
+        config.is_deleted = has("delete");
+        config.compaction = has("compact").then(|| Compaction {
+            dirty_ratio: config
+                .text("min.cleanable.dirty.ratio")
+                .parse()
+                .unwrap_or(0.5),
+            min_lag_ms: config.long("min.compaction.lag.ms"),
+            max_lag_ms: config.long("max.compaction.lag.ms"),
+            delete_retention_ms: config.long("delete.retention.ms"),
+        });
         config.segment_bytes = config.overrides.get("segment.bytes").and_then(|value| {
             let bytes = value.trim().parse::<u64>().ok()?;
             Some(bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX))
@@ -200,14 +231,19 @@ impl TopicConfig {
         self.timestamp_after_max_ms
     }
 
-    /// How long records are kept; `None` for ever.
+    /// How long records are kept; `None` for ever, as without `cleanup.policy=delete`.
     pub fn retention_ms(&self) -> Option<i64> {
-        self.retention_ms
+        self.retention_ms.filter(|_| self.is_deleted)
     }
 
-    /// How many bytes of a partition are kept; `None` for all.
+    /// How many bytes of a partition are kept; `None` for all, as without `cleanup.policy=delete`.
     pub fn retention_bytes(&self) -> Option<i64> {
-        self.retention_bytes
+        self.retention_bytes.filter(|_| self.is_deleted)
+    }
+
+    /// How the topic is compacted; `None` if it is not.
+    pub fn compaction(&self) -> Option<Compaction> {
+        self.compaction
     }
 
     /// Size at which segments of this topic are cut; `None` for the broker's.
@@ -348,6 +384,13 @@ fn check(declaration: &'static Declaration, text: &str) -> Result<(), ConfigErro
             "String must be one of: {}",
             words.join(", ")
         ))),
+        Check::ListOf(words) => match value.split(',').find(|part| !words.contains(&part.trim())) {
+            None => Ok(()),
+            Some(_) => Err(refuse(format!(
+                "String must be one of: {}",
+                words.join(", ")
+            ))),
+        },
         Check::Only {
             value: only,
             known,
@@ -496,10 +539,30 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_says_what_happens_to_old_records() {
+        let delete = config(&[("retention.ms", "5")]).unwrap();
+        assert_eq!(
+            (delete.retention_ms(), delete.compaction()),
+            (Some(5), None)
+        );
+        let compact = config(&[
+            ("cleanup.policy", "compact"),
+            ("retention.ms", "5"),
+            ("delete.retention.ms", "7"),
+        ]);
+        let compact = compact.unwrap();
+        assert_eq!(compact.retention_ms(), None);
+        assert_eq!(compact.compaction().unwrap().delete_retention_ms, 7);
+        let both = config(&[("cleanup.policy", "delete, compact"), ("retention.ms", "5")]).unwrap();
+        assert_eq!(both.retention_ms(), Some(5));
+        assert!(both.compaction().is_some());
+        assert!(config(&[("cleanup.policy", "shrink")]).is_err());
+        assert!(config(&[("cleanup.policy", "")]).is_err());
+    }
+
+    #[test]
     fn what_would_not_be_carried_out_is_refused() {
         for (name, value) in [
-            ("cleanup.policy", "compact"),
-            ("cleanup.policy", "delete,compact"),
             ("compression.type", "gzip"),
             ("compression.type", "uncompressed"),
             ("remote.storage.enable", "true"),

@@ -22,7 +22,7 @@ use bytes::BytesMut;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use segment::batch::{BatchError, BatchHeader, BatchLimits, Codec, TimestampType};
-use segment::record::{DecodeLimits, RecordSet};
+use segment::record::{DecodeLimits, Record, RecordSet};
 use segment::{PartitionIndex, TimestampMs, TopicId};
 use wire::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
@@ -247,6 +247,11 @@ fn check(
             "transactions are not supported".to_owned(),
         ));
     }
+    if config.compaction().is_some() && !has_keys(bytes) {
+        return Err(invalid(
+            "Compacted topic cannot accept message without key in topic partition",
+        ));
+    }
     if header.attributes.codec() == Ok(Codec::None) && !has_whole_records(bytes) {
         return Err(invalid("the records of the batch are malformed"));
     }
@@ -264,6 +269,14 @@ fn check(
 fn has_whole_records(batch: &[u8]) -> bool {
     let records = RecordSet::decode(batch, &DecodeLimits::default());
     records.is_ok_and(|records| records.iter().all(|record| record.is_ok()))
+}
+
+/// Whether every record of a batch can be read and has a key, as a compacted topic demands (Kafka's
+/// `LogValidator`).
+fn has_keys(batch: &[u8]) -> bool {
+    let records = RecordSet::decode(batch, &DecodeLimits::default());
+    let has_key = |record: Result<Record<'_>, _>| record.is_ok_and(|record| record.key.is_some());
+    records.is_ok_and(|records| records.iter().all(has_key))
 }
 
 type Answer = oneshot::Receiver<ProduceOutcome>;

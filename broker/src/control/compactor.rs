@@ -23,6 +23,7 @@ use segment::producer_snapshot::ProducerSnapshot;
 use segment::{Offset, SessionId, TimestampMs, TopicPartition, WalSequence};
 use store::{Body, GetError, GetRange, PutCondition, PutError};
 
+use super::cleaner;
 use super::commit::{CommitError, commit};
 use super::context::{Context, wall_clock};
 use super::image::stored_producer;
@@ -279,6 +280,18 @@ pub async fn compact(
     let mut state = owned.state.lock().await;
     if state.gone {
         return Ok(None);
+    }
+    if let Some(Intent {
+        kind: IntentKind::Rewrite { .. },
+        ..
+    }) = &state.seen.record.intent
+    {
+        drop(state);
+        cleaner::resolve(context, id).await?;
+        state = owned.state.lock().await;
+        if state.gone {
+            return Ok(None);
+        }
     }
     if let Some(Intent {
         kind: IntentKind::Extend { .. },

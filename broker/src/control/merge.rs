@@ -12,17 +12,16 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use coord::keys::cluster::CommitMode;
-use coord::keys::partition::{self, Intent, IntentKind};
-use coord::keys::plan::{self, Finish};
+use coord::keys::partition::{Intent, IntentKind};
 use segment::kfs::{self, KfsObject};
 use segment::manifest::{ManifestSegment, time_points};
 use segment::{Offset, TopicPartition};
-use store::{Body, ETag, GetError, GetRange, PutCondition, PutError};
+use store::{ETag, GetRange};
 
-use super::commit::{CommitError, commit};
-use super::compactor::{CompactionError, manifest_segment, tidy};
+use super::compactor::{CompactionError, manifest_segment};
 use super::context::{Context, wall_clock};
-use super::segments::{object_keys, segment_ref};
+use super::replace::{Stored, adopt, begin, etag_of, finish, put_over};
+use super::segments::object_keys;
 use super::takeover::{Owned, OwnedState};
 
 /// So many segments are merged at least: every byte is written a few times in its life, at most.
@@ -115,8 +114,8 @@ async fn carry_out(
         KfsObject::build(base, created, chunks).map(|kfs| (kfs, points))
     };
     let (kfs, points) = tokio::task::spawn_blocking(build).await??;
-    let etag = match pending {
-        Some(intent) => etag_of(&intent),
+    let etag = match pending.as_ref().and_then(etag_of) {
+        Some(etag) => etag,
         None => {
             let intent = Intent {
                 base,
@@ -133,25 +132,13 @@ async fn carry_out(
         }
     };
     let id = owned.handle.id;
-    let [index_key, key] = object_keys(&context.keys, &owned.dir, id.partition, base);
+    let [_, key] = object_keys(&context.keys, &owned.dir, id.partition, base);
     put_over(context, &key, &kfs, etag).await?;
-    let index = Body::from(kfs.index.encode());
-    if let Err(error) = context
-        .objects
-        .put(&index_key, index, PutCondition::None)
-        .await
-    {
-        tracing::warn!(key = index_key, %error, "an index was not written; it is built when read");
-    }
-    finish(context, owned, state).await?;
-    let merged = manifest_segment(&kfs, base, end, points);
-    let adopted = segment_ref(&context.keys, &owned.dir, id.partition, &merged);
-    state.segments.splice(chosen, [merged]);
-    context
-        .shard_of(id)
-        .call(move |shard| shard.merged(id, adopted))
-        .await?;
-    tidy(context, owned, state, None).await;
+    let merged = Stored {
+        segment: manifest_segment(&kfs, base, end, points),
+        index: kfs.index,
+    };
+    adopt(context, owned, state, chosen, merged).await?;
     let gone = inputs.iter().skip(1);
     let gone: Vec<String> = gone
         .flat_map(|input| object_keys(&context.keys, &owned.dir, id.partition, input.base))
@@ -212,44 +199,6 @@ async fn read_inputs(
     Ok(Inputs { bodies, etag })
 }
 
-fn etag_of(intent: &Intent) -> ETag {
-    match &intent.kind {
-        IntentKind::Extend { etag } | IntentKind::Rewrite { etag } => ETag::new(etag.as_str()),
-        IntentKind::Append => unreachable!("only a merge is finished here"),
-    }
-}
-
-async fn begin(
-    context: &Context,
-    owned: &Owned,
-    state: &mut OwnedState,
-    intent: Intent,
-) -> Result<(), CompactionError> {
-    let Context {
-        space, session, kv, ..
-    } = context;
-    let id = owned.handle.id;
-    let planned = plan::begin_intent(space, session.id, id, &state.seen, intent);
-    let planned = planned.map_err(CommitError::from)?;
-    state.seen = commit(kv, &partition::key(space, id), &planned, Some(&state.seen)).await?;
-    Ok(())
-}
-
-async fn finish(
-    context: &Context,
-    owned: &Owned,
-    state: &mut OwnedState,
-) -> Result<(), CompactionError> {
-    let Context {
-        space, session, kv, ..
-    } = context;
-    let id = owned.handle.id;
-    let planned = plan::finish_compaction(space, session.id, id, &state.seen, &Finish::default());
-    let planned = planned.map_err(CommitError::from)?;
-    state.seen = commit(kv, &partition::key(space, id), &planned, Some(&state.seen)).await?;
-    Ok(())
-}
-
 /// Segments of a merge that was begun are gone: the log start has passed its base, whose object was
 /// deleted, so that nobody's late PUT over it can succeed any more.
 async fn abandon(
@@ -260,33 +209,6 @@ async fn abandon(
     tracing::info!(partition = %owned.handle.id, "a merge is given up: its segments are gone");
     finish(context, owned, state).await?;
     Ok(None)
-}
-
-/// PUTs the merged segment over the one that it extends. If that has changed, it is ours already, or
-/// nobody knows what it is.
-async fn put_over(
-    context: &Context,
-    key: &str,
-    kfs: &KfsObject,
-    etag: ETag,
-) -> Result<(), CompactionError> {
-    let body = Body::new(kfs.chunks.clone()).with_crc32(kfs.crc32);
-    let put = context.objects.put(key, body, PutCondition::IfMatch(etag));
-    match put.await {
-        Ok(_) => return Ok(()),
-        Err(PutError::Mismatch { .. } | PutError::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let alien = || CompactionError::Alien {
-        key: key.to_owned(),
-    };
-    match context.objects.get(key, GetRange::Full).await {
-        Ok(found) if found.object_len == kfs.len && crc32fast::hash(&found.bytes) == kfs.crc32 => {
-            Ok(())
-        }
-        Ok(_) | Err(GetError::NotFound { .. }) => Err(alien()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]

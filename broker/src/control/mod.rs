@@ -13,7 +13,7 @@
 //! | [`slots`] | coordinator slots, groups, committed offsets |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`], [`own_objects`] | WAL objects, in sequence; large sections apart |
-//! | [`compactor`], [`policy`], [`put_budget`], [`merge`], [`garbage`] | segments, and what they make superfluous |
+//! | [`compactor`], [`policy`], [`put_budget`], [`merge`], [`cleaner`], [`replace`], [`garbage`] | segments, and what they make superfluous |
 //! | [`health`] | how the store is, and what follows |
 //! | [`loads`], [`time_index`], [`missing`], [`requests`] | what shards ask for |
 //! | [`lags`] | how far consumer groups are behind |
@@ -22,6 +22,7 @@
 
 pub mod admin;
 pub mod catalog;
+pub mod cleaner;
 pub mod commit;
 pub mod compactor;
 pub mod context;
@@ -46,6 +47,7 @@ pub mod own_objects;
 pub mod ownership;
 pub mod policy;
 pub mod put_budget;
+pub mod replace;
 pub mod requests;
 pub mod retention;
 pub mod segments;

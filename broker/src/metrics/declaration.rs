@@ -199,6 +199,7 @@ metrics! {
             "Compactions of a partition's batches into a segment." {
             compactions = "ok",
             merges = "merged",
+            rewrites = "rewritten",
             compaction_errors = "error",
         }
         Gauge "kafscale_segments" "objects" []

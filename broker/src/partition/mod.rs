@@ -9,6 +9,7 @@
 //! - sealed sections are acknowledged in the order in which they were sealed;
 //! - nothing above the high watermark is in the published snapshot.
 
+pub mod cleaning;
 pub mod epochs;
 pub mod log;
 pub mod producers;

@@ -26,6 +26,7 @@ use super::shards::{Shards, start_shards, stop_shards, stop_shards_now, watch_sh
 use super::{Running, StartError, Stores};
 use crate::config::{Advertised, Config};
 use crate::control::catalog::Catalog;
+use crate::control::cleaner::Cleaner;
 use crate::control::compactor::Compactor;
 use crate::control::context::{Context, Failure, FlushProgress, Refusal, wall_clock};
 use crate::control::flusher::{Drain, Flusher};
@@ -303,6 +304,7 @@ impl Broker {
         let dealer = Dealer::new(handles, metrics, context.config.shard.connections_max);
         serving.spawn("listener", lasting.listener.clone().serve(dealer));
         serving.spawn("compactor", Compactor::new(context.clone()).run());
+        serving.spawn("cleaner", Cleaner::new(context.clone()).run());
         serving.spawn("health watch", health::watch(context.clone()));
         serving.spawn("retention", retention::run(context.clone()));
         serving.spawn("garbage collector", Garbage::new(context.clone()).run());

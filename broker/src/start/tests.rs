@@ -1,6 +1,7 @@
 //! The control thread with real shards, on stores in memory: what is acknowledged survives whatever
 //! comes.
 
+mod cleaning;
 mod cluster;
 mod garbage;
 mod large;

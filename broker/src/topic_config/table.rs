@@ -33,6 +33,8 @@ pub(super) enum Check {
     Between(i64, i64),
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// Some of these words, separated by commas.
+    ListOf(&'static [&'static str]),
     /// One value, out of several that Kafka knows; the others are refused with a reason.
     Only {
         /// What is taken.
@@ -46,8 +48,6 @@ pub(super) enum Check {
 
 const BOOLEANS: &[&str] = &["true", "false"];
 const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
-const NO_COMPACTION: &str =
-    "this broker does not carry out log compaction yet; use cleanup.policy=delete";
 const NO_RECOMPRESSION: &str = "this broker stores batches as the producer compressed them; use \
                                 compression.type=producer and set the codec at the producer";
 const NO_TIERS: &str = "this broker has no second tier: all data is in the object store at once";
@@ -58,14 +58,10 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         name: "cleanup.policy",
         kind: ConfigType::List,
         default: "delete",
-        check: Check::Only {
-            value: "delete",
-            known: &["compact", "delete"],
-            why: NO_COMPACTION,
-        },
+        check: Check::ListOf(&["compact", "delete"]),
         server_name: Some("log.cleanup.policy"),
-        about: "What happens to old records: `delete` discards them by time and size. `compact` \
-                is refused: log compaction is not carried out yet.",
+        about: "What happens to old records: `delete` discards them by time and size, `compact` \
+                keeps the latest record of each key.",
     },
     Declaration {
         name: "compression.gzip.level",
@@ -110,8 +106,7 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "86400000",
         check: Check::AtLeast(0),
         server_name: Some("log.cleaner.delete.retention.ms"),
-        about: "How long a compacted topic keeps tombstones. Has no effect while log compaction \
-                is not carried out.",
+        about: "How long a compacted topic keeps tombstones.",
     },
     Declaration {
         name: "file.delete.delay.ms",
@@ -183,8 +178,8 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "9223372036854775807",
         check: Check::AtLeast(1),
         server_name: Some("log.cleaner.max.compaction.lag.ms"),
-        about: "Longest time that a record of a compacted topic stays uncompacted. Has no effect \
-                while log compaction is not carried out.",
+        about: "Longest time that a record of a compacted topic stays uncompacted, once it is in a \
+                segment.",
     },
     Declaration {
         name: "max.message.bytes",
@@ -228,8 +223,7 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "0.5",
         check: Check::Between(0, 1),
         server_name: Some("log.cleaner.min.cleanable.ratio"),
-        about: "How much of a compacted log may be uncompacted. Has no effect while log \
-                compaction is not carried out.",
+        about: "How much of a compacted log's segments may be uncompacted, as a fraction.",
     },
     Declaration {
         name: "min.compaction.lag.ms",
@@ -237,8 +231,7 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "0",
         check: Check::AtLeast(0),
         server_name: Some("log.cleaner.min.compaction.lag.ms"),
-        about: "Shortest time that a record of a compacted topic stays uncompacted. Has no \
-                effect while log compaction is not carried out.",
+        about: "Shortest time that a record of a compacted topic stays uncompacted.",
     },
     Declaration {
         name: "min.insync.replicas",

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use coord::keys::cluster::{self, ClusterRecord, CommitMode};
 use coord::keys::plan::{self, Registration};
 use coord::keys::session::{self, SessionRecord, SessionState};
-use coord::keys::{Keyspace, broker, seen};
-use coord::kv::{Kv, KvError, SessionLease, range_all};
+use coord::keys::{Keyspace, broker, seen, session_record};
+use coord::kv::{Kv, KvError, Range, SessionLease, range_all};
 use segment::keys::KeySpace;
 use segment::wal::{WalHeader, encode};
 use segment::{BrokerId, SessionId, TimestampMs, TopicId};
@@ -70,8 +70,10 @@ pub enum SessionError {
     /// The objects belong to another cluster than the metadata.
     #[error(
         "the object store belongs to cluster {found} (object {key}), the metadata to cluster \
-         {expected}: metadata and objects do not go together. Use the metadata that belongs to \
-         these objects, or another data directory or namespace"
+         {expected}: metadata and objects do not go together. Two clusters may share a bucket, \
+         each with a KAFSCALE_S3_NAMESPACE of its own: set another one; or set KAFSCALE_CLUSTER \
+         and KAFSCALE_ETCD_ENDPOINTS to those of the cluster that these objects belong to (on the \
+         embedded store: another KAFSCALE_DATA_DIR)"
     )]
     OtherCluster {
         /// The object that names the cluster.
@@ -80,6 +82,31 @@ pub enum SessionError {
         found: String,
         /// Cluster of the metadata.
         expected: String,
+    },
+    /// The cluster has served before, and its objects are not here.
+    #[error(
+        "cluster {cluster} has served before, and the object {key}, which it created then, is not \
+         in this store: its objects lie elsewhere. Set KAFSCALE_S3_BUCKET, KAFSCALE_S3_ENDPOINT, \
+         KAFSCALE_S3_NAMESPACE and KAFSCALE_S3_WAL_PREFIX as on its other brokers, or another \
+         KAFSCALE_CLUSTER to begin a new one. If objects were deleted from the right place, \
+         restore them: acknowledged batches may be among them"
+    )]
+    OtherPlace {
+        /// The object that names the cluster.
+        key: String,
+        /// The cluster.
+        cluster: String,
+    },
+    /// The cluster's segments lie under another prefix.
+    #[error(
+        "the segments of this cluster lie under {found:?}, and this broker would look for them \
+         under {ours:?}: set KAFSCALE_S3_PREFIX as on its other brokers"
+    )]
+    OtherPrefix {
+        /// Where they are.
+        found: String,
+        /// Where this broker would look.
+        ours: String,
     },
     /// The store does not behave as the cluster's commit mode needs.
     #[error(
@@ -202,24 +229,56 @@ impl Begin<'_> {
         Ok(record)
     }
 
+    /// Checks that these objects are the cluster's, by the object that names it. It is read before
+    /// it is created: a store that ignores conditions would replace it. Once the cluster has had a
+    /// session the object exists, so a store without it is another one.
     async fn check_cluster_object(&self, cluster_id: &str) -> Result<(), SessionError> {
         let key = self.keys.cluster();
-        let body = Body::from(format!("{cluster_id}\n").into_bytes());
-        match self.objects.put(&key, body, PutCondition::IfAbsent).await {
-            Ok(_) => return Ok(()),
-            Err(PutError::AlreadyExists { .. }) => {}
+        let ours = format!("{cluster_id}\n{}\n", self.keys.segments_root());
+        let found = match self.objects.get(&key, GetRange::Full).await {
+            Ok(found) => found,
+            Err(GetError::NotFound { .. }) => {
+                if self.has_had_sessions().await? {
+                    let cluster = cluster_id.to_owned();
+                    return Err(SessionError::OtherPlace { key, cluster });
+                }
+                let body = Body::from(ours.clone().into_bytes());
+                match self.objects.put(&key, body, PutCondition::IfAbsent).await {
+                    Ok(_) => return Ok(()),
+                    Err(PutError::AlreadyExists { .. }) => {
+                        self.objects.get(&key, GetRange::Full).await?
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
             Err(error) => return Err(error.into()),
+        };
+        let found = String::from_utf8_lossy(&found.bytes);
+        let mut lines = found.lines();
+        let (id, segments) = (lines.next().unwrap_or_default(), lines.next());
+        if id != cluster_id {
+            return Err(SessionError::OtherCluster {
+                key,
+                found: id.to_owned(),
+                expected: cluster_id.to_owned(),
+            });
         }
-        let found = self.objects.get(&key, GetRange::Full).await?;
-        let found = String::from_utf8_lossy(&found.bytes).trim().to_owned();
-        if found == cluster_id {
-            return Ok(());
+        match segments.filter(|found| *found != self.keys.segments_root()) {
+            None => Ok(()),
+            Some(found) => Err(SessionError::OtherPrefix {
+                found: found.to_owned(),
+                ours: self.keys.segments_root().to_owned(),
+            }),
         }
-        Err(SessionError::OtherCluster {
-            key,
-            found,
-            expected: cluster_id.to_owned(),
-        })
+    }
+
+    async fn has_had_sessions(&self) -> Result<bool, KvError> {
+        let first = Range {
+            span: session_record::span(self.space),
+            limit: 1,
+            at: None,
+        };
+        Ok(!self.kv.range(first).await?.entries.is_empty())
     }
 
     /// Begins a session.

@@ -1,6 +1,7 @@
 //! Where everything is kept: opened, and checked before anything is served.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use coord::keys::cluster::CommitMode;
 use coord::kv::Kv;
@@ -20,6 +21,8 @@ use crate::control::objects::Backoff;
 
 /// Tries of the probe where the store does not answer.
 const PROBE_TRIES_MAX: u32 = 5;
+/// A start that waits for the store longer than this says so; one that ends sooner says only why.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// Where everything is kept.
 #[derive(Clone)]
@@ -141,6 +144,7 @@ async fn probe_store(
     objects: &Arc<dyn ObjectStore>,
     prefix: &str,
 ) -> Result<ProbeReport, StartError> {
+    let began = Instant::now();
     let mut backoff = Backoff::default();
     let mut tries = 0;
     loop {
@@ -148,7 +152,9 @@ async fn probe_store(
         let token = format!("{:032x}", rand::random::<u128>());
         match probe(objects, prefix, &token).await {
             Err(error) if error.retriable() && tries < PROBE_TRIES_MAX => {
-                tracing::warn!(%error, "the object store cannot be probed now; trying again");
+                if began.elapsed() > SILENT {
+                    tracing::warn!(%error, "the object store cannot be probed now; trying again");
+                }
                 backoff.pause().await;
             }
             outcome => return Ok(outcome?),

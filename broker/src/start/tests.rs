@@ -533,10 +533,8 @@ fn rig_cluster_id(world: &World) -> String {
         .iter()
         .find(|(key, _)| key.as_str().ends_with("/cluster"))
         .unwrap();
-    String::from_utf8(found.1.to_vec())
-        .unwrap()
-        .trim()
-        .to_owned()
+    let text = String::from_utf8(found.1.to_vec()).unwrap();
+    text.lines().next().unwrap().to_owned()
 }
 
 /// H4: a compaction that stops anywhere is finished by whoever comes next, with the same bytes.

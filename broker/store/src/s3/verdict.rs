@@ -128,6 +128,14 @@ fn by_code(code: &str, answer: &Answer, asked: Asked<'_>) -> Option<Verdict> {
         "NotImplemented" | "MethodNotAllowed" | "MissingContentMD5" => {
             Verdict::NotImplemented(told())
         }
+        // Nothing was done, and it passes once somebody acts or a role renews itself: a broker that
+        // runs must outlive it.
+        "RequestTimeTooSkewed" | "RequestExpired" | "ExpiredToken" | "TokenRefreshRequired" => {
+            Verdict::Unavailable {
+                reason: format!("{}; {}", told(), mend(code, answer, asked)?),
+                unknown: false,
+            }
+        }
         // What became of the upload is not known: an earlier answer may have been lost.
         "NoSuchUpload" | "RequestTimeout" | "TemporaryRedirect" | "InternalError" => {
             Verdict::Unavailable {
@@ -156,7 +164,7 @@ fn mend(code: &str, answer: &Answer, asked: Asked<'_>) -> Option<String> {
         },
         "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
             "the session token is not valid any more: renew KAFSCALE_S3_SESSION_TOKEN with its \
-             keys, or use a role (IRSA, instance role), which renews itself"
+             keys and start again, or use a role (IRSA, instance role), which renews itself"
                 .to_owned()
         }
         "InvalidAccessKeyId" => {

@@ -152,7 +152,7 @@ fn failures_without_an_answer_are_unknown_unless_nothing_was_sent() {
 fn refusals_say_what_to_mend() {
     let cases = [
         (404, "NoSuchBucket", "KAFSCALE_S3_BUCKET"),
-        (403, "ExpiredToken", "KAFSCALE_S3_SESSION_TOKEN"),
+        (400, "InvalidToken", "KAFSCALE_S3_SESSION_TOKEN"),
         (403, "InvalidAccessKeyId", "KAFSCALE_S3_ACCESS_KEY"),
         (403, "SignatureDoesNotMatch", "KAFSCALE_S3_SECRET_KEY"),
         (
@@ -166,7 +166,6 @@ fn refusals_say_what_to_mend() {
         (301, "PermanentRedirect", "KAFSCALE_S3_REGION"),
         (400, "AuthorizationHeaderMalformed", "KAFSCALE_S3_REGION"),
         (400, "KMS.DisabledException", "KAFSCALE_S3_KMS_ARN"),
-        (403, "RequestTimeTooSkewed", "NTP"),
         (400, "SomethingNew", "said the store"),
         (501, "NotImplemented", "said the store"),
     ];
@@ -187,6 +186,35 @@ fn refusals_say_what_to_mend() {
             );
         }
         assert!(!create(answered(status, code)).retriable(), "{code}");
+    }
+}
+
+/// A token that has expired and a clock that is wrong pass without a new session: the same request
+/// succeeds once they are mended.
+#[test]
+fn what_passes_when_somebody_acts_is_retriable_and_says_what_to_mend() {
+    for (status, code, mend) in [
+        (400, "ExpiredToken", "KAFSCALE_S3_SESSION_TOKEN"),
+        (400, "TokenRefreshRequired", "KAFSCALE_S3_SESSION_TOKEN"),
+        (403, "RequestTimeTooSkewed", "NTP"),
+        (403, "RequestExpired", "NTP"),
+    ] {
+        let put = create(answered(status, code));
+        assert!(put.retriable() && !put.outcome_unknown(), "{put}");
+        let get = get_error(key(), answered(status, code), ASKED);
+        assert!(get.retriable(), "{get}");
+        let list = list_error("a/".into(), answered(status, code), ASKED);
+        assert!(list.retriable(), "{list}");
+        let delete = delete_result(&key(), answered(status, code), ASKED).unwrap_err();
+        assert!(delete.retriable() && !delete.outcome_unknown(), "{delete}");
+        for error in [
+            put.to_string(),
+            get.to_string(),
+            list.to_string(),
+            delete.to_string(),
+        ] {
+            assert!(error.contains(mend), "{code}: {error}");
+        }
     }
 }
 

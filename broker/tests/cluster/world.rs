@@ -1,0 +1,360 @@
+//! What the tests of a cluster share: a real etcd, an S3 server, brokers as processes, and the
+//! command line as an operator uses it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use client::{Client, ClientSettings};
+use s3_server::{Conditional, Server};
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
+/// Longest wait for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Time to live of a session: how long a dead broker's partitions are without a leader.
+pub(crate) const TTL_MS: &str = "1000";
+
+/// An address that is free now.
+pub(crate) fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// Asks again and again until it holds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A real etcd, alone, in a directory of its own.
+pub(crate) struct Etcd {
+    child: Child,
+    pub(crate) client: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Etcd {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (client, peer) = (free(), free());
+        let url = |address: SocketAddr| format!("http://{address}");
+        let child = Command::new(etcd_program())
+            .args(["--name", "one", "--log-level", "error", "--logger", "zap"])
+            .arg("--data-dir")
+            .arg(directory.path())
+            .args([
+                "--listen-client-urls",
+                &url(client),
+                "--advertise-client-urls",
+                &url(client),
+            ])
+            .args([
+                "--listen-peer-urls",
+                &url(peer),
+                "--initial-advertise-peer-urls",
+                &url(peer),
+            ])
+            .args(["--initial-cluster", &format!("one={}", url(peer))])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("etcd listens", || TcpStream::connect(client).is_ok());
+        Self {
+            child,
+            client,
+            _directory: directory,
+        }
+    }
+}
+
+impl Etcd {
+    /// Runs etcdctl against it.
+    pub(crate) fn ctl(&self, arguments: &[&str]) {
+        let output = Command::new(etcd_program().with_file_name("etcdctl"))
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &format!("http://{}", self.client)])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `KAFSCALE_TEST_ETCD`, else what `scripts/install-etcd` has installed, or installs now.
+fn etcd_program() -> PathBuf {
+    if let Some(named) = std::env::var_os("KAFSCALE_TEST_ETCD") {
+        return named.into();
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/install-etcd");
+    let output = Command::new(&script).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{} found no way to install etcd: {}",
+        script.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Path::new(String::from_utf8(output.stdout).unwrap().trim()).join("etcd")
+}
+
+/// What brokers share.
+pub(crate) struct World {
+    pub(crate) etcd: Etcd,
+    pub(crate) s3: Server,
+    pub(crate) logs: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) fn start(conditional: Conditional) -> Self {
+        let options = s3_server::Options {
+            buckets: vec!["log".to_owned()],
+            access_key: "ak".to_owned(),
+            secret_key: "sksksksk".to_owned(),
+            conditional,
+            ..s3_server::Options::default()
+        };
+        Self {
+            etcd: Etcd::start(),
+            s3: Server::start(options).unwrap(),
+            logs: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A broker with the usual settings, of which some are replaced.
+    pub(crate) fn command(
+        &self,
+        id: &str,
+        kafka: SocketAddr,
+        settings: &[(&str, &str)],
+    ) -> Command {
+        let mut command = Command::new(PROGRAM);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("KAFSCALE_") {
+                command.env_remove(name);
+            }
+        }
+        let etcd = format!("http://{}", self.etcd.client);
+        command
+            .arg("broker")
+            .env("KAFSCALE_S3_BUCKET", "log")
+            .env("KAFSCALE_S3_ENDPOINT", self.s3.endpoint())
+            .env("KAFSCALE_S3_ACCESS_KEY", "ak")
+            .env("KAFSCALE_S3_SECRET_KEY", "sksksksk")
+            .env("KAFSCALE_ETCD_ENDPOINTS", etcd)
+            .env("KAFSCALE_SESSION_TTL_MS", TTL_MS)
+            .env("KAFSCALE_FLUSH_INTERVAL_MS", "20")
+            .env("KAFSCALE_SHARDS", "2")
+            .env("KAFSCALE_S3_HEALTH_WINDOW_SEC", "12")
+            .env("KAFSCALE_PIN", "false")
+            .env("KAFSCALE_MEMORY_BYTES", "64MiB")
+            .env("KAFSCALE_CACHE_SIZE", "64MiB")
+            .env("KAFSCALE_BROKER_ID", id)
+            .env("KAFSCALE_BROKER_ADDR", kafka.to_string())
+            .env("KAFSCALE_METRICS_ADDR", free().to_string())
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn node(&self, id: &str) -> Node {
+        self.node_with(id, &[])
+    }
+
+    /// A broker that serves, of which some settings are replaced.
+    pub(crate) fn node_with(&self, id: &str, settings: &[(&str, &str)]) -> Node {
+        let (kafka, admin) = (free(), free());
+        let log = self.logs.path().join(format!("{id}-{}.log", kafka.port()));
+        let file = std::fs::File::create(&log).unwrap();
+        let child = self
+            .command(id, kafka, settings)
+            .env("KAFSCALE_METRICS_ADDR", admin.to_string())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let mut node = Node {
+            child,
+            kafka,
+            admin,
+            log,
+        };
+        eventually("the broker is ready", || {
+            let ended = node.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended with {ended:?}:\n{}", node.log());
+            node.log().contains(" is ready")
+        });
+        node
+    }
+
+    /// What an operator is told.
+    pub(crate) fn operate(&self, arguments: &[&str]) -> String {
+        let output = Command::new(PROGRAM)
+            .arg("cluster")
+            .args(arguments)
+            .env(
+                "KAFSCALE_ETCD_ENDPOINTS",
+                format!("http://{}", self.etcd.client),
+            )
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a start that is refused says.
+    pub(crate) fn refusal(&self, settings: &[(&str, &str)]) -> String {
+        self.refused(settings).said
+    }
+
+    /// A start that is refused: it ends by itself, and leaves nothing where it was started.
+    pub(crate) fn refused(&self, settings: &[(&str, &str)]) -> Refused {
+        let began = Instant::now();
+        let place = tempfile::tempdir().unwrap();
+        let mut child = self
+            .command("7", free(), settings)
+            .current_dir(place.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while child.try_wait().unwrap().is_none() {
+            if began.elapsed() > PATIENCE {
+                let _ = child.kill();
+                let output = child.wait_with_output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                panic!("it was not refused: {settings:?}: {said}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let took = began.elapsed();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{settings:?}: {said}");
+        assert!(output.stdout.is_empty(), "it never served: {settings:?}");
+        let left = std::fs::read_dir(place.path()).unwrap().count();
+        assert_eq!(left, 0, "it left something behind: {settings:?}");
+        let code = output.status.code();
+        Refused { code, said, took }
+    }
+}
+
+/// How a start was refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Exit code.
+    pub(crate) code: Option<i32>,
+    /// Everything on standard error.
+    pub(crate) said: String,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+pub(crate) struct Node {
+    pub(crate) child: Child,
+    pub(crate) kafka: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    log: PathBuf,
+}
+
+impl Node {
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// A client of the cluster, by this broker.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(ClientSettings::with_bootstrap(&self.kafka.to_string())).unwrap()
+    }
+
+    /// The sum of all samples of the metrics whose name, with labels, begins so; 0 where there are
+    /// none.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let mut stream = TcpStream::connect(self.admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        let samples = page.lines().filter(|line| line.starts_with(name));
+        let values = samples.map(|line| line.rsplit(' ').next().unwrap());
+        values.map(|value| value.parse::<f64>().unwrap()).sum()
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(PROGRAM)
+            .args(arguments)
+            .args(["-b", &self.kafka.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {said}\n{}",
+            self.log()
+        );
+        output
+    }
+
+    pub(crate) fn produce(&self, topic: &str, numbers: std::ops::Range<u32>) {
+        let lines: Vec<String> = numbers.map(|number| number.to_string()).collect();
+        self.run(&["produce", topic], &format!("{}\n", lines.join("\n")));
+    }
+
+    /// Everything in a topic, in order of number.
+    pub(crate) fn read(&self, topic: &str) -> Vec<u32> {
+        let output = self.run(&["consume", topic, "--from-beginning", "--exit-at-end"], "");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut numbers: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// SIGTERM, and the end.
+    pub(crate) fn stop(&mut self) {
+        self.signal("-TERM");
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status:?}\n{}", self.log());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

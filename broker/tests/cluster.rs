@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "cluster/gauges.rs"]
+mod gauges;
 #[path = "cluster/refusals.rs"]
 mod refusals;
 #[path = "cluster/two_clusters.rs"]

@@ -46,6 +46,11 @@ settings! {
             in Allowed::Count(0, BROKER_ID_MAX),
             "Node id of this broker, unique in the cluster."
         }
+        rack: Maybe<Text> {
+            Some("broker-rack"), ["KAFSCALE_BROKER_RACK"], "broker.rack",
+            default "", in Allowed::Text(255),
+            "Rack or availability zone of this broker, as Metadata names it."
+        }
         service: Maybe<Text> {
             Some("broker-service"), ["KAFSCALE_BROKER_SERVICE"], "broker.service",
             default "", in Allowed::Name(253),
@@ -298,6 +303,12 @@ settings! {
             "admin.throughput_window_sec",
             default "60", in Allowed::Millis(SECOND, HOUR),
             "Time over which `kafscale_produce_rps` and `kafscale_fetch_rps` are averaged."
+        }
+        lag_interval: Seconds {
+            Some("lag-sample-interval-sec"), ["KAFSCALE_LAG_SAMPLE_INTERVAL_SEC"],
+            "admin.lag_sample_interval_sec",
+            default "10", in Allowed::Millis(SECOND, HOUR),
+            "How often the lag of consumer groups is looked at."
         }
         log_level: LogLevel {
             Some("log-level"), ["KAFSCALE_LOG_LEVEL"], "admin.log_level",

@@ -53,10 +53,6 @@ const UNNEEDED: &[(&str, &str)] = &[
     ),
     ("ALLOW_ADMIN_APIS", "topic administration is allowed"),
     ("TRACE_KAFKA", "use KAFSCALE_LOG_LEVEL=debug"),
-    (
-        "LAG_SAMPLE_INTERVAL_SEC",
-        "lag is computed when metrics are read",
-    ),
     ("STARTUP_TIMEOUT_SEC", "start-up says what it waits for"),
     ("ENV", "defaults are the same everywhere"),
     ("ACL_ENABLED", "access control is off"),

@@ -1,50 +1,134 @@
 //! How far consumer groups are behind, for `kafscale_consumer_group_lag`.
 //!
-//! Control thread. Looked at every few seconds, over the groups that this broker coordinates and
-//! the partitions that it serves. A partition served by another broker is left out: its high
-//! watermark is not known here.
+//! Control thread. Looked at every few seconds, over all offsets that the groups of this broker have
+//! committed. Where a partition ends is known here of our own; of the others' their leaders are
+//! asked, each once a look for all groups ([`bounds`](super::bounds)). A leader that does not answer
+//! counts with what it said last, which is never too much. Without groups nobody is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
-use std::time::Duration;
 
+use segment::{BrokerId, Offset, TopicPartition};
+
+use super::bounds::{Bounds, Leader, PARTITIONS_MAX, ask_leaders};
 use super::context::Context;
+use crate::metadata::Metadata;
 use crate::metrics::GroupLag;
 use crate::shard::Shard;
 
-/// How often lag is looked at: it reads every committed offset in memory.
-pub const LOOK_EVERY: Duration = Duration::from_secs(10);
-
-/// Records between committed offsets and high watermarks, one row a group and topic.
-pub async fn group_lags(context: &Context) -> Vec<GroupLag> {
-    let asked = context
-        .shards
-        .iter()
-        .map(|shard| shard.call(|shard: &Rc<Shard>| lags_of(shard)));
-    let answers = futures_util::future::join_all(asked).await;
-    answers.into_iter().flatten().flatten().collect()
+/// An offset that a group has committed.
+struct Committed {
+    group: coord::groups::GroupId,
+    id: TopicPartition,
+    offset: Offset,
 }
 
-fn lags_of(shard: &Shard) -> Vec<GroupLag> {
-    let metadata = shard.metadata();
-    let mut sums: BTreeMap<(String, String), u64> = BTreeMap::new();
-    shard.groups.for_each_offset(|group, id, committed| {
+/// Looks at the lag of groups.
+pub struct Lags {
+    context: Rc<Context>,
+    /// What the leaders of others' partitions said last.
+    told: HashMap<TopicPartition, Bounds>,
+}
+
+impl Lags {
+    /// Nobody has been asked yet.
+    pub fn new(context: Rc<Context>) -> Self {
+        Self {
+            context,
+            told: HashMap::new(),
+        }
+    }
+
+    /// Records between committed offsets and high watermarks, one row a group and topic.
+    pub async fn look(&mut self) -> Vec<GroupLag> {
+        let committed = self.committed().await;
+        let metadata = self.context.metadata.load_full();
+        let wanted: HashSet<TopicPartition> = committed.iter().map(|c| c.id).collect();
+        let (mut known, mut asked) = (HashMap::new(), HashMap::new());
+        for id in &wanted {
+            match own_bounds(&metadata, *id) {
+                Some(bounds) => drop(known.insert(*id, bounds)),
+                None => self.ask_for(&metadata, *id, &mut asked),
+            }
+        }
+        self.told
+            .retain(|id, _| wanted.contains(id) && !known.contains_key(id));
+        if !asked.is_empty() {
+            let partitions = self.context.config.request.partitions_max;
+            let leaders = asked.into_values().collect();
+            self.told.extend(ask_leaders(leaders, partitions).await);
+        }
+        known.extend(self.told.iter().map(|(id, bounds)| (*id, *bounds)));
+        sums(&metadata, &committed, &known)
+    }
+
+    /// What the groups of this broker have committed.
+    async fn committed(&self) -> Vec<Committed> {
+        let asked = self.context.shards.iter().map(|shard| {
+            shard.call(|shard: &Rc<Shard>| {
+                let mut all = Vec::new();
+                shard.groups.for_each_offset(|group, id, committed| {
+                    let (group, offset) = (group.clone(), committed.offset);
+                    all.push(Committed { group, id, offset });
+                });
+                all
+            })
+        });
+        let answers = futures_util::future::join_all(asked).await;
+        answers.into_iter().flatten().flatten().collect()
+    }
+
+    /// Adds a partition to what its leader is asked for, if it has one.
+    fn ask_for(
+        &self,
+        metadata: &Metadata,
+        id: TopicPartition,
+        asked: &mut HashMap<BrokerId, Leader>,
+    ) {
+        let count: usize = asked.values().map(|leader| leader.partitions.len()).sum();
         let topic = metadata.topic_by_id(id.topic);
         let handle = topic.and_then(|topic| topic.partition(id.partition));
-        let snapshot = handle.and_then(|handle| handle.snapshot());
-        let (Some(topic), Some(snapshot)) = (topic, snapshot) else {
-            return;
+        let leader = handle.and_then(|handle| metadata.leader(handle));
+        let node = leader.and_then(|leader| metadata.node(leader.broker));
+        if let (Some(topic), Some(node), true) = (topic, node, count < PARTITIONS_MAX) {
+            let address = || Leader {
+                host: node.host.clone(),
+                port: node.port,
+                partitions: Vec::new(),
+            };
+            let leader = asked.entry(node.id).or_insert_with(address);
+            leader.partitions.push((id, topic.name.clone()));
+        }
+    }
+}
+
+/// Where a partition of ours begins and ends.
+fn own_bounds(metadata: &Metadata, id: TopicPartition) -> Option<Bounds> {
+    let topic = metadata.topic_by_id(id.topic)?;
+    let snapshot = topic.partition(id.partition)?.snapshot()?;
+    Some(Bounds {
+        log_start: snapshot.log_start,
+        high_watermark: snapshot.high_watermark,
+    })
+}
+
+fn sums(
+    metadata: &Metadata,
+    committed: &[Committed],
+    bounds: &HashMap<TopicPartition, Bounds>,
+) -> Vec<GroupLag> {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for Committed { group, id, offset } in committed {
+        let (Some(topic), Some(bounds)) = (metadata.topic_by_id(id.topic), bounds.get(id)) else {
+            continue;
         };
-        // What has been deleted is nothing that the group has yet to read.
-        let next = committed.offset.max(snapshot.log_start);
-        let lag = snapshot.high_watermark.get().saturating_sub(next.get());
-        let key = (group.as_str().to_owned(), topic.name.as_str().to_owned());
-        *sums.entry(key).or_default() += u64::try_from(lag).unwrap_or(0);
-    });
+        let sum = sums.entry((group.as_str(), topic.name.as_str()));
+        *sum.or_default() += bounds.lag_of(*offset);
+    }
     let rows = sums.into_iter();
     rows.map(|((group, topic), records)| GroupLag {
-        group,
-        topic,
+        group: group.to_owned(),
+        topic: topic.to_owned(),
         records,
     })
     .collect()

@@ -16,13 +16,16 @@
 //! | [`compactor`], [`policy`], [`put_budget`], [`merge`], [`cleaner`], [`replace`], [`garbage`] | segments, and what they make superfluous |
 //! | [`health`] | how the store is, and what follows |
 //! | [`loads`], [`time_index`], [`missing`], [`requests`] | what shards ask for |
-//! | [`lags`] | how far consumer groups are behind |
+//! | [`lags`], [`bounds`] | how far consumer groups are behind |
+//! | [`census`] | how many segments this broker owns |
 //! | [`listener`], [`admin`] | sockets |
 //! | [`operator`] | the cluster from outside, for the command line |
 
 pub mod admin;
+pub mod bounds;
 pub mod catalog;
 pub mod cleaner;
+pub mod census;
 pub mod commit;
 pub mod compactor;
 pub mod context;

@@ -140,6 +140,8 @@ pub struct Begin<'a> {
     pub broker: Option<BrokerId>,
     /// Where clients reach us.
     pub advertised: &'a Advertised,
+    /// Our rack, if it is set.
+    pub rack: Option<&'a str>,
     /// What the store allows.
     pub mode: CommitMode,
     /// How long the session lives after each proof of life.
@@ -356,7 +358,7 @@ impl Begin<'_> {
             broker,
             host: self.advertised.host.clone(),
             port: self.advertised.port,
-            rack: None,
+            rack: self.rack.map(str::to_owned),
             shard_ports: Vec::new(),
             state: SessionState::Healthy,
         };

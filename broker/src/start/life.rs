@@ -33,13 +33,14 @@ use crate::control::flusher::{Drain, Flusher};
 use crate::control::garbage::Garbage;
 use crate::control::health::HealthConfig;
 use crate::control::keeper::{Keeper, PROOFS, ProofRequest};
+use crate::control::lags::Lags;
 use crate::control::listener::{Dealer, Listener};
 use crate::control::objects::Objects;
 use crate::control::ownership::{Ownership, release};
 use crate::control::requests::Requests;
 use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
-use crate::control::{ControlHandle, ControlMsg, FlushSignal, health, lags, retention, sweep};
+use crate::control::{ControlHandle, ControlMsg, FlushSignal, census, health, retention, sweep};
 use crate::metadata::{BrokerNode, Metadata, SharedMetadata};
 use crate::metrics::{ControlMetrics, Registry};
 use crate::proof::Proof;
@@ -149,6 +150,7 @@ impl Parts {
             keys: &keys,
             broker: set.or(broker).or(alone),
             advertised: &advertised,
+            rack: config.broker.rack.as_deref(),
             mode: stores.mode,
             ttl: config.broker.session_ttl,
             now: wall_clock(),
@@ -163,7 +165,7 @@ impl Parts {
             id: session.broker,
             host: advertised.host,
             port: advertised.port,
-            rack: None,
+            rack: config.broker.rack.clone(),
         };
         let proof = Arc::new(match stores.shared {
             true => Proof::new(config.broker.session_ttl),
@@ -306,6 +308,7 @@ impl Broker {
         serving.spawn("compactor", Compactor::new(context.clone()).run());
         serving.spawn("cleaner", Cleaner::new(context.clone()).run());
         serving.spawn("health watch", health::watch(context.clone()));
+        serving.spawn("census", census::run(context.clone()));
         serving.spawn("retention", retention::run(context.clone()));
         serving.spawn("garbage collector", Garbage::new(context.clone()).run());
         ready(self.running, &self.banner());
@@ -385,11 +388,12 @@ impl Broker {
                 registry.sample(Instant::now());
             }
         });
-        let context = self.context.clone();
+        let every = self.context.config.admin.lag_interval;
+        let mut lags = Lags::new(self.context.clone());
         tasks.spawn("lag sampler", async move {
             loop {
-                tokio::time::sleep(lags::LOOK_EVERY).await;
-                lagging.set_group_lags(lags::group_lags(&context).await);
+                tokio::time::sleep(every).await;
+                lagging.set_group_lags(lags.look().await);
             }
         });
     }

@@ -72,6 +72,7 @@ impl World {
                 host: "here".to_owned(),
                 port: 9092,
             },
+            rack: None,
             mode: CommitMode::Conditional,
             ttl: std::time::Duration::from_secs(10),
             now: TimestampMs::ZERO,

@@ -6,6 +6,10 @@
 mod common;
 #[path = "cluster/gauges.rs"]
 mod gauges;
+#[path = "cluster/moves.rs"]
+mod moves;
+#[path = "cluster/operator.rs"]
+mod operator;
 #[path = "cluster/refusals.rs"]
 mod refusals;
 #[path = "cluster/two_clusters.rs"]

@@ -13,9 +13,9 @@
 //!   long as there is somebody to take it;
 //! - an item that is owned by a session that is gone has no owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use segment::SessionId;
+use segment::{SessionId, TopicPartition};
 
 /// A live session, as placement sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,19 @@ pub fn hash(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
     mix(folded)
+}
+
+/// The hash of a partition.
+pub fn hash_of_partition(id: TopicPartition) -> u64 {
+    let mut identity = [0; 20];
+    identity[..16].copy_from_slice(&id.topic.get());
+    identity[16..].copy_from_slice(&id.partition.get().to_be_bytes());
+    hash(&identity)
+}
+
+/// The hash of a coordinator slot.
+pub fn hash_of_slot(slot: u16) -> u64 {
+    hash(format!("slot {slot}").as_bytes())
 }
 
 /// The finalizer of splitmix64.
@@ -115,6 +128,56 @@ pub fn duties(members: &[Member], items: &[Item], me: SessionId, give_max: usize
         duties.give = surplus(&eligible, items, &mut counts, me, give_max);
     }
     duties
+}
+
+/// A change of owner to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// What moves, by index.
+    pub item: usize,
+    /// The live session that has it now.
+    pub from: Option<SessionId>,
+    /// The session that gets it.
+    pub to: SessionId,
+}
+
+/// What will move until placement comes to rest, when every member carries out its duties, gives at
+/// most `give_max` at a time, and nothing else changes. In order of item.
+pub fn moves(members: &[Member], items: &[Item], give_max: usize) -> Vec<Move> {
+    let live: BTreeSet<SessionId> = members.iter().map(|member| member.session).collect();
+    let owner_of = |item: &Item| item.owner.filter(|owner| live.contains(owner));
+    let mut after = items.to_vec();
+    // Each round but the last moves something, and nothing moves twice.
+    for _ in 0..=2 * items.len() {
+        let all: Vec<(SessionId, Duties)> = members
+            .iter()
+            .map(|member| {
+                (
+                    member.session,
+                    duties(members, &after, member.session, give_max),
+                )
+            })
+            .collect();
+        if all.iter().all(|(_, duties)| *duties == Duties::default()) {
+            break;
+        }
+        for (session, duties) in all {
+            duties
+                .take
+                .iter()
+                .for_each(|item| after[*item].owner = Some(session));
+            duties
+                .give
+                .iter()
+                .for_each(|item| after[*item].owner = None);
+        }
+    }
+    let pairs = items.iter().zip(&after).enumerate();
+    let moved = pairs.filter_map(|(item, (before, after))| {
+        let (from, to) = (owner_of(before), owner_of(after)?);
+        (from != Some(to)).then_some(Move { item, from, to })
+    });
+    moved.collect()
 }
 
 fn least_loaded(
@@ -308,7 +371,48 @@ mod tests {
         assert_eq!(rendezvous(hash(b"orders"), &everybody), Some(chosen));
     }
 
+    #[test]
+    fn moves_are_told_before_they_happen() {
+        let all = members(3);
+        let mut state = items((0..90_u8).map(|index| Some(index % 2 + 1)));
+        let told = moves(&all, &state, 7);
+        assert_eq!(told.len(), 30);
+        assert!(
+            told.iter()
+                .all(|it| it.to == session(3) && it.from.is_some())
+        );
+        settle(&all, &mut state);
+        for one in &told {
+            assert_eq!(state[one.item].owner, Some(one.to), "{one:?}");
+        }
+        assert_eq!(moves(&all, &state, 7), []);
+        let orphans = items([Some(9), None, Some(1)]);
+        let told = moves(&all, &orphans, 7);
+        assert!(
+            told.len() == 2 && told.iter().all(|it| it.from.is_none()),
+            "{told:?}"
+        );
+    }
+
     proptest! {
+        /// What is told is what makes it balanced, and no more.
+        #[test]
+        fn moves_lead_to_rest(
+            owners in proptest::collection::vec(proptest::option::of(1_u8..8), 0..60),
+            live in 1_u8..6,
+            give_max in 1_usize..40,
+        ) {
+            let members = members(live);
+            let mut items = items(owners);
+            for Move { item, to, .. } in moves(&members, &items, give_max) {
+                items[item].owner = Some(to);
+            }
+            let counts = counts(&members, &items);
+            let (most, fewest) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
+            prop_assert!(most - fewest <= 1, "{:?}", counts);
+            prop_assert_eq!(moves(&members, &items, give_max), []);
+        }
+
         /// Whatever the state: it comes to rest, balanced, and only the surplus moves.
         #[test]
         fn every_state_settles_balanced(

@@ -14,7 +14,7 @@ use super::output::Output;
 use super::progress::Progress;
 use super::table::Table;
 use super::time::parse_duration;
-use crate::control::operator::{BrokerRow, ClusterState, Operator};
+use crate::control::operator::{BrokerRow, Change, ClusterState, Moving, Operator, Supposed};
 
 /// How often a command that waits looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -22,11 +22,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const AFTER_HELP: &str = "\
 Examples:
   kafscale cluster describe
-  kafscale cluster drain 2         move everything away from broker 2, and wait for it
-  kafscale cluster undrain 2       give it its share again
-  kafscale cluster balance         wait until every broker has its share
+  kafscale cluster drain 2              move everything away from broker 2, and wait for it
+  kafscale cluster undrain 2            give it its share again, and wait for it
+  kafscale cluster balance --dry-run    show what moves until every broker has its share
+  kafscale cluster balance              wait until nothing moves any more
 
-A cluster balances itself: these commands tell it what is wanted, and show how far it is.";
+A cluster balances itself: these commands tell it what is wanted, and show how far it is. Nothing
+moves without need: a partition goes to another broker only where counts differ by more than one.";
 
 /// Show and steer a cluster on S3 and etcd
 #[derive(Debug, Args)]
@@ -106,17 +108,9 @@ enum ClusterCommand {
     /// Move everything away from a broker and keep it empty, also after it restarts
     Drain(DrainArgs),
     /// Let a drained broker have its share again
-    Undrain {
-        /// Id of the broker
-        #[arg(value_parser = clap::value_parser!(i32).range(0..))]
-        broker: i32,
-    },
-    /// Wait until the counts of partitions of all brokers differ by at most one
-    Balance {
-        /// Longest wait
-        #[arg(long, default_value = "5m", value_parser = parse_duration)]
-        timeout: Duration,
-    },
+    Undrain(DrainArgs),
+    /// Give every broker its share: counts of partitions and of slots differ by at most one then
+    Balance(WaitArgs),
 }
 
 #[derive(Debug, Args)]
@@ -124,9 +118,21 @@ struct DrainArgs {
     /// Id of the broker
     #[arg(value_parser = clap::value_parser!(i32).range(0..))]
     broker: i32,
-    /// Do not wait until it owns nothing
+    /// Do not wait until everything has moved
     #[arg(long)]
     no_wait: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+struct WaitArgs {
+    /// Print what would move, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: print JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     /// Longest wait
     #[arg(long, default_value = "5m", value_parser = parse_duration)]
     timeout: Duration,
@@ -137,13 +143,8 @@ pub(super) fn run(args: &ClusterArgs) -> Result<(), CliError> {
     match &args.command {
         ClusterCommand::Describe { json } => describe(&operator.state()?, *json),
         ClusterCommand::Drain(args) => drain(&operator, args),
-        ClusterCommand::Undrain { broker } => {
-            operator.set_drain(BrokerId::new(*broker), false)?;
-            let mut out = Output::stdout();
-            out.line(&format!("broker {broker} may own partitions again"))?;
-            out.flush()
-        }
-        ClusterCommand::Balance { timeout } => balance(&operator, *timeout),
+        ClusterCommand::Undrain(args) => undrain(&operator, args),
+        ClusterCommand::Balance(args) => balance(&operator, args),
     }
 }
 
@@ -180,6 +181,7 @@ fn describe(state: &ClusterState, as_json: bool) -> Result<(), CliError> {
         let brokers = state.brokers.iter().map(|row| {
             json!({
                 "id": row.id.get(), "session": row.session.to_string(), "address": row.address,
+                "rack": row.rack,
                 "state": format!("{:?}", row.state).to_lowercase(), "drained": row.draining,
                 "partitions": row.partitions, "slots": row.slots,
             })
@@ -212,6 +214,7 @@ fn describe(state: &ClusterState, as_json: bool) -> Result<(), CliError> {
     let mut table = Table::new(&[
         "BROKER",
         "ADDRESS",
+        "RACK",
         "STATE",
         "PARTITIONS",
         "SLOTS",
@@ -221,6 +224,7 @@ fn describe(state: &ClusterState, as_json: bool) -> Result<(), CliError> {
         table.row(vec![
             row.id.to_string(),
             row.address.clone(),
+            row.rack.clone().unwrap_or_else(|| "-".to_owned()),
             state_of(row),
             row.partitions.to_string(),
             row.slots.to_string(),
@@ -246,6 +250,9 @@ fn drain(operator: &Operator, args: &DrainArgs) -> Result<(), CliError> {
         );
         return Err(CliError::Input(text));
     }
+    if args.wait.dry_run {
+        return show_changes(&operator.changes(Some(supposed(id, true)))?, args.wait.json);
+    }
     operator.set_drain(id, true)?;
     let mut out = Output::stdout();
     let Some(row) = find(&before) else {
@@ -260,10 +267,10 @@ fn drain(operator: &Operator, args: &DrainArgs) -> Result<(), CliError> {
     }
     let total = (row.partitions + row.slots) as u64;
     let progress = Progress::count("drained", total);
-    wait_for(operator, args.timeout, |state| {
-        let left = find(state).map_or(0, |row| row.partitions + row.slots) as u64;
+    wait_for(args.wait.timeout, || {
+        let left = find(&operator.state()?).map_or(0, |row| row.partitions + row.slots) as u64;
         progress.set(total.saturating_sub(left));
-        (left > 0).then(|| format!("broker {id} still owns {left} partitions and slots"))
+        Ok((left > 0).then(|| format!("broker {id} still owns {left} partitions and slots")))
     })?;
     drop(progress);
     out.line(&format!(
@@ -272,31 +279,105 @@ fn drain(operator: &Operator, args: &DrainArgs) -> Result<(), CliError> {
     out.flush()
 }
 
-fn balance(operator: &Operator, timeout: Duration) -> Result<(), CliError> {
-    let (spread, leaderless) = operator.state()?.imbalance();
-    let total = (spread.saturating_sub(1) + leaderless) as u64;
-    let progress = Progress::count("balanced", total);
-    wait_for(operator, timeout, |state| {
-        let (spread, leaderless) = state.imbalance();
-        let left = (spread.saturating_sub(1) + leaderless) as u64;
-        progress.set(total.saturating_sub(left));
-        (left > 0).then(|| {
-            format!("counts of partitions differ by {spread}, {leaderless} have no leader")
-        })
-    })?;
-    drop(progress);
+fn undrain(operator: &Operator, args: &DrainArgs) -> Result<(), CliError> {
+    let id = BrokerId::new(args.broker);
+    if args.wait.dry_run {
+        return show_changes(
+            &operator.changes(Some(supposed(id, false)))?,
+            args.wait.json,
+        );
+    }
+    operator.set_drain(id, false)?;
+    let find = |state: &ClusterState| state.brokers.iter().find(|row| row.id == id).cloned();
+    let mut out = Output::stdout();
+    if find(&operator.state()?).is_none() {
+        out.line(&format!(
+            "broker {id} is not running; it will have its share when it starts"
+        ))?;
+        return out.flush();
+    }
+    if args.no_wait {
+        out.line(&format!("broker {id} may own partitions again"))?;
+        return out.flush();
+    }
+    settle(operator, args.wait.timeout)?;
+    let (partitions, slots) =
+        find(&operator.state()?).map_or((0, 0), |row| (row.partitions, row.slots));
+    out.line(&format!(
+        "broker {id} has its share: {partitions} partitions, {slots} slots"
+    ))?;
+    out.flush()
+}
+
+fn supposed(broker: BrokerId, drained: bool) -> Supposed {
+    Supposed { broker, drained }
+}
+
+fn balance(operator: &Operator, args: &WaitArgs) -> Result<(), CliError> {
+    if args.dry_run {
+        return show_changes(&operator.changes(None)?, args.json);
+    }
+    settle(operator, args.timeout)?;
     describe(&operator.state()?, false)
+}
+
+/// Waits until nothing is left to move.
+fn settle(operator: &Operator, timeout: Duration) -> Result<(), CliError> {
+    let mut total = operator.changes(None)?.len() as u64;
+    let progress = Progress::count("balanced", total);
+    wait_for(timeout, || {
+        let left = operator.changes(None)?.len() as u64;
+        // Brokers that come and go while it is watched add to it.
+        total = total.max(left);
+        progress.set_total(total);
+        progress.set(total - left);
+        Ok((left > 0).then(|| format!("{left} partitions and slots have yet to move")))
+    })
+}
+
+fn show_changes(changes: &[Change], as_json: bool) -> Result<(), CliError> {
+    let mut out = Output::stdout();
+    if as_json {
+        let change = |change: &Change| {
+            let (topic, partition, slot) = match &change.moving {
+                Moving::Partition(topic, index) => (Some(topic.as_str()), Some(index.get()), None),
+                Moving::Slot(slot) => (None, None, Some(*slot)),
+            };
+            json!({
+                "topic": topic, "partition": partition, "slot": slot,
+                "from": change.from.map(BrokerId::get), "to": change.to.get(),
+            })
+        };
+        out.json(&json!(changes.iter().map(change).collect::<Vec<_>>()))?;
+        return out.flush();
+    }
+    let mut table = Table::new(&["MOVES", "FROM", "TO"]);
+    for change in changes {
+        let moves = match &change.moving {
+            Moving::Partition(topic, index) => format!("{topic}-{index}"),
+            Moving::Slot(slot) => format!("coordinator slot {slot}"),
+        };
+        let from = change.from.map_or("nobody".to_owned(), |id| id.to_string());
+        table.row(vec![moves, from, change.to.to_string()]);
+    }
+    if !changes.is_empty() {
+        out.put(|mut out| table.write(&mut out, ""))?;
+    }
+    let is_slot = |change: &&Change| matches!(change.moving, Moving::Slot(_));
+    let slots = changes.iter().filter(is_slot).count();
+    let partitions = changes.len() - slots;
+    out.line(&format!("{partitions} partitions and {slots} slots move"))?;
+    out.flush()
 }
 
 /// Looks until `left` says that nothing is.
 fn wait_for(
-    operator: &Operator,
     timeout: Duration,
-    mut left: impl FnMut(&ClusterState) -> Option<String>,
+    mut left: impl FnMut() -> Result<Option<String>, CliError>,
 ) -> Result<(), CliError> {
     let deadline = Instant::now() + timeout;
     loop {
-        let Some(reason) = left(&operator.state()?) else {
+        let Some(reason) = left()? else {
             return Ok(());
         };
         if Instant::now() >= deadline {

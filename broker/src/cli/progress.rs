@@ -53,6 +53,11 @@ impl Progress {
         self.0.set_position(position);
     }
 
+    /// There is more, or less, to do than was thought.
+    pub(super) fn set_total(&self, total: u64) {
+        self.0.set_length(total);
+    }
+
     pub(super) fn add(&self, amount: u64) {
         self.0.inc(amount);
     }

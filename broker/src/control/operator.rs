@@ -3,7 +3,7 @@
 //! On a thread of its own, blocking. It writes one kind of key, the drain of a broker; everything
 //! else is done by the brokers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,14 +11,16 @@ use coord::keys::cluster::{self, ClusterRecord};
 use coord::keys::drain::{self, DrainRecord};
 use coord::keys::partition::{self, PartitionRecord};
 use coord::keys::session::{self, SessionRecord, SessionState};
-use coord::keys::slot::{self, SLOTS, SlotRecord};
+use coord::keys::slot::{self, SLOTS, SlotId, SlotRecord};
 use coord::keys::topic::{self, TopicRecord};
 use coord::keys::{CodecError, Keyspace, KeyspaceError, Record, Seen, encode, seen};
 use coord::kv::etcd::{ConnectError, Etcd, EtcdOptions};
 use coord::kv::{Key, Kv, KvError, Op, Span, Txn};
-use segment::{BrokerId, PartitionIndex, SessionId, TimestampMs, TopicPartition};
+use coord::placement::{self, Item, Member};
+use segment::{BrokerId, PartitionIndex, SessionId, TimestampMs, TopicName, TopicPartition};
 
 use super::follow::{Followed, read};
+use super::ownership::GIVE_MAX;
 
 /// Why the cluster cannot be looked at, or changed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,8 @@ pub struct BrokerRow {
     pub session: SessionId,
     /// Where clients reach it.
     pub address: String,
+    /// Its rack, if it is set.
+    pub rack: Option<String>,
     /// What it publishes of itself.
     pub state: SessionState,
     /// Whether an operator wants it drained.
@@ -68,8 +72,7 @@ pub struct BrokerRow {
 impl BrokerRow {
     /// Whether placement gives it anything.
     pub fn is_eligible(&self) -> bool {
-        let takes = matches!(self.state, SessionState::Healthy | SessionState::Degraded);
-        takes && !self.draining
+        self.state.is_eligible() && !self.draining
     }
 }
 
@@ -90,17 +93,33 @@ pub struct ClusterState {
     pub slots_without_owner: usize,
 }
 
-impl ClusterState {
-    /// How far counts of partitions differ between brokers that placement gives any, and how many
-    /// have no owner: 0 or 1, and 0, when nothing will move.
-    pub fn imbalance(&self) -> (usize, usize) {
-        let counts = || {
-            let eligible = self.brokers.iter().filter(|broker| broker.is_eligible());
-            eligible.map(|broker| broker.partitions)
-        };
-        let spread = counts().max().unwrap_or(0) - counts().min().unwrap_or(0);
-        (spread, self.leaderless)
-    }
+/// What changes its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moving {
+    /// A partition of this topic.
+    Partition(TopicName, PartitionIndex),
+    /// A coordinator slot.
+    Slot(u16),
+}
+
+/// A change of owner to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What moves.
+    pub moving: Moving,
+    /// The live broker that has it now.
+    pub from: Option<BrokerId>,
+    /// The broker that gets it.
+    pub to: BrokerId,
+}
+
+/// A drain that is looked at as if it were wanted, or not.
+#[derive(Debug, Clone, Copy)]
+pub struct Supposed {
+    /// The broker.
+    pub broker: BrokerId,
+    /// Whether it is drained.
+    pub drained: bool,
 }
 
 /// A connection to the metadata store.
@@ -135,7 +154,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`].
     pub fn state(&self) -> Result<ClusterState, OperatorError> {
-        self.runtime.block_on(self.read_state())
+        Ok(self.runtime.block_on(self.read())?.state())
     }
 
     /// Wants a broker drained, or no longer.
@@ -158,6 +177,16 @@ impl Operator {
         sent.map(drop).map_err(OperatorError::from)
     }
 
+    /// What brokers will move until all of them have their shares, partitions first. With
+    /// `supposed`: what they would move if that drain were so.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn changes(&self, supposed: Option<Supposed>) -> Result<Vec<Change>, OperatorError> {
+        let found = self.runtime.block_on(self.read())?;
+        Ok(found.changes(supposed))
+    }
+
     async fn all<K, T: Record>(
         &self,
         what: &'static str,
@@ -168,75 +197,148 @@ impl Operator {
         Ok(read(&self.kv, &self.space, &followed).await?.0)
     }
 
-    async fn read_state(&self) -> Result<ClusterState, OperatorError> {
+    async fn read(&self) -> Result<Found, OperatorError> {
         let space = &self.space;
-        let found = self.kv.get(cluster::key(space)).await?;
-        let cluster = seen::<ClusterRecord>(found.as_ref())?;
+        let cluster = self.kv.get(cluster::key(space)).await?;
+        let cluster = seen::<ClusterRecord>(cluster.as_ref())?;
         let cluster = cluster.ok_or_else(|| OperatorError::NoCluster(self.name.clone()))?;
-        let topics: Vec<(_, Seen<TopicRecord>)> = self
+        let topics = self
             .all("topics", topic::span(space), |s, k| topic::parse(s, k).ok())
             .await?;
-        let owners: Vec<(_, Seen<PartitionRecord>)> = self
+        let owners = self
             .all("partitions", partition::span(space), |s, k| {
                 partition::parse(s, k).ok()
             })
             .await?;
-        let slots: Vec<(_, Seen<SlotRecord>)> = self
+        let slots = self
             .all("slots", slot::span(space), |s, k| slot::parse(s, k).ok())
             .await?;
-        let drains: Vec<(_, Seen<DrainRecord>)> = self
+        let drains: Vec<(BrokerId, Seen<DrainRecord>)> = self
             .all("drains", drain::span(space), |s, k| drain::parse(s, k).ok())
             .await?;
-        let sessions: Vec<(_, Seen<SessionRecord>)> = self
+        // Last: an owner whose session is not known counts as dead.
+        let sessions = self
             .all("sessions", session::span(space), |s, k| {
                 session::parse(s, k).ok()
             })
             .await?;
-        let row = |(session, seen): (SessionId, Seen<SessionRecord>)| {
-            let record = seen.record;
+        let owner = |(id, seen): (_, Seen<PartitionRecord>)| Some((id, seen.record.owner?.session));
+        let slot_owner =
+            |(id, seen): (SlotId, Seen<SlotRecord>)| Some((id.get(), seen.record.owner?.session));
+        Ok(Found {
+            cluster: cluster.record,
+            topics,
+            owners: owners.into_iter().filter_map(owner).collect(),
+            slots: slots.into_iter().filter_map(slot_owner).collect(),
+            drains: drains.into_iter().map(|(broker, _)| broker).collect(),
+            sessions: sessions
+                .into_iter()
+                .map(|(session, seen)| (session, seen.record))
+                .collect(),
+        })
+    }
+}
+
+/// What is in the metadata store.
+struct Found {
+    cluster: ClusterRecord,
+    topics: Vec<(TopicName, Seen<TopicRecord>)>,
+    /// Owners by record, live or not.
+    owners: BTreeMap<TopicPartition, SessionId>,
+    slots: BTreeMap<u16, SessionId>,
+    drains: BTreeSet<BrokerId>,
+    /// The live ones.
+    sessions: BTreeMap<SessionId, SessionRecord>,
+}
+
+impl Found {
+    fn partitions(&self) -> impl Iterator<Item = (&TopicName, TopicPartition)> {
+        self.topics.iter().flat_map(|(name, topic)| {
+            let id = topic.record.topic_id;
+            let all = (0..topic.record.partition_count).map(PartitionIndex::new);
+            all.map(move |index| (name, TopicPartition::new(id, index)))
+        })
+    }
+
+    fn state(&self) -> ClusterState {
+        let row = |(session, record): (&SessionId, &SessionRecord)| {
             let row = BrokerRow {
                 id: record.broker,
-                session,
+                session: *session,
                 address: format!("{}:{}", record.host, record.port),
+                rack: record.rack.clone(),
                 state: record.state,
-                draining: drains.iter().any(|(broker, _)| *broker == record.broker),
+                draining: self.drains.contains(&record.broker),
                 partitions: 0,
                 slots: 0,
             };
-            (session, row)
+            (*session, row)
         };
-        let mut rows: BTreeMap<SessionId, BrokerRow> = sessions.into_iter().map(row).collect();
-        let owners: BTreeMap<TopicPartition, SessionId> = owners
-            .into_iter()
-            .filter_map(|(id, seen)| Some((id, seen.record.owner?.session)))
-            .collect();
+        let mut rows: BTreeMap<SessionId, BrokerRow> = self.sessions.iter().map(row).collect();
         let (mut partitions, mut leaderless) = (0, 0);
-        for (_, topic) in &topics {
-            for index in 0..topic.record.partition_count {
-                let id = TopicPartition::new(topic.record.topic_id, PartitionIndex::new(index));
-                partitions += 1;
-                match owners.get(&id).and_then(|session| rows.get_mut(session)) {
-                    Some(row) => row.partitions += 1,
-                    None => leaderless += 1,
-                }
+        for (_, id) in self.partitions() {
+            partitions += 1;
+            match self.owners.get(&id).and_then(|owner| rows.get_mut(owner)) {
+                Some(row) => row.partitions += 1,
+                None => leaderless += 1,
             }
         }
         let mut owned_slots = 0;
-        for owner in slots.into_iter().filter_map(|(_, seen)| seen.record.owner) {
-            if let Some(row) = rows.get_mut(&owner.session) {
+        for owner in self.slots.values() {
+            if let Some(row) = rows.get_mut(owner) {
                 row.slots += 1;
                 owned_slots += 1;
             }
         }
         let mut brokers: Vec<BrokerRow> = rows.into_values().collect();
         brokers.sort_by_key(|row| row.id);
-        Ok(ClusterState {
-            cluster: cluster.record,
+        ClusterState {
+            cluster: self.cluster.clone(),
             brokers,
-            topics: topics.len(),
+            topics: self.topics.len(),
             partitions,
             leaderless,
             slots_without_owner: usize::from(SLOTS).saturating_sub(owned_slots),
-        })
+        }
+    }
+
+    fn changes(&self, supposed: Option<Supposed>) -> Vec<Change> {
+        let is_drained = |broker| match supposed {
+            Some(supposed) if supposed.broker == broker => supposed.drained,
+            _ => self.drains.contains(&broker),
+        };
+        let member = |(session, record): (&SessionId, &SessionRecord)| Member {
+            session: *session,
+            broker: record.broker,
+            eligible: record.state.is_eligible() && !is_drained(record.broker),
+        };
+        let members: Vec<Member> = self.sessions.iter().map(member).collect();
+        let broker = |session| self.sessions.get(&session).map(|record| record.broker);
+        let changes = |items: Vec<Item>, moving: &dyn Fn(usize) -> Moving| {
+            let moves = placement::moves(&members, &items, GIVE_MAX).into_iter();
+            let change = moves.filter_map(|it| {
+                Some(Change {
+                    moving: moving(it.item),
+                    from: it.from.and_then(broker),
+                    to: broker(it.to)?,
+                })
+            });
+            change.collect::<Vec<Change>>()
+        };
+        let (names, ids): (Vec<_>, Vec<_>) = self.partitions().unzip();
+        let items = ids.iter().map(|id| Item {
+            hash: placement::hash_of_partition(*id),
+            owner: self.owners.get(id).copied(),
+        });
+        let mut all = changes(items.collect(), &|item| {
+            Moving::Partition(names[item].clone(), ids[item].partition)
+        });
+        let items = (0..SLOTS).map(|slot| Item {
+            hash: placement::hash_of_slot(slot),
+            owner: self.slots.get(&slot).copied(),
+        });
+        let slot = |item| Moving::Slot(u16::try_from(item).expect("an index of a slot"));
+        all.extend(changes(items.collect(), &slot));
+        all
     }
 }

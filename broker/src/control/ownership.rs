@@ -149,7 +149,7 @@ impl Ownership {
     async fn round_of_slots(&self) -> Result<usize, OwnershipError> {
         let (view, me) = (&self.context.view, self.context.session.id);
         let item = |slot: u16| Item {
-            hash: placement::hash(format!("slot {slot}").as_bytes()),
+            hash: placement::hash_of_slot(slot),
             owner: view.slot_owner(slot),
         };
         let items: Vec<Item> = (0..SLOTS).map(item).collect();
@@ -194,11 +194,8 @@ impl Ownership {
 
     fn item(&self, target: &Target) -> Item {
         let id = target.handle.id;
-        let mut identity = [0; 20];
-        identity[..16].copy_from_slice(&id.topic.get());
-        identity[16..].copy_from_slice(&id.partition.get().to_be_bytes());
         Item {
-            hash: placement::hash(&identity),
+            hash: placement::hash_of_partition(id),
             owner: self.context.view.owner(id),
         }
     }

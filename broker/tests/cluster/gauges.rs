@@ -143,6 +143,9 @@ fn the_rack_of_a_broker_is_told() {
         let expected = [(1, Some("zone-a".to_owned())), (2, None)];
         assert_eq!(racks(node), expected);
     }
+    let described = world.operate(&["describe", "--json"]);
+    let state: serde_json::Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(state["brokers"][0]["rack"], "zone-a", "{described}");
 }
 
 fn racks(node: &Node) -> Vec<(i32, Option<String>)> {

@@ -201,7 +201,15 @@ impl World {
 
     /// What an operator is told.
     pub(crate) fn operate(&self, arguments: &[&str]) -> String {
-        let output = Command::new(PROGRAM)
+        let output = self.command_line(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A command of an operator, and how it ends.
+    pub(crate) fn command_line(&self, arguments: &[&str]) -> Output {
+        Command::new(PROGRAM)
             .arg("cluster")
             .args(arguments)
             .env(
@@ -209,10 +217,7 @@ impl World {
                 format!("http://{}", self.etcd.client),
             )
             .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
+            .unwrap()
     }
 
     /// What a start that is refused says.

@@ -24,6 +24,13 @@ pub enum SessionState {
     Draining,
 }
 
+impl SessionState {
+    /// Whether placement gives anything to a broker in this state.
+    pub fn is_eligible(self) -> bool {
+        matches!(self, Self::Healthy | Self::Degraded)
+    }
+}
+
 /// A live session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {

@@ -6,6 +6,8 @@
 mod common;
 #[path = "cluster/gauges.rs"]
 mod gauges;
+#[path = "cluster/groups.rs"]
+mod groups;
 #[path = "cluster/moves.rs"]
 mod moves;
 #[path = "cluster/operator.rs"]

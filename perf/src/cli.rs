@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::e2e::EndToEndRun;
 use crate::fetch::FetchRun;
+use crate::join::JoinRun;
 use crate::payload::Shape;
 use crate::produce::{Pace, ProduceRun};
 use crate::run::Setting;
@@ -88,6 +89,8 @@ pub enum Command {
     Fetch(FetchArgs),
     /// From the producer's clock to the consumer.
     E2e(EndToEndArgs),
+    /// Time until a consumer that joins a group has its assignment.
+    Join(JoinArgs),
     /// The same fetches against a server that does nothing: what machine and meter take.
     Floor(FloorArgs),
     /// A fixed list of the others, for comparison over time and between brokers.
@@ -272,6 +275,27 @@ impl EndToEndArgs {
     }
 }
 
+/// `join`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct JoinArgs {
+    /// Groups at a time, of each kind.
+    #[arg(long, default_value_t = 2, value_parser = count)]
+    pub groups: usize,
+    /// Members that begin a group together.
+    #[arg(long, default_value_t = 1, value_parser = count)]
+    pub members: usize,
+}
+
+impl JoinArgs {
+    /// The run.
+    pub fn run(self) -> JoinRun {
+        JoinRun {
+            groups: self.groups,
+            members: self.members,
+        }
+    }
+}
+
 /// `floor`.
 #[derive(Debug, Clone, Args)]
 pub struct FloorArgs {
@@ -292,7 +316,8 @@ pub struct ScenarioArgs {
     /// List the runs and do nothing.
     #[arg(long)]
     pub list: bool,
-    /// Fail unless the promised bounds hold: fetch-hit p99 below 1 ms, produce p99 below 20 ms.
+    /// Fail unless the promised bounds hold: fetch-hit p99 below 1 ms, produce p99 below 20 ms,
+    /// group join p50 below 200 ms and p99 below 500 ms.
     #[arg(long)]
     pub check: bool,
 }

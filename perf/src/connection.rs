@@ -287,8 +287,24 @@ impl Connection {
     }
 
     fn round_trip(&mut self, template: &mut Template) -> Result<&[u8]> {
+        self.send(template)?;
+        self.receive()
+    }
+
+    /// Sends a request that is ready to go; [`Connection::receive`] waits for its reply.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn send(&mut self, template: &mut Template) -> io::Result<()> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
-        template.send(&mut self.stream, self.correlation_id)?;
+        template.send(&mut self.stream, self.correlation_id)
+    }
+
+    /// Waits for the reply to the request that was sent last.
+    ///
+    /// # Errors
+    /// The connection fails, or the reply is one to another request.
+    pub fn receive(&mut self) -> Result<&[u8]> {
         let frame = self.reader.next_frame()?;
         let answered = frame
             .first_chunk::<4>()

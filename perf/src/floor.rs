@@ -5,13 +5,15 @@
 //! the same client on the same machine, is the broker's own. It speaks just enough of the protocol
 //! to serve the runs of this crate; it stores nothing.
 
+mod groups;
+
 use std::io::{ErrorKind, IoSlice};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use segment::batch::assign;
 use segment::{LeaderEpoch, Offset};
@@ -284,13 +286,12 @@ fn produce_answer(frame: &[u8], version: i16) -> Result<Option<Frame>> {
 fn other_answer(key: ApiKey, version: i16, frame: &[u8], shared: &Shared) -> Result<Frame> {
     match key {
         ApiKey::ApiVersions => {
-            let rows = VERSIONS
-                .iter()
-                .map(|(key, min_version, max_version)| ApiVersion {
-                    api_key: key.as_i16(),
-                    min_version: *min_version,
-                    max_version: *max_version,
-                });
+            let rows = VERSIONS.iter().chain(groups::VERSIONS);
+            let rows = rows.map(|(key, min_version, max_version)| ApiVersion {
+                api_key: key.as_i16(),
+                min_version: *min_version,
+                max_version: *max_version,
+            });
             let api_keys = rows.collect();
             let response = ApiVersionsResponse {
                 api_keys,
@@ -320,7 +321,7 @@ fn other_answer(key: ApiKey, version: i16, frame: &[u8], shared: &Shared) -> Res
             )
         }
         ApiKey::DeleteTopics => encode(key, version, &DeleteTopicsResponse::default()),
-        _ => bail!("the floor server does not serve {key}"),
+        _ => groups::answer(key, version, frame, shared.address),
     }
 }
 

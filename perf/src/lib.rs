@@ -28,6 +28,7 @@ pub mod consumer;
 pub mod e2e;
 pub mod fetch;
 pub mod floor;
+pub mod join;
 pub mod latency;
 pub mod machine;
 pub mod meter;

@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> Result<()> {
             Command::Produce(_) => "produce",
             Command::Fetch(_) => "fetch",
             Command::E2e(_) => "e2e",
+            Command::Join(_) => "join",
             Command::Floor(_) => "floor",
             Command::Scenario(_) => "scenario",
         };

@@ -6,6 +6,7 @@ use crate::cli::{Cli, Command, ScenarioArgs};
 use crate::e2e::EndToEndRun;
 use crate::fetch::FetchRun;
 use crate::floor::{FLOOR_NAME, FloorServer};
+use crate::join::JoinRun;
 use crate::machine::{Machine, commit, date};
 use crate::payload::Shape;
 use crate::produce::{Pace, ProduceRun};
@@ -20,6 +21,10 @@ const PRODUCE_P99_MAX_US: f64 = 20_000.0;
 const PRODUCE_BOUND_RUN: &str = "produce-20mb";
 /// The runs that the fetch bound is promised for.
 const FETCH_BOUND_RUNS: &str = "fetch-";
+/// Promised bounds of p50 and p99 of joining a group, in us.
+const JOIN_MAX_US: (f64, f64) = (200_000.0, 500_000.0);
+/// The runs that the join bounds are promised for.
+const JOIN_BOUND_RUNS: &str = "join";
 /// Where the floor server listens: any free port.
 const FLOOR_ADDRESS: &str = "127.0.0.1:0";
 /// Sizes of answers that are compared.
@@ -43,6 +48,8 @@ pub enum Case {
     Floor(FetchRun),
     /// End to end.
     EndToEnd(EndToEndRun),
+    /// Joins of consumer groups.
+    Join(JoinRun),
 }
 
 impl Case {
@@ -87,6 +94,10 @@ impl Case {
                 ]);
                 all
             }
+            Self::Join(run) => vec![
+                ("groups", run.groups.to_string()),
+                ("members", run.members.to_string()),
+            ],
         }
     }
 
@@ -118,6 +129,10 @@ impl Case {
                     (format!("{name}-ack"), acknowledged),
                 ]
             }
+            Self::Join(run) => {
+                let (new, further) = run.run(setting, name)?;
+                vec![(name.to_owned(), new), (format!("{name}-further"), further)]
+            }
         };
         let outcome = |(name, measured): (String, Measured)| {
             Outcome::new(&origin, &name, &parameters, &measured)
@@ -141,6 +156,7 @@ pub fn cases(command: &Command) -> Result<Vec<(String, Case)>> {
     Ok(match command {
         Command::Produce(args) => vec![("produce".to_owned(), Case::Produce(args.run()?))],
         Command::E2e(args) => vec![("e2e".to_owned(), Case::EndToEnd(args.run()?))],
+        Command::Join(args) => vec![("join".to_owned(), Case::Join(args.run()))],
         Command::Fetch(args) => {
             let case = |size: &usize| (fetch_name("fetch", *size), Case::Fetch(args.run(*size)));
             args.sizes.iter().map(case).collect()
@@ -224,6 +240,13 @@ pub fn fixed() -> Vec<(String, Case)> {
         ("produce-max", produce(4, 8, Pace::InFlight(16), large)),
         ("e2e-100", e2e(1, 100.0, small)),
         ("e2e-5mb", e2e(4, 5e6 / SHAPE.batch_bytes as f64, SHAPE)),
+        (
+            "join",
+            Case::Join(JoinRun {
+                groups: 2,
+                members: 1,
+            }),
+        ),
     ] {
         all.push((name.to_owned(), case));
     }
@@ -278,12 +301,13 @@ pub fn check_bounds(args: &ScenarioArgs, outcomes: &[Outcome]) -> Result<()> {
     let mut checked = 0;
     for outcome in outcomes {
         let name = &outcome.name;
-        let bound = match name.as_str() {
-            PRODUCE_BOUND_RUN => PRODUCE_P99_MAX_US,
-            name if name.starts_with(FETCH_BOUND_RUNS) => FETCH_P99_MAX_US,
+        let (p50_max, bound) = match name.as_str() {
+            PRODUCE_BOUND_RUN => (PRODUCE_P99_MAX_US, PRODUCE_P99_MAX_US),
+            name if name.starts_with(FETCH_BOUND_RUNS) => (FETCH_P99_MAX_US, FETCH_P99_MAX_US),
+            name if name.starts_with(JOIN_BOUND_RUNS) => JOIN_MAX_US,
             _ => continue,
         };
-        let p99 = outcome.latency.p99_us;
+        let (p50, p99) = (outcome.latency.p50_us, outcome.latency.p99_us);
         ensure!(
             outcome.errors == 0,
             "{name}: {} requests failed",
@@ -292,6 +316,10 @@ pub fn check_bounds(args: &ScenarioArgs, outcomes: &[Outcome]) -> Result<()> {
         ensure!(
             p99 < bound,
             "{name}: p99 is {p99:.0} us, promised is less than {bound:.0} us"
+        );
+        ensure!(
+            p50 < p50_max,
+            "{name}: p50 is {p50:.0} us, promised is less than {p50_max:.0} us"
         );
         checked += 1;
     }

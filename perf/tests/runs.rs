@@ -7,6 +7,7 @@ use std::time::Duration;
 use kafscale_perf::e2e::EndToEndRun;
 use kafscale_perf::fetch::FetchRun;
 use kafscale_perf::floor::{FloorServer, Stall};
+use kafscale_perf::join::JoinRun;
 use kafscale_perf::machine::Machine;
 use kafscale_perf::payload::Shape;
 use kafscale_perf::produce::{Pace, ProduceRun};
@@ -67,6 +68,26 @@ fn the_open_loop_counts_every_request_that_a_stall_delays() {
     );
     assert!(closed.latency.summary().max_us > 490e3);
     assert!(closed.latency.percentile_us(99.0) < 50e3);
+}
+
+#[test]
+fn joins_are_timed_for_every_member_and_failures_are_counted() {
+    let server = FloorServer::start("127.0.0.1:0", None).unwrap();
+    let run = JoinRun {
+        groups: 2,
+        members: 3,
+    };
+    let (new, further) = run.run(&setting(&server, 1.0), "test").unwrap();
+    for tally in [&new.tally, &further.tally] {
+        assert_eq!(tally.errors, 0, "{:?}", tally.first_error);
+        assert_eq!(tally.latency.count(), tally.requests);
+        assert!(tally.requests > 30, "{}", tally.requests);
+    }
+    assert_eq!(new.tally.requests % 3, 0, "each of three members is timed");
+    let mut setting = setting(&server, 1.0);
+    drop(server);
+    setting.patience = Duration::from_secs(1);
+    assert!(run.run(&setting, "test").is_err(), "nobody answers");
 }
 
 #[test]

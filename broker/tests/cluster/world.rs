@@ -186,6 +186,7 @@ impl World {
             .spawn()
             .unwrap();
         let mut node = Node {
+            id: id.to_owned(),
             child,
             kafka,
             admin,
@@ -269,6 +270,7 @@ pub(crate) struct Refused {
 }
 
 pub(crate) struct Node {
+    pub(crate) id: String,
     pub(crate) child: Child,
     pub(crate) kafka: SocketAddr,
     pub(crate) admin: SocketAddr,

@@ -6,11 +6,16 @@
 //! of them through.
 //!
 //! Rules:
-//! - sticky: what has a live, eligible owner stays there, unless counts differ by more than one;
-//! - what has no owner goes to the eligible broker with the fewest items, ties by rendezvous hash,
-//!   so that brokers that see the same state choose alike;
-//! - a broker that drains, or that cannot write, is not eligible: it gives everything away, as
-//!   long as there is somebody to take it;
+//! - sticky: what has a live owner stays there, unless the counts of those that take differ by more
+//!   than one;
+//! - what has no owner goes to the broker with the fewest items of those that take, ties by rendezvous
+//!   hash, so that brokers that see the same state choose alike;
+//! - a broker that drains gives everything away, as long as there is somebody to take it;
+//! - a broker that cannot write keeps what it has and takes nothing while another takes: where the
+//!   store fails for all, they find out one after the other, and nothing must move from one that
+//!   reads from memory to one that is about to find out. Where it fails for one only, that one ends
+//!   its session after a while. Where nobody takes, what has no owner goes to those that keep: one that
+//!   cannot write is better than none;
 //! - an item that is owned by a session that is gone has no owner.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,8 +29,19 @@ pub struct Member {
     pub session: SessionId,
     /// What its broker hashes with: it survives restarts of the broker, unlike the session.
     pub broker: segment::BrokerId,
-    /// Whether it may be given anything.
-    pub eligible: bool,
+    /// What may become of what it has, and whether it gets more.
+    pub standing: Standing,
+}
+
+/// What placement asks of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may be given anything.
+    Takes,
+    /// It cannot write now: it keeps what it has.
+    Keeps,
+    /// It gives everything away.
+    Gives,
 }
 
 /// Something that has one owner.
@@ -91,30 +107,39 @@ pub fn rendezvous(item: u64, members: &[Member]) -> Option<Member> {
 
 /// What `me` should take, and at most `give_max` of what it should give away.
 pub fn duties(members: &[Member], items: &[Item], me: SessionId, give_max: usize) -> Duties {
-    let live = |session: SessionId| members.iter().any(|member| member.session == session);
-    let eligible: Vec<Member> = members.iter().copied().filter(|m| m.eligible).collect();
-    // With nobody eligible everything stays where it is: a broker that cannot write now is better
-    // than none.
-    if eligible.is_empty() {
-        return Duties::default();
-    }
+    let standing = |session: SessionId| {
+        let mut members = members.iter();
+        let member = members.find(|member| member.session == session);
+        member.map(|member| member.standing)
+    };
+    let all = |standing: Standing| -> Vec<Member> {
+        let all = members.iter().copied();
+        all.filter(|member| member.standing == standing).collect()
+    };
+    let takers = all(Standing::Takes);
+    let nobody_takes = takers.is_empty();
+    let takers = if nobody_takes {
+        all(Standing::Keeps)
+    } else {
+        takers
+    };
     let mut counts: BTreeMap<SessionId, usize> =
-        eligible.iter().map(|member| (member.session, 0)).collect();
+        takers.iter().map(|member| (member.session, 0)).collect();
     let mut orphans = Vec::new();
     let mut misplaced = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        match item.owner.filter(|owner| live(*owner)) {
+        match item.owner.and_then(|owner| Some((owner, standing(owner)?))) {
             None => orphans.push(index),
-            Some(owner) => match counts.get_mut(&owner) {
-                Some(count) => *count += 1,
-                None => misplaced.push(index),
-            },
+            Some((_, Standing::Gives)) => misplaced.push(index),
+            Some((owner, _)) => {
+                counts.entry(owner).and_modify(|count| *count += 1);
+            }
         }
     }
     orphans.sort_by_key(|index| (items[*index].hash, *index));
     let mut duties = Duties::default();
     for index in orphans {
-        let Some(member) = least_loaded(&eligible, &counts, items[index].hash) else {
+        let Some(member) = least_loaded(&takers, &counts, items[index].hash) else {
             break;
         };
         *counts.entry(member.session).or_default() += 1;
@@ -122,10 +147,13 @@ pub fn duties(members: &[Member], items: &[Item], me: SessionId, give_max: usize
             duties.take.push(index);
         }
     }
+    if nobody_takes {
+        return duties;
+    }
     let mine = |index: &usize| items[*index].owner == Some(me);
     duties.give = misplaced.into_iter().filter(mine).take(give_max).collect();
     if duties.give.is_empty() {
-        duties.give = surplus(&eligible, items, &mut counts, me, give_max);
+        duties.give = surplus(&takers, items, &mut counts, me, give_max);
     }
     duties
 }
@@ -181,12 +209,12 @@ pub fn moves(members: &[Member], items: &[Item], give_max: usize) -> Vec<Move> {
 }
 
 fn least_loaded(
-    eligible: &[Member],
+    takers: &[Member],
     counts: &BTreeMap<SessionId, usize>,
     item: u64,
 ) -> Option<Member> {
     let fewest = counts.values().min()?;
-    let candidates = eligible
+    let candidates = takers
         .iter()
         .filter(|member| counts.get(&member.session) == Some(fewest));
     candidates
@@ -197,7 +225,7 @@ fn least_loaded(
 /// What `me` has too much of, when counts differ by more than one: one after the other from the
 /// fullest to the emptiest broker; of those of `me` the ones that the receiver scores best for.
 fn surplus(
-    eligible: &[Member],
+    takers: &[Member],
     items: &[Item],
     counts: &mut BTreeMap<SessionId, usize>,
     me: SessionId,
@@ -222,7 +250,7 @@ fn surplus(
         }
         let (from, to) = (*from, *to);
         if from == me {
-            let Some(receiver) = eligible.iter().find(|member| member.session == to) else {
+            let Some(receiver) = takers.iter().find(|member| member.session == to) else {
                 return give;
             };
             let best = (0..mine.len())
@@ -251,7 +279,7 @@ mod tests {
         let member = |number| Member {
             session: session(number),
             broker: BrokerId::new(i32::from(number)),
-            eligible: true,
+            standing: Standing::Takes,
         };
         (1..=count).map(member).collect()
     }
@@ -332,7 +360,7 @@ mod tests {
         assert_eq!(duties(&everybody, &items, session(1), 7).give.len(), 7);
         assert_eq!(duties(&everybody, &items, session(1), 99).give.len(), 50);
         let mut all = everybody;
-        all[0].eligible = false;
+        all[0].standing = Standing::Gives;
         assert_eq!(duties(&all, &items, session(1), 7).give.len(), 7);
     }
 
@@ -355,12 +383,34 @@ mod tests {
     #[test]
     fn a_broker_that_drains_gives_everything_while_there_is_somebody_to_take_it() {
         let mut all = members(3);
-        all[0].eligible = false;
+        all[0].standing = Standing::Gives;
         let mut items = items((0..30_u8).map(|index| Some(index % 3 + 1)));
         assert_eq!(settle(&all, &mut items), 10);
         assert_eq!(counts(&all, &items), [0, 15, 15]);
-        all.iter_mut().for_each(|member| member.eligible = false);
+        all.iter_mut()
+            .for_each(|member| member.standing = Standing::Gives);
         assert_eq!(settle(&all, &mut items), 0);
+    }
+
+    /// A store that fails for all is found out by one broker after the other.
+    #[test]
+    fn where_the_store_fails_nothing_moves_and_what_has_no_owner_still_gets_one() {
+        let mut all = members(3);
+        let mut items = items((0..30_u8).map(|index| Some(index % 3 + 1)));
+        for member in 0..3 {
+            all[member].standing = Standing::Keeps;
+            assert_eq!(settle(&all, &mut items), 0, "{member}");
+            assert_eq!(counts(&all, &items), [10, 10, 10], "{member}");
+        }
+        items.iter_mut().take(6).for_each(|item| item.owner = None);
+        assert_eq!(settle(&all, &mut items), 0);
+        assert_eq!(counts(&all, &items), [10, 10, 10]);
+        // One that drains keeps what it has while nobody can write.
+        all[0].standing = Standing::Gives;
+        assert_eq!(settle(&all, &mut items), 0);
+        all[1].standing = Standing::Takes;
+        assert_eq!(settle(&all, &mut items), 10);
+        assert_eq!(counts(&all, &items), [0, 20, 10], "one keeps what it has");
     }
 
     #[test]
@@ -419,18 +469,27 @@ mod tests {
             owners in proptest::collection::vec(proptest::option::of(1_u8..8), 0..120),
             live in 1_u8..6,
             lame in 0_u8..6,
+            standing in prop_oneof![
+                Just(Standing::Takes), Just(Standing::Keeps), Just(Standing::Gives),
+            ],
         ) {
             let mut members = members(live);
             if let Some(member) = members.get_mut(usize::from(lame)) {
-                member.eligible = live == 1;
+                member.standing = if live == 1 { Standing::Takes } else { standing };
             }
             let mut items = items(owners);
+            let kept = items.iter().filter(|item| {
+                let mut keepers = members.iter().filter(|m| m.standing == Standing::Keeps);
+                keepers.any(|keeper| item.owner == Some(keeper.session))
+            });
+            let kept = kept.count();
             settle(&members, &mut items);
-            let eligible: Vec<Member> = members.iter().copied().filter(|m| m.eligible).collect();
-            let counts = counts(&eligible, &items);
+            let mut takers = members.clone();
+            takers.retain(|member| member.standing == Standing::Takes);
+            let counts = counts(&takers, &items);
             let (most, fewest) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
             prop_assert!(most - fewest <= 1, "{:?}", counts);
-            prop_assert_eq!(counts.iter().sum::<usize>(), items.len());
+            prop_assert_eq!(counts.iter().sum::<usize>() + kept, items.len());
         }
     }
 }

@@ -24,8 +24,8 @@
 pub mod admin;
 pub mod bounds;
 pub mod catalog;
-pub mod cleaner;
 pub mod census;
+pub mod cleaner;
 pub mod commit;
 pub mod compactor;
 pub mod context;

@@ -16,7 +16,7 @@ use coord::keys::topic::{self, TopicRecord};
 use coord::keys::{CodecError, Keyspace, KeyspaceError, Record, Seen, encode, seen};
 use coord::kv::etcd::{ConnectError, Etcd, EtcdOptions};
 use coord::kv::{Key, Kv, KvError, Op, Span, Txn};
-use coord::placement::{self, Item, Member};
+use coord::placement::{self, Item, Member, Standing};
 use segment::{BrokerId, PartitionIndex, SessionId, TimestampMs, TopicName, TopicPartition};
 
 use super::follow::{Followed, read};
@@ -72,7 +72,7 @@ pub struct BrokerRow {
 impl BrokerRow {
     /// Whether placement gives it anything.
     pub fn is_eligible(&self) -> bool {
-        self.state.is_eligible() && !self.draining
+        self.state.standing(self.draining) == Standing::Takes
     }
 }
 
@@ -310,7 +310,7 @@ impl Found {
         let member = |(session, record): (&SessionId, &SessionRecord)| Member {
             session: *session,
             broker: record.broker,
-            eligible: record.state.is_eligible() && !is_drained(record.broker),
+            standing: record.state.standing(is_drained(record.broker)),
         };
         let members: Vec<Member> = self.sessions.iter().map(member).collect();
         let broker = |session| self.sessions.get(&session).map(|record| record.broker);

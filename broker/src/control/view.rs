@@ -125,7 +125,7 @@ impl ClusterView {
         let member = |(session, record): (&SessionId, &SessionRecord)| Member {
             session: *session,
             broker: record.broker,
-            eligible: record.state.is_eligible() && !state.drains.contains(&record.broker),
+            standing: record.state.standing(state.drains.contains(&record.broker)),
         };
         state.sessions.iter().map(member).collect()
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::{self, Record};
 use super::space::{KeyError, Keyspace, parse_exact};
 use crate::kv::{Key, Span};
+use crate::placement::Standing;
 
 const FOLDER: &str = "sessions/";
 
@@ -18,16 +19,21 @@ pub enum SessionState {
     Healthy,
     /// Accepts partitions, slowly.
     Degraded,
-    /// Cut from the store: placement skips it.
+    /// Cut from the store: placement gives it nothing, and it keeps what it has.
     Unavailable,
     /// Gives its partitions away and accepts none.
     Draining,
 }
 
 impl SessionState {
-    /// Whether placement gives anything to a broker in this state.
-    pub fn is_eligible(self) -> bool {
-        matches!(self, Self::Healthy | Self::Degraded)
+    /// What placement asks of a broker in this state, which is drained or not.
+    pub fn standing(self, is_drained: bool) -> Standing {
+        match self {
+            _ if is_drained => Standing::Gives,
+            Self::Draining => Standing::Gives,
+            Self::Unavailable => Standing::Keeps,
+            Self::Healthy | Self::Degraded => Standing::Takes,
+        }
     }
 }
 

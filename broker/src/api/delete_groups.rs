@@ -46,7 +46,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: DeleteGroupsRequest<'_>
 
 async fn delete(cx: &RequestContext, group: &str) -> ErrorCode {
     let id = GroupId::from(group);
-    let call = cx.shard.group_call(group, |coordinator, token, now, out| {
+    let call = cx.shard.group_write(group, |coordinator, token, now, out| {
         coordinator.delete_groups(vec![id], token, now, out);
     });
     match call.await {

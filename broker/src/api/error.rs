@@ -49,7 +49,7 @@ pub(super) const fn group_result(result: Result<(), GroupError>) -> ErrorCode {
 pub(super) const fn unavailable_code(error: GroupUnavailable) -> ErrorCode {
     match error {
         GroupUnavailable::Loading => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
-        GroupUnavailable::Busy => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        GroupUnavailable::Busy | GroupUnavailable::Late => ErrorCode::COORDINATOR_NOT_AVAILABLE,
         GroupUnavailable::Gone => ErrorCode::NOT_COORDINATOR,
     }
 }
@@ -158,6 +158,7 @@ mod tests {
         for error in [
             GroupUnavailable::Loading,
             GroupUnavailable::Busy,
+            GroupUnavailable::Late,
             GroupUnavailable::Gone,
         ] {
             assert!(unavailable_code(error).retriable(), "{error}");

@@ -1,7 +1,8 @@
 //! OffsetCommit (key 8), versions 1-9.
 //!
-//! - Offsets are durable before this is answered. They are kept under the topic's id, so that a
-//!   topic that is created again does not inherit them.
+//! - Offsets are durable before this is answered; COORDINATOR_NOT_AVAILABLE if they are not in 5 s,
+//!   as with Kafka's `offsets.commit.timeout.ms`: they may be committed later all the same. They
+//!   are kept under the topic's id, so that a topic that is created again does not inherit them.
 //! - UNKNOWN_TOPIC_OR_PARTITION for what is not in the metadata; the other partitions are
 //!   committed. Errors of the group are in every partition: UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION,
 //!   FENCED_INSTANCE_ID, REBALANCE_IN_PROGRESS, and so on.
@@ -53,7 +54,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: OffsetCommitRequest<'_>
     };
     let call = cx
         .shard
-        .group_call(request.group_id, |coordinator, token, now, out| {
+        .group_write(request.group_id, |coordinator, token, now, out| {
             coordinator.commit(commit, token, now, out);
         });
     let mut codes: VecDeque<ErrorCode> = match call.await {

@@ -33,7 +33,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: OffsetDeleteRequest<'_>
     };
     let call = cx
         .shard
-        .group_call(request.group_id, |coordinator, token, now, out| {
+        .group_write(request.group_id, |coordinator, token, now, out| {
             coordinator.delete_offsets(delete, token, now, out);
         });
     let replies = match call.await {

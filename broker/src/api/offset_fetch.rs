@@ -145,7 +145,7 @@ async fn fetch(
     };
     let call = cx
         .shard
-        .group_call(query.group, |coordinator, token, _, out| {
+        .group_write(query.group, |coordinator, token, _, out| {
             coordinator.fetch_offsets(request, token, out);
         });
     let fetched = match call.await {

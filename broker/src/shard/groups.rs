@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coord::groups::{
     CommittedOffset, Coordinator, Effect, Effects, GroupConfig, GroupId, GroupState, GroupWrite,
@@ -41,6 +42,8 @@ const SLOT_BYTES: (usize, usize) = (1 << 20, 64 << 20);
 const JOINED_OPS_MAX: usize = coord::keys::plan::SLOT_CHANGES_MAX;
 /// Bytes that go into one transaction, about; a single write may be larger.
 const JOINED_BYTES_MAX: usize = 1 << 20;
+/// How long a request waits for the metadata store (Kafka's `offsets.commit.timeout.ms`).
+const WRITE_WAIT: Duration = Duration::from_secs(5);
 /// Time between two passes of offset expiry (Kafka's `offsets.retention.check.interval.ms`), and
 /// between two steps of a pass.
 const EXPIRY_INTERVAL_MS: u64 = 600_000;
@@ -67,6 +70,9 @@ pub enum GroupUnavailable {
     /// Too many requests wait: COORDINATOR_NOT_AVAILABLE.
     #[error("too many group requests wait")]
     Busy,
+    /// The metadata store does not answer; a write may yet be carried out: COORDINATOR_NOT_AVAILABLE.
+    #[error("the metadata store did not answer in time")]
+    Late,
     /// The broker is going down, or has given up the slot: NOT_COORDINATOR.
     #[error("the group coordinator has ended")]
     Gone,
@@ -510,6 +516,23 @@ impl Shard {
         F: FnOnce(&mut Coordinator, ReplyToken, Now, &mut Effects) + Send + 'static,
     {
         self.slot_call(slot_of_group(group), request).await
+    }
+
+    /// As [`Shard::group_call`], for a request whose answer waits for nothing but the metadata store: at
+    /// most [`WRITE_WAIT`]. What was to be written may be written later all the same.
+    ///
+    /// # Errors
+    /// The coordinator cannot serve it now.
+    pub async fn group_write<F>(
+        self: &Rc<Self>,
+        group: &str,
+        request: F,
+    ) -> Result<Reply, GroupUnavailable>
+    where
+        F: FnOnce(&mut Coordinator, ReplyToken, Now, &mut Effects) + Send + 'static,
+    {
+        let call = self.at_most(WRITE_WAIT, self.group_call(group, request));
+        call.await.unwrap_or(Err(GroupUnavailable::Late))
     }
 
     /// Passes a request to a slot; see [`Shard::group_call`].

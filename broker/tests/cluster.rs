@@ -28,7 +28,7 @@ use world::{PROGRAM, World, eventually, free};
 
 #[test]
 fn what_is_acknowledged_survives_dead_frozen_and_leaving_brokers() {
-    let world = World::start(Conditional::Atomic);
+    let world = World::start_named(Conditional::Atomic);
     let one = world.node("1");
     let (mut two, mut three) = (world.node("2"), world.node("3"));
     one.run(&["topic", "create", "orders", "--partitions", "6"], "");
@@ -80,7 +80,7 @@ fn what_is_acknowledged_survives_dead_frozen_and_leaving_brokers() {
 
 #[test]
 fn a_store_that_ignores_conditions_is_found_and_commits_are_guarded_by_etcd() {
-    let world = World::start(Conditional::Ignored);
+    let world = World::start_named(Conditional::Ignored);
     let mut node = world.node("1");
     assert!(node.log().contains("Guarded commits"), "{}", node.log());
     node.run(&["topic", "create", "orders", "--partitions", "3"], "");
@@ -103,7 +103,11 @@ fn a_store_that_fails_for_a_while_refuses_produce_and_recovers_by_itself() {
         code: s3_server::ErrorCode::ServiceUnavailable,
         retry_after_seconds: None,
     };
-    let rule = world.s3.faults().add(s3_server::Rule::new(fault)).unwrap();
+    let rule = world
+        .s3()
+        .faults()
+        .add(s3_server::Rule::new(fault))
+        .unwrap();
     // A producer that does not give up; its records come back once.
     let mut waiting = Command::new(PROGRAM)
         .args(["produce", "orders", "-b", &node.kafka.to_string()])
@@ -122,7 +126,7 @@ fn a_store_that_fails_for_a_while_refuses_produce_and_recovers_by_itself() {
         node.log().contains("the object store is unavailable")
     });
     assert_eq!(node.read("orders"), (0..500).collect::<Vec<u32>>());
-    assert!(world.s3.faults().remove(rule));
+    assert!(world.s3().faults().remove(rule));
     eventually("the store has recovered", || {
         node.log().contains("has recovered")
     });

@@ -90,7 +90,7 @@ fn segments_are_counted_by_their_owner() {
     let lines = format!("{}\n", lines.join("\n"));
     // What is in the store is what the owners tell.
     let stored = || {
-        let all = world.s3.objects().list("kafscale/default/orders/");
+        let all = world.s3().objects().list("kafscale/default/orders/");
         let segments = all.into_iter().filter(|it| it.key.ends_with(".kfs"));
         let sizes: Vec<u64> = segments.map(|it| it.size).collect();
         (sizes.len() as f64, sizes.iter().sum::<u64>() as f64)

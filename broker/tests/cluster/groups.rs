@@ -145,7 +145,7 @@ fn all_served(world: &World, brokers: usize) -> bool {
 
 #[test]
 fn a_committed_offset_never_goes_back_while_coordinators_move() {
-    let world = World::start(Conditional::Atomic);
+    let world = World::start_named(Conditional::Atomic);
     let mut nodes: Vec<Node> = ["1", "2", "3"].map(|id| world.node(id)).into();
     nodes[0].run(&["topic", "create", TOPIC, "--partitions", "1"], "");
     let groups: Vec<Group> = GROUPS.iter().map(|_| Group::default()).collect();
@@ -249,7 +249,7 @@ fn read(client: Client, seen: &Seen, over: &AtomicBool) -> u64 {
 
 #[test]
 fn members_join_read_and_commit_on_across_moves_of_their_coordinator() {
-    let world = World::start(Conditional::Atomic);
+    let world = World::start_named(Conditional::Atomic);
     let mut nodes: Vec<Node> = ["1", "2", "3"].map(|id| world.node(id)).into();
     nodes[0].run(&["topic", "create", TOPIC, "--partitions", "6"], "");
     let (over, seen) = (AtomicBool::new(false), Seen::default());

@@ -251,7 +251,7 @@ fn move_everything(world: &World, nodes: &mut Vec<Node>) {
 
 #[test]
 fn every_broker_names_the_true_owner_within_a_second() {
-    let world = World::start(Conditional::Atomic);
+    let world = World::start_named(Conditional::Atomic);
     let mut nodes: Vec<Node> = ["1", "2", "3"].map(|id| world.node(id)).into();
     let count = PARTITIONS.to_string();
     nodes[0].run(&["topic", "create", TOPIC, "--partitions", &count], "");

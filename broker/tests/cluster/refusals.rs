@@ -85,7 +85,7 @@ fn wrong_credentials_an_expired_token_a_missing_bucket_and_a_wrong_clock_are_ref
             "KAFSCALE_S3_BUCKET",
         ],
     );
-    let faults = world.s3.faults();
+    let faults = world.s3().faults();
     let expired = faults.add(error(ErrorCode::ExpiredToken)).unwrap();
     at_once(
         &world,
@@ -97,7 +97,10 @@ fn wrong_credentials_an_expired_token_a_missing_bucket_and_a_wrong_clock_are_ref
     at_once(
         &world,
         &[],
-        &["AccessDenied", "grant s3:ListBucket on arn:aws:s3:::log"],
+        &[
+            "AccessDenied",
+            "grant s3:ListBucket on arn:aws:s3:::kafscale-test",
+        ],
     );
     assert!(faults.remove(denied));
     let skew = Rule::new(Fault::ClockSkew { seconds: 3_600 });
@@ -113,7 +116,7 @@ fn wrong_credentials_an_expired_token_a_missing_bucket_and_a_wrong_clock_are_ref
     );
     assert!(faults.remove(skewed));
     assert!(
-        world.s3.objects().keys("").is_empty(),
+        world.s3().objects().keys("").is_empty(),
         "nothing was written"
     );
 }
@@ -250,7 +253,7 @@ fn assert_outlived(fault: Fault, words: &[&str]) {
     let topic = connection.create("orders", 1);
     let one = batch(&[b"1"]);
     assert_eq!(produce_once(&mut connection, &topic, &one), KafkaCode::NONE);
-    let rule = world.s3.faults().add(Rule::new(fault)).unwrap();
+    let rule = world.s3().faults().add(Rule::new(fault)).unwrap();
     let mut refused = 0;
     eventually("produce is refused at once", || {
         let began = std::time::Instant::now();
@@ -264,7 +267,7 @@ fn assert_outlived(fault: Fault, words: &[&str]) {
         assert!(log.contains(word), "{word}: {log}");
     }
     assert_eq!(node.read("orders")[0], 1, "reads go on");
-    assert!(world.s3.faults().remove(rule));
+    assert!(world.s3().faults().remove(rule));
     eventually("produce goes on", || {
         produce_once(&mut connection, &topic, &one) == KafkaCode::NONE
     });

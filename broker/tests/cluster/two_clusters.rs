@@ -48,7 +48,7 @@ fn committed(node: &Node, topic: &str) -> Option<i64> {
 }
 
 fn keys_of(world: &World, name: &str) -> BTreeSet<String> {
-    let objects = world.s3.objects();
+    let objects = world.s3().objects();
     let under = |root: &str| objects.keys(&format!("{root}/{name}/"));
     under("kafscale")
         .into_iter()
@@ -91,7 +91,7 @@ fn two_clusters_share_a_bucket_and_an_etcd_and_never_see_each_other() {
         });
         one.run(&["topic", "delete", "orders", "only-here"], "");
         eventually("the objects of its topics are swept", || {
-            let left = world.s3.objects().keys(&format!("kafscale/{ONE}/"));
+            let left = world.s3().objects().keys(&format!("kafscale/{ONE}/"));
             left.is_empty()
         });
         over.store(true, Ordering::Relaxed);
@@ -134,7 +134,7 @@ fn a_broker_on_objects_or_metadata_of_others_is_refused() {
     let node = world.node("1");
     node.run(&["topic", "create", "orders", "--partitions", "1"], "");
     node.produce("orders", 0..100);
-    let before = world.s3.objects().keys("");
+    let before = world.s3().objects().keys("");
     // Another cluster on the same namespace.
     let said = world.refusal(&[("KAFSCALE_CLUSTER", "other")]);
     assert!(said.contains("belongs to cluster"), "{said}");
@@ -154,7 +154,7 @@ fn a_broker_on_objects_or_metadata_of_others_is_refused() {
     assert!(said.contains("\"kafscale/default/\""), "{said}");
     assert!(said.contains("KAFSCALE_S3_PREFIX"), "{said}");
     assert_eq!(
-        world.s3.objects().keys(""),
+        world.s3().objects().keys(""),
         before,
         "nothing was left behind"
     );

@@ -1,5 +1,10 @@
 //! What the tests of a cluster share: a real etcd, an S3 server, brokers as processes, and the
 //! command line as an operator uses it.
+//!
+//! The S3 server is `s3-server`, in this process. For tests that need no fault of it, and do not look
+//! into it, `KAFSCALE_TEST_S3_ENDPOINT` names another one, and `KAFSCALE_TEST_S3_UNSAFE_ENDPOINT`
+//! one that ignores conditions, as in the tests of `store` (`scripts/with-minio`,
+//! `scripts/with-garage`).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,6 +16,10 @@ use client::{Client, ClientSettings};
 use s3_server::{Conditional, Server};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
+const BUCKET: &str = "kafscale-test";
+/// Of the form that Garage takes, which is the strictest.
+const ACCESS_KEY: &str = "GK6b61667363616c6574657374";
+const SECRET_KEY: &str = "6b61667363616c656b61667363616c656b61667363616c656b61667363616c65";
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Time to live of a session: how long a dead broker's partitions are without a leader.
@@ -110,26 +119,86 @@ fn etcd_program() -> PathBuf {
     Path::new(String::from_utf8(output.stdout).unwrap().trim()).join("etcd")
 }
 
+/// The S3 server of the brokers.
+enum S3 {
+    /// In this process.
+    Own(Box<Server>),
+    /// Another one, where this test has a namespace of its own.
+    Named { endpoint: String, namespace: String },
+}
+
+impl S3 {
+    fn start(conditional: Conditional) -> Self {
+        let options = s3_server::Options {
+            buckets: vec![BUCKET.to_owned()],
+            access_key: ACCESS_KEY.to_owned(),
+            secret_key: SECRET_KEY.to_owned(),
+            conditional,
+            ..s3_server::Options::default()
+        };
+        Self::Own(Box::new(Server::start(options).unwrap()))
+    }
+
+    fn named(conditional: Conditional, namespace: String) -> Option<Self> {
+        let variable = match conditional {
+            Conditional::Atomic => "KAFSCALE_TEST_S3_ENDPOINT",
+            Conditional::Ignored => "KAFSCALE_TEST_S3_UNSAFE_ENDPOINT",
+            Conditional::Racy => return None,
+        };
+        let endpoint = std::env::var(variable).ok()?;
+        Some(Self::Named {
+            endpoint,
+            namespace,
+        })
+    }
+
+    /// Its URL, and the namespace.
+    fn place(&self) -> (String, &str) {
+        match self {
+            Self::Own(server) => (server.endpoint(), "default"),
+            Self::Named {
+                endpoint,
+                namespace,
+            } => (endpoint.clone(), namespace),
+        }
+    }
+}
+
 /// What brokers share.
 pub(crate) struct World {
     pub(crate) etcd: Etcd,
-    pub(crate) s3: Server,
+    s3: S3,
     pub(crate) logs: tempfile::TempDir,
 }
 
 impl World {
+    /// With the S3 server of this process.
     pub(crate) fn start(conditional: Conditional) -> Self {
-        let options = s3_server::Options {
-            buckets: vec!["log".to_owned()],
-            access_key: "ak".to_owned(),
-            secret_key: "sksksksk".to_owned(),
-            conditional,
-            ..s3_server::Options::default()
-        };
         Self {
             etcd: Etcd::start(),
-            s3: Server::start(options).unwrap(),
+            s3: S3::start(conditional),
             logs: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// With the S3 server that the environment names, if it does; for tests that ask nothing of it.
+    pub(crate) fn start_named(conditional: Conditional) -> Self {
+        let logs = tempfile::tempdir().unwrap();
+        let name = logs.path().file_name().unwrap().to_str().unwrap();
+        let namespace = name.trim_start_matches('.').to_owned();
+        let named = S3::named(conditional, namespace);
+        Self {
+            etcd: Etcd::start(),
+            s3: named.unwrap_or_else(|| S3::start(conditional)),
+            logs,
+        }
+    }
+
+    /// The S3 server of this process.
+    pub(crate) fn s3(&self) -> &Server {
+        match &self.s3 {
+            S3::Own(server) => server,
+            S3::Named { .. } => panic!("this test needs World::start"),
         }
     }
 
@@ -147,12 +216,15 @@ impl World {
             }
         }
         let etcd = format!("http://{}", self.etcd.client);
+        let (endpoint, namespace) = self.s3.place();
         command
             .arg("broker")
-            .env("KAFSCALE_S3_BUCKET", "log")
-            .env("KAFSCALE_S3_ENDPOINT", self.s3.endpoint())
-            .env("KAFSCALE_S3_ACCESS_KEY", "ak")
-            .env("KAFSCALE_S3_SECRET_KEY", "sksksksk")
+            .env("KAFSCALE_S3_BUCKET", BUCKET)
+            .env("KAFSCALE_S3_REGION", "us-east-1")
+            .env("KAFSCALE_S3_ENDPOINT", endpoint)
+            .env("KAFSCALE_S3_NAMESPACE", namespace)
+            .env("KAFSCALE_S3_ACCESS_KEY", ACCESS_KEY)
+            .env("KAFSCALE_S3_SECRET_KEY", SECRET_KEY)
             .env("KAFSCALE_ETCD_ENDPOINTS", etcd)
             .env("KAFSCALE_SESSION_TTL_MS", TTL_MS)
             .env("KAFSCALE_FLUSH_INTERVAL_MS", "20")

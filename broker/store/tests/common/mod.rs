@@ -1,7 +1,8 @@
 //! A real S3 server for the tests over the wire, and a runtime for the stores under test.
 //!
-//! The server is `s3-server`, in this process. `KAFSCALE_TEST_S3_ENDPOINT` names another one: its
-//! URL (access key `ak`, secret key `sksksksk`, with a bucket `kafscale-test`).
+//! The server is `s3-server`, in this process. `KAFSCALE_TEST_S3_ENDPOINT` names another one, and
+//! `KAFSCALE_TEST_S3_UNSAFE_ENDPOINT` one that ignores conditions: a URL each, with the
+//! bucket and the keys below (`scripts/with-minio`, `scripts/with-garage`).
 
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -15,6 +16,9 @@ use store::s3::{S3Options, S3Store, Secret, StaticCredentials};
 use tokio::runtime::{Builder, Handle};
 
 const BUCKET: &str = "kafscale-test";
+/// Of the form that Garage takes, which is the strictest.
+const ACCESS_KEY: &str = "GK6b61667363616c6574657374";
+const SECRET_KEY: &str = "6b61667363616c656b61667363616c656b61667363616c656b61667363616c65";
 
 /// A server with an empty bucket.
 pub(crate) struct Server {
@@ -27,10 +31,14 @@ impl Server {
         Self::start_with(Conditional::Atomic)
     }
 
-    /// In this process, with conditions that are kept or not.
+    /// With conditions that are kept or not.
     pub(crate) fn start_with(conditional: Conditional) -> Self {
-        let named = std::env::var("KAFSCALE_TEST_S3_ENDPOINT").ok();
-        if let Some(endpoint) = named.filter(|_| conditional == Conditional::Atomic) {
+        let named = match conditional {
+            Conditional::Atomic => std::env::var("KAFSCALE_TEST_S3_ENDPOINT").ok(),
+            Conditional::Ignored => std::env::var("KAFSCALE_TEST_S3_UNSAFE_ENDPOINT").ok(),
+            Conditional::Racy => None,
+        };
+        if let Some(endpoint) = named {
             return Self {
                 endpoint,
                 _inside: None,
@@ -38,8 +46,8 @@ impl Server {
         }
         let options = s3_server::Options {
             buckets: vec![BUCKET.to_owned()],
-            access_key: "ak".to_owned(),
-            secret_key: "sksksksk".to_owned(),
+            access_key: ACCESS_KEY.to_owned(),
+            secret_key: SECRET_KEY.to_owned(),
             conditional,
             ..s3_server::Options::default()
         };
@@ -69,8 +77,8 @@ pub(crate) fn options(endpoint: &str, bucket: &str) -> S3Options {
         endpoint: Some(endpoint.to_owned()),
         path_style: true,
         credentials: Some(StaticCredentials {
-            access_key: "ak".to_owned(),
-            secret_key: Secret::new("sksksksk"),
+            access_key: ACCESS_KEY.to_owned(),
+            secret_key: Secret::new(SECRET_KEY),
             session_token: None,
         }),
         ..S3Options::new(bucket)

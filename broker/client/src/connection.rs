@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, Read, Write};
 use std::marker::PhantomData;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -182,9 +182,29 @@ impl Connection {
         }
     }
 
+    /// A handle that closes the connection from another thread.
+    ///
+    /// # Errors
+    /// The system gives no second descriptor.
+    pub fn closer(&self) -> std::io::Result<Closer> {
+        self.stream.try_clone().map(Closer)
+    }
+
     /// Takes the connection apart for use by two threads.
     pub(crate) fn into_parts(self) -> (TcpStream, String, String, Versions) {
         (self.stream, self.address, self.client_id, self.versions)
+    }
+}
+
+/// Closes a [`Connection`] that another thread uses: what waits there fails at once.
+#[derive(Debug)]
+pub struct Closer(TcpStream);
+
+impl Closer {
+    /// Closes the connection in both directions.
+    pub fn close(&self) {
+        // The peer may have closed it already.
+        let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 

@@ -29,7 +29,7 @@ mod router;
 mod settings;
 
 pub use admin::{ConfigChange, ConfigEntry, NewTopic};
-pub use connection::{Connection, Reply};
+pub use connection::{Closer, Connection, Reply};
 pub use consumer::{Fetched, Fetcher, FetcherSettings, OffsetReset};
 pub use error::{ClientError, FailureKind};
 pub use group::{GroupConsumer, GroupSettings};

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use faults::run::{Interrupt, Options, RunError, Scenario, run};
+use faults::run::{Interrupt, Options, Outcome, RunError, Scenario, Table, run};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 const CODE_BROKEN: u8 = 1;
@@ -72,16 +72,40 @@ fn main() -> ExitCode {
             }
         },
     };
-    let outcome = run(&options(arguments, logs), &interrupt, &mut |outcome| {
-        // Without a reader there is nothing to tell.
-        let _ = writeln!(std::io::stdout(), "{outcome}");
-    });
-    if let (Some(temporary), false) = (temporary, matches!(outcome, Ok(true))) {
-        eprintln!("logs are kept in {}", temporary.keep().display());
+    let (short, seed) = (arguments.short, arguments.seed);
+    let mut outcomes = Vec::new();
+    let ended = run(
+        &options(arguments, logs.clone()),
+        &interrupt,
+        &mut |outcome| {
+            say(&outcome.to_string());
+            outcomes.push(outcome);
+        },
+    );
+    say(&format!("\n{}", Table(&outcomes)));
+    let failed: Vec<&Outcome> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.is_good())
+        .collect();
+    if failed.is_empty() && ended.is_ok() {
+        say(&format!("all promises were kept, seed {seed}"));
+        return ExitCode::SUCCESS;
     }
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(CODE_BROKEN),
+    if let Some(temporary) = temporary {
+        drop(temporary.keep());
+    }
+    let form = if short { " --short" } else { "" };
+    let names = failed
+        .iter()
+        .map(|outcome| outcome.name.trim_end_matches("-again"));
+    let names: Vec<String> = names.map(|name| format!(" --scenario {name}")).collect();
+    eprintln!(
+        "logs of the brokers and histories: {}\nagain: scripts/faults/takeover{form} --seed {seed}{}",
+        logs.display(),
+        names.concat()
+    );
+    match ended {
+        Ok(()) => ExitCode::from(CODE_BROKEN),
         Err(RunError::Interrupted) => {
             eprintln!("interrupted");
             ExitCode::from(CODE_INTERRUPTED)
@@ -91,6 +115,11 @@ fn main() -> ExitCode {
             ExitCode::from(CODE_SETUP)
         }
     }
+}
+
+fn say(text: &str) {
+    // Without a reader there is nothing to tell.
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn options(arguments: Arguments, logs: PathBuf) -> Options {

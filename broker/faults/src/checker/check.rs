@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::history::{At, Event, Kind, Observer, Partition, Producer, Value};
+use super::history::{At, Event, Kind, Observer, Partition, Producer, Progress, Value};
 
 /// Violations kept word for word; more are only counted.
 pub const REPORTED_MAX: usize = 100;
@@ -33,7 +33,7 @@ pub enum ViolationKind {
     ReadBack,
     /// 8: a committed offset that is not what was committed.
     Committed,
-    /// 9: no acknowledgment in time.
+    /// 9: too long without progress.
     Progress,
     /// 10: a refusal that no correct producer is given.
     ProducerState,
@@ -67,10 +67,20 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// All violations.
     pub violation_count: usize,
-    /// Longest time between two acknowledgments of one partition, in microseconds.
-    pub longest_gap: u64,
-    /// The partition with that gap.
-    pub longest_gap_in: Option<Partition>,
+    /// The longest time that a partition was without progress, for each expectation in order: its
+    /// name and kind.
+    pub gaps: Vec<(String, Progress, Gap)>,
+}
+
+/// A time without progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// When it began.
+    pub from: At,
+    /// How long it was, in microseconds.
+    pub length: u64,
+    /// The partition.
+    pub partition: Partition,
 }
 
 impl Report {
@@ -484,49 +494,91 @@ fn commits(history: &[Event], report: &mut Report) {
     }
 }
 
-/// 9, and the longest time without an acknowledgment.
+/// 9, and the longest times without progress.
 fn progress(history: &[Event], index: &Index, report: &mut Report) {
-    let mut times: BTreeMap<Partition, Vec<u64>> = BTreeMap::new();
-    for write in index.writes.values() {
-        if let Some((_, at)) = write.acknowledged {
-            times.entry(write.partition).or_default().push(at.0);
-        }
-    }
-    for (partition, times) in &mut times {
-        times.sort_unstable();
-        let longest = times.windows(2).map(|pair| match pair {
-            [before, after] => after - before,
-            _ => 0,
-        });
-        let longest = longest.max().unwrap_or(0);
-        if longest > report.longest_gap {
-            (report.longest_gap, report.longest_gap_in) = (longest, Some(*partition));
-        }
-    }
+    let times = times(history, index);
     for event in history {
         let Event::Expect {
             name,
+            progress,
             partitions,
             from,
+            until,
             within,
         } = event
         else {
             continue;
         };
-        for partition in (0..*partitions).map(Partition) {
-            let until = from.0.saturating_add(*within);
-            let times = times.get(&partition).map_or(&[][..], Vec::as_slice);
-            let next = times.get(times.partition_point(|at| *at < from.0));
-            if next.is_none_or(|at| *at > until) {
-                let took = next.map(|at| (at - from.0) / 1000);
+        let gap = |partition: Partition| {
+            let times = times.get(&(*progress, partition));
+            let times = times.map_or(&[][..], Vec::as_slice);
+            longest(times, *from, *until, partition)
+        };
+        let gaps: Vec<Gap> = (0..*partitions)
+            .map(|number| gap(Partition(number)))
+            .collect();
+        if let Some(longest) = gaps.iter().max_by_key(|gap| gap.length) {
+            report.gaps.push((name.clone(), *progress, *longest));
+        }
+        for gap in gaps {
+            if gap.length > *within {
                 report.add(ViolationKind::Progress, || {
                     format!(
-                        "{name}: partition {partition} acknowledged nothing within {} ms (first \
-                         after {took:?} ms)",
+                        "{name}: partition {} was without {progress} for {} ms from {} ms on, {} \
+                         ms are allowed",
+                        gap.partition,
+                        gap.length / 1000,
+                        gap.from.0 / 1000,
                         within / 1000
                     )
                 });
             }
         }
     }
+}
+
+/// When there was progress, sorted.
+fn times(history: &[Event], index: &Index) -> BTreeMap<(Progress, Partition), Vec<At>> {
+    let mut times: BTreeMap<(Progress, Partition), Vec<At>> = BTreeMap::new();
+    let mut add = |progress, partition: Partition, at: At| {
+        times.entry((progress, partition)).or_default().push(at);
+    };
+    for write in index.writes.values() {
+        if let Some((_, at)) = write.acknowledged {
+            add(Progress::Acknowledged, write.partition, at);
+        }
+    }
+    for event in history {
+        match event {
+            Event::Read { partition, at, .. } => add(Progress::Read, *partition, *at),
+            Event::Committed { partition, at, .. } => add(Progress::Committed, *partition, *at),
+            _ => (),
+        }
+    }
+    times.values_mut().for_each(|times| times.sort_unstable());
+    times
+}
+
+/// The longest time without one of `times` between `from` and `until`.
+fn longest(times: &[At], from: At, until: At, partition: Partition) -> Gap {
+    let first = times.partition_point(|at| *at < from);
+    let inside = times.get(first..).unwrap_or_default().iter().copied();
+    let inside = inside.take_while(|at| *at <= until);
+    let (mut last, mut gap) = (from, None);
+    for at in inside.chain([until]) {
+        let length = at.0.saturating_sub(last.0);
+        if gap.is_none_or(|gap: Gap| length > gap.length) {
+            gap = Some(Gap {
+                from: last,
+                length,
+                partition,
+            });
+        }
+        last = at;
+    }
+    gap.unwrap_or(Gap {
+        from,
+        length: 0,
+        partition,
+    })
 }

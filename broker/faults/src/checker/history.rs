@@ -57,6 +57,33 @@ pub enum Kind {
     Plain,
 }
 
+/// What counts as progress of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// A value was acknowledged.
+    Acknowledged,
+    /// A record was read, for the first time or again.
+    Read,
+    /// The commit of an offset was acknowledged.
+    Committed,
+}
+
+impl Progress {
+    /// All kinds.
+    pub const ALL: [Progress; 3] = [Self::Acknowledged, Self::Read, Self::Committed];
+}
+
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Acknowledged => "acknowledgment",
+            Self::Read => "read",
+            Self::Committed => "commit",
+        })
+    }
+}
+
 /// One thing that a client did or saw. `partition` and `at` mean the same in each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -141,11 +168,14 @@ pub enum Event {
         offset: Option<i64>,
         at: At,
     },
-    /// From `from` on each partition must acknowledge something by `from` + `within`.
+    /// Between `from` and `until` none of the first `partitions` partitions is without `progress`
+    /// for longer than `within` microseconds, the ends counted.
     Expect {
         name: String,
+        progress: Progress,
         partitions: i32,
         from: At,
+        until: At,
         within: u64,
     },
 }

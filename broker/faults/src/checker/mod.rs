@@ -19,7 +19,8 @@
 //!    offset read falls, and no observer is told that its position is out of range.
 //! 8. **Commits.** A committed offset that is read is one that was committed, not below the last
 //!    acknowledged one.
-//! 9. **Progress.** Each expectation is met: in each partition a value was acknowledged in its time.
+//! 9. **Progress.** Each expectation is met: in its time no partition was without progress of its kind
+//!    (an acknowledgment, a record read, a commit) for longer than it says.
 //! 10. **Producer state.** No producer is refused for a reason that only lost state explains.
 //!
 //! Two observers may see different high watermarks at one time: an owner that has been replaced
@@ -35,5 +36,5 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
-pub use check::{REPORTED_MAX, Report, Violation, ViolationKind, check};
-pub use history::{At, Broker, Event, Kind, Observer, Partition, Producer, Value};
+pub use check::{Gap, REPORTED_MAX, Report, Violation, ViolationKind, check};
+pub use history::{At, Broker, Event, Kind, Observer, Partition, Producer, Progress, Value};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{At, Event, Kind, Observer, Partition, Producer, Value, ViolationKind};
+use super::{At, Event, Kind, Observer, Partition, Producer, Progress, Value, ViolationKind};
 
 struct Write {
     value: Value,
@@ -290,23 +290,43 @@ fn committed(history: &[Event], broken: &mut BTreeSet<ViolationKind>) {
 fn progressed(history: &[Event], writes: &[Write], broken: &mut BTreeSet<ViolationKind>) {
     for event in history {
         let Event::Expect {
+            progress,
             partitions,
             from,
+            until,
             within,
             ..
         } = event
         else {
             continue;
         };
-        for partition in 0..*partitions {
-            let met = writes.iter().any(|write| {
-                let when = acknowledged(history, write.value);
-                write.partition == Partition(partition)
-                    && when.is_some_and(|(_, at)| at >= *from && at.0 <= from.0 + within)
-            });
-            if !met {
+        for partition in (0..*partitions).map(Partition) {
+            let mut ends = vec![*from, *until];
+            ends.extend(happened(history, writes, *progress, partition));
+            ends.retain(|at| from <= at && at <= until);
+            // Every moment but the last has another one soon after it.
+            let is_late = |at: &At| {
+                let next = ends.iter().filter(|other| *other > at).min();
+                next.is_some_and(|next| next.0 - at.0 > *within)
+            };
+            if ends.iter().any(is_late) {
                 broken.insert(ViolationKind::Progress);
             }
         }
     }
+}
+
+fn happened(history: &[Event], writes: &[Write], progress: Progress, wanted: Partition) -> Vec<At> {
+    let of = |event: &Event| match (progress, event) {
+        (Progress::Acknowledged, Event::Ok { value, at, .. }) => {
+            let mut mine = writes.iter().filter(|write| write.partition == wanted);
+            mine.any(|write| write.value == *value).then_some(*at)
+        }
+        (Progress::Read, Event::Read { partition, at, .. })
+        | (Progress::Committed, Event::Committed { partition, at, .. }) => {
+            (*partition == wanted).then_some(*at)
+        }
+        _ => None,
+    };
+    history.iter().filter_map(of).collect()
 }

@@ -120,7 +120,7 @@ fn a_history_without_a_fault_is_clean() {
     let report = check(&writer.events);
     let counts = (report.invoked, report.acknowledged, report.unknown);
     assert_eq!((counts, report.reads, report.full_reads), ((4, 3, 1), 5, 1));
-    assert_eq!(report.longest_gap, 2_000);
+    assert_eq!(report.gaps.len(), 0, "nothing was expected");
 }
 
 #[test]
@@ -317,18 +317,52 @@ fn a_committed_offset_that_is_not_what_was_committed_is_found() {
 
 #[test]
 fn missed_progress_and_refused_producers_are_found() {
-    let (mut writer, values) = three();
-    let expect = |within| Event::Expect {
+    // Acknowledged at 2, 4 and 6 ms.
+    let expect = |from, until, within| Event::Expect {
         name: "test".to_owned(),
+        progress: Progress::Acknowledged,
         partitions: 1,
-        from: At(5_500),
+        from: At(from),
+        until: At(until),
         within,
     };
-    writer.events.push(expect(500));
+    for (from, until, within, gap) in [
+        (5_500, 6_000, 500, 500),
+        (5_500, 6_000, 499, 500),
+        (0, 6_000, 2_000, 2_000),
+        (0, 6_000, 1_999, 2_000),
+        // After the last one, and where there was none.
+        (3_000, 9_000, 3_000, 3_000),
+        (3_000, 9_000, 2_999, 3_000),
+        (7_000, 9_000, 1_999, 2_000),
+    ] {
+        let (mut writer, values) = three();
+        writer.events.push(expect(from, until, within));
+        writer.full(&values);
+        let late = (within < gap).then_some(ViolationKind::Progress);
+        assert_eq!(
+            writer.kinds(),
+            late.into_iter().collect(),
+            "{from} {within}"
+        );
+        let (_, _, longest) = check(&writer.events).gaps[0];
+        assert_eq!((longest.length, longest.partition), (gap, Partition(0)));
+    }
+    let (mut writer, values) = three();
+    for progress in [Progress::Read, Progress::Committed] {
+        writer.events.push(Event::Expect {
+            name: "test".to_owned(),
+            progress,
+            partitions: 1,
+            from: At(6_000),
+            until: At(12_000),
+            within: 5_000,
+        });
+    }
     writer.full(&values);
-    assert_eq!(writer.kinds(), BTreeSet::new());
-    writer.events.push(expect(499));
     writer.only(ViolationKind::Progress);
+    let report = check(&writer.events);
+    assert_eq!(report.violation_count, 1, "it was read, and not committed");
     let (mut writer, _) = three();
     let at = writer.tick();
     writer.events.push(Event::Refused {
@@ -418,8 +452,10 @@ impl Random {
                 let from = At(self.writer.now.saturating_sub(3_000));
                 self.writer.events.push(Event::Expect {
                     name: "random".to_owned(),
+                    progress: Progress::ALL[position % 3],
                     partitions: 2,
                     from,
+                    until: At(from.0 + u64::from(producer) * 4_000),
                     within: number.unsigned_abs() * 1_000,
                 });
             }

@@ -19,6 +19,7 @@ use s3_server::Server;
 use segment::{BrokerId, TimestampMs};
 
 use super::process::Process;
+use super::promises::S3_TIMEOUT_MS;
 use super::proxy::{Link, Network, Proxy};
 use super::{Interrupt, Options, RunError};
 
@@ -30,6 +31,8 @@ const CLUSTER: &str = "faults";
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Longest wait for one page of a broker.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The line of the metrics page that says how the store is.
+const HEALTH: &str = "kafscale_s3_health_state ";
 /// Ports above the first one: etcd's two, then two for each broker.
 const PORT_ETCD: u16 = 0;
 const PORT_PEER: u16 = 1;
@@ -49,6 +52,16 @@ pub(super) struct Node {
     pub(super) s3: Proxy,
     process: Option<Process>,
     log: PathBuf,
+}
+
+impl Node {
+    /// How the broker finds the store: 0 healthy, 1 degraded, 2 unavailable; none if it does not
+    /// say.
+    pub(super) fn health(&self) -> Option<u8> {
+        let page = page(self.admin, "/metrics")?;
+        let mut lines = page.lines();
+        lines.find_map(|line| line.strip_prefix(HEALTH)?.trim().parse().ok())
+    }
 }
 
 /// All of it. Dropping it kills every process.
@@ -191,7 +204,7 @@ impl Cluster {
             .env("KAFSCALE_S3_REGION", "us-east-1")
             .env("KAFSCALE_S3_ACCESS_KEY", self.s3.access_key())
             .env("KAFSCALE_S3_SECRET_KEY", self.s3.secret_key())
-            .env("KAFSCALE_S3_REQUEST_TIMEOUT_MS", "6000")
+            .env("KAFSCALE_S3_REQUEST_TIMEOUT_MS", S3_TIMEOUT_MS.to_string())
             .env("KAFSCALE_S3_HEALTH_WINDOW_SEC", "5")
             .env("KAFSCALE_SESSION_TTL_MS", ttl)
             .env("KAFSCALE_FLUSH_INTERVAL_MS", "50")
@@ -251,6 +264,12 @@ impl Cluster {
         let process = process.as_mut().ok_or(RunError::NoBroker { id })?;
         let done = process.freeze(freeze);
         done.map_err(|error| RunError::setup("signal a broker", error))
+    }
+
+    /// Brokers that have been started and have not been killed.
+    pub(super) fn running(&self) -> Vec<i32> {
+        let running = self.nodes.iter().filter(|node| node.process.is_some());
+        running.map(|node| node.id).collect()
     }
 
     /// Brokers that ended by themselves.

@@ -1,21 +1,30 @@
 //! Who leads what, as the clients of the run know it.
 //!
-//! One thread asks the brokers in turn, all clients read what it learned. As in any Kafka client,
-//! an answer with a lower leader epoch than one seen before is passed over.
+//! One thread a broker asks that broker, all clients read what was learned. As in any Kafka client,
+//! an answer with a lower leader epoch than one seen before is passed over. A client that waits for
+//! a broker which no longer leads is told at once: what is measured is when another one serves, and
+//! not how long a client waits for an answer that never comes.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use client::Connection;
+use client::{Closer, Connection};
 
 use super::kafka::{Leader, leaders, settings};
 use crate::checker::Partition;
 
-/// How often the brokers are asked, and how often while a client misses a leader.
-const REFRESH: Duration = Duration::from_millis(250);
-const REFRESH_WANTED: Duration = Duration::from_millis(50);
+/// How often each broker is asked.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// Somebody who waits for a broker's answer about a partition.
+#[derive(Debug)]
+struct Waiting {
+    partition: Partition,
+    broker: i32,
+    closer: Closer,
+}
 
 /// Leaders of one topic.
 #[derive(Debug)]
@@ -24,8 +33,22 @@ pub(super) struct Directory {
     /// Brokers by id, with their addresses.
     pub(super) brokers: Vec<(i32, String)>,
     leaders: Mutex<HashMap<Partition, Leader>>,
-    is_wanted: AtomicBool,
+    waiting: Mutex<HashMap<u64, Waiting>>,
+    waits: AtomicU64,
     is_over: AtomicBool,
+}
+
+/// A wait that is on; dropped when it is over.
+#[derive(Debug)]
+pub(super) struct Wait<'a> {
+    directory: &'a Directory,
+    number: u64,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.directory.waiting().remove(&self.number);
+    }
 }
 
 impl Directory {
@@ -34,16 +57,23 @@ impl Directory {
             topic,
             brokers,
             leaders: Mutex::default(),
-            is_wanted: AtomicBool::new(true),
+            waiting: Mutex::default(),
+            waits: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
         })
     }
 
+    fn leaders(&self) -> MutexGuard<'_, HashMap<Partition, Leader>> {
+        self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The leader of a partition, with its address.
     pub(super) fn leader(&self, partition: Partition) -> Option<(Leader, &str)> {
-        let leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        let leader = *leaders.get(&partition)?;
-        drop(leaders);
+        let leader = *self.leaders().get(&partition)?;
         Some((leader, self.address(leader.broker)?))
     }
 
@@ -52,60 +82,80 @@ impl Directory {
         found.map(|(_, address)| address.as_str())
     }
 
-    /// Asks for news: somebody was sent away.
-    pub(super) fn want(&self) {
-        self.is_wanted.store(true, Ordering::Relaxed);
+    /// Closes `connection` as soon as `broker` no longer leads the partition, until the answer is
+    /// dropped. None where it cannot be closed.
+    pub(super) fn wait_at(
+        &self,
+        broker: i32,
+        partition: Partition,
+        connection: &Connection,
+    ) -> Option<Wait<'_>> {
+        let waiting = Waiting {
+            partition,
+            broker,
+            closer: connection.closer().ok()?,
+        };
+        let number = self.waits.fetch_add(1, Ordering::Relaxed);
+        self.waiting().insert(number, waiting);
+        // The leader may have changed before this wait was known.
+        let leader = self.leaders().get(&partition).copied();
+        if let Some(leader) = leader {
+            self.send_away(partition, leader.broker);
+        }
+        Some(Wait {
+            directory: self,
+            number,
+        })
     }
 
-    /// Ends the thread that asks.
+    fn send_away(&self, partition: Partition, leader: i32) {
+        let waiting = self.waiting();
+        let mut waiting = waiting.values();
+        let moved = |waiting: &&Waiting| waiting.partition == partition && waiting.broker != leader;
+        for waiting in waiting.by_ref().filter(moved) {
+            waiting.closer.close();
+        }
+    }
+
+    /// Ends the threads that ask.
     pub(super) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Asks the brokers in turn until the end.
-    pub(super) fn run(&self) {
-        let mut connections: HashMap<i32, Connection> = HashMap::new();
-        let mut asked = Instant::now();
-        for (id, address) in self.brokers.iter().cycle() {
-            while asked.elapsed() < REFRESH && !self.is_over.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(10));
-                if self.is_wanted.load(Ordering::Relaxed) && asked.elapsed() >= REFRESH_WANTED {
-                    break;
+    /// Asks the broker until the end.
+    pub(super) fn run(&self, broker: i32) {
+        let mut connection: Option<Connection> = None;
+        while !self.is_over.load(Ordering::Relaxed) {
+            if connection.is_none() {
+                let address = self.address(broker).unwrap_or_default();
+                connection = Connection::open(address, &settings()).ok();
+            }
+            if let Some(open) = &mut connection {
+                match leaders(open, &self.topic) {
+                    Ok(found) => self.learn(&found),
+                    Err(_) => connection = None,
                 }
             }
-            if self.is_over.load(Ordering::Relaxed) {
-                return;
-            }
-            asked = Instant::now();
-            if !connections.contains_key(id) {
-                let Ok(connection) = Connection::open(address, &settings()) else {
-                    continue;
-                };
-                connections.insert(*id, connection);
-            }
-            let Some(connection) = connections.get_mut(id) else {
-                continue;
-            };
-            match leaders(connection, &self.topic) {
-                Ok(found) => self.learn(&found),
-                Err(_) => {
-                    connections.remove(id);
-                }
-            }
+            std::thread::sleep(REFRESH);
         }
     }
 
     fn learn(&self, found: &[(Partition, Option<Leader>)]) {
-        self.is_wanted.store(false, Ordering::Relaxed);
-        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
         for (partition, leader) in found {
             let Some(leader) = leader else {
-                self.want();
                 continue;
             };
-            let known = leaders.entry(*partition).or_insert(*leader);
-            if leader.epoch > known.epoch {
-                *known = *leader;
+            let is_new = {
+                let mut leaders = self.leaders();
+                let known = leaders.entry(*partition).or_insert(*leader);
+                let is_new = leader.epoch > known.epoch;
+                if is_new {
+                    *known = *leader;
+                }
+                is_new
+            };
+            if is_new {
+                self.send_away(*partition, leader.broker);
             }
         }
     }

@@ -8,10 +8,15 @@ use client::{ClientError, ClientSettings, Connection};
 use segment::batch::Batches;
 use segment::record::{DecodeLimits, NewRecord, RecordBatchBuilder, RecordSet};
 use segment::{ProducerEpoch, ProducerId, Sequence, TimestampMs};
+use wire::messages::create_topics::CreatableTopic;
 use wire::messages::fetch::{FetchPartition, FetchTopic, PartitionData};
 use wire::messages::metadata::MetadataRequestTopic;
+use wire::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use wire::messages::produce::{PartitionProduceData, TopicProduceData};
-use wire::messages::{FetchRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest};
+use wire::messages::{
+    CreateTopicsRequest, FetchRequest, InitProducerIdRequest, MetadataRequest, OffsetCommitRequest,
+    ProduceRequest,
+};
 use wire::{ErrorCode, Records};
 
 use crate::checker::{Partition, Value};
@@ -24,8 +29,10 @@ pub(super) const SMALL_TIMEOUT: Duration = Duration::from_secs(1);
 const PRODUCE_TIMEOUT_MS: i32 = 4_000;
 /// Longest wait for its answer.
 const PRODUCE_WAIT: Duration = Duration::from_secs(5);
-/// Longest wait for the answer to a fetch.
-const FETCH_WAIT: Duration = Duration::from_secs(3);
+/// Longest wait for the answer to a fetch: what does not answer is asked again.
+const FETCH_WAIT: Duration = Duration::from_secs(1);
+/// What a request for a new topic says that the broker may take.
+const ADMIN_TIMEOUT_MS: i32 = 2_000;
 /// Last versions of Produce and Fetch that name topics by name.
 const BY_NAME_MAX: i16 = 12;
 /// Bytes of one record: with them a segment fills in a few seconds.
@@ -226,6 +233,57 @@ pub(super) fn leaders(
         (Partition(part.partition_index), known.then_some(leader))
     });
     Ok(leader.collect())
+}
+
+/// Asks a broker to create a topic of one partition; what it answers.
+pub(super) fn create_once(
+    connection: &mut Connection,
+    topic: &str,
+    wait: Duration,
+) -> Result<ErrorCode, ClientError> {
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: topic,
+            num_partitions: 1,
+            replication_factor: 1,
+            ..CreatableTopic::default()
+        }],
+        timeout_ms: ADMIN_TIMEOUT_MS,
+        ..CreateTopicsRequest::default()
+    };
+    let reply = connection.call_within(&request, i16::MAX, wait)?;
+    let response = reply.decode()?;
+    let first = response.topics.first();
+    first
+        .map(|topic| topic.error_code)
+        .ok_or_else(|| nothing(connection.address()))
+}
+
+/// Asks a broker to commit an offset of a group without members; what it answers.
+pub(super) fn commit_once(
+    connection: &mut Connection,
+    topic: &str,
+    group: &str,
+    wait: Duration,
+) -> Result<ErrorCode, ClientError> {
+    let request = OffsetCommitRequest {
+        group_id: group,
+        topics: vec![OffsetCommitRequestTopic {
+            name: topic,
+            partitions: vec![OffsetCommitRequestPartition {
+                committed_offset: 1,
+                ..OffsetCommitRequestPartition::default()
+            }],
+        }],
+        ..OffsetCommitRequest::default()
+    };
+    let reply = connection.call_within(&request, i16::MAX, wait)?;
+    let response = reply.decode()?;
+    let mut parts = response.topics.iter().flat_map(|topic| &topic.partitions);
+    parts
+        .next()
+        .map(|part| part.error_code)
+        .ok_or_else(|| nothing(connection.address()))
 }
 
 /// A producer id of one's own.

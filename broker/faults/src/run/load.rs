@@ -4,7 +4,7 @@
 //! bounded by [`GIVE_UP`]. Dropping the load stops and joins them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,13 +14,15 @@ use wire::ErrorCode;
 
 use super::directory::Directory;
 use super::producers::Lane;
-use super::readers::{Consumer, commit};
+use super::readers::{Consumer, RECENT, commit};
 use super::recorder::Recorder;
-use crate::checker::Kind;
+use crate::checker::{Kind, Partition};
 
 /// Producers of each partition; every other one is idempotent.
 pub(super) const PRODUCERS: u32 = 4;
 const CONSUMERS: u32 = 2;
+/// Observers from this number on are those of the reader of recent records.
+const RECENT_READERS: u32 = 1_000_000;
 /// How long writes that are under way are waited for when the load stops.
 pub(super) const GIVE_UP: Duration = Duration::from_secs(20);
 
@@ -34,6 +36,28 @@ pub(super) struct Shared {
     is_stopping: AtomicBool,
     is_over: AtomicBool,
     refusals: Mutex<BTreeMap<String, u64>>,
+    refused: AtomicU64,
+    acknowledged: Vec<AtomicU64>,
+    committed: AtomicU64,
+}
+
+/// How far the clients have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Batches acknowledged, by partition.
+    pub(super) acknowledged: Vec<u64>,
+    /// Commits acknowledged.
+    pub(super) committed: u64,
+    /// Batches that a broker refused with an error that is to be retried.
+    pub(super) refused: u64,
+}
+
+impl Counts {
+    /// Whether each partition has acknowledged `batches` more than before, and a commit was.
+    pub(super) fn is_beyond(&self, before: &Self, batches: u64) -> bool {
+        let mut pairs = self.acknowledged.iter().zip(&before.acknowledged);
+        pairs.all(|(now, then)| *now >= then + batches) && self.committed > before.committed
+    }
 }
 
 impl Shared {
@@ -47,6 +71,31 @@ impl Shared {
         self.is_over.load(Ordering::Relaxed)
     }
 
+    /// A batch was acknowledged.
+    pub(super) fn acknowledged(&self, partition: Partition) {
+        let index = usize::try_from(partition.0).ok();
+        if let Some(count) = index.and_then(|index| self.acknowledged.get(index)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A commit was acknowledged.
+    pub(super) fn committed(&self) {
+        self.committed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How far the clients have come.
+    pub(super) fn counts(&self) -> Counts {
+        let acknowledged = self.acknowledged.iter();
+        Counts {
+            acknowledged: acknowledged
+                .map(|count| count.load(Ordering::Relaxed))
+                .collect(),
+            committed: self.committed.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
     /// Counts what brokers answered instead of an acknowledgment.
     pub(super) fn note(
         &self,
@@ -56,7 +105,12 @@ impl Shared {
     ) {
         let what = match answer {
             Ok((ErrorCode::NONE, _)) => return,
-            Ok((code, _)) => code.name().to_owned(),
+            Ok((code, _)) => {
+                if code.retriable() {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                code.name().to_owned()
+            }
             Err(ClientError::TimedOut { .. }) => format!("no answer in {} s", took.as_secs()),
             Err(ClientError::Broken { .. }) => "connection broke".to_owned(),
             Err(error) => error.to_string(),
@@ -71,6 +125,8 @@ impl Shared {
 pub(super) struct Load {
     pub(super) shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// How many of them, the first ones, ask for leaders.
+    directories: usize,
 }
 
 impl Load {
@@ -92,12 +148,26 @@ impl Load {
             is_stopping: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             refusals: Mutex::default(),
+            refused: AtomicU64::new(0),
+            acknowledged: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+            committed: AtomicU64::new(0),
         });
         let mut load = Self {
             shared,
             threads: Vec::new(),
+            directories: 0,
         };
-        load.spawn("directory", |shared| shared.directory.run())?;
+        let brokers: Vec<i32> = load
+            .shared
+            .directory
+            .brokers
+            .iter()
+            .map(|(id, _)| *id)
+            .collect();
+        load.directories = brokers.len();
+        for broker in brokers {
+            load.spawn("directory", move |shared| shared.directory.run(broker))?;
+        }
         let mut producer = 0;
         for partition in 0..partitions {
             for number in 0..PRODUCERS {
@@ -113,9 +183,12 @@ impl Load {
         }
         for observer in 0..CONSUMERS {
             load.spawn("consumer", move |shared| {
-                Consumer::new(shared, observer).run()
+                Consumer::new(shared, observer, 0).run();
             })?;
         }
+        load.spawn("reader of recent records", |shared| {
+            Consumer::new(shared, RECENT_READERS, RECENT).run();
+        })?;
         load.spawn("committer", commit)?;
         Ok(load)
     }
@@ -145,8 +218,11 @@ impl Load {
         self.shared.is_stopping.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + GIVE_UP;
         // The directory is needed by writes under way, and ends last.
-        let mut threads = std::mem::take(&mut self.threads);
-        let busy = |threads: &[JoinHandle<()>]| threads.iter().skip(1).any(|t| !t.is_finished());
+        let (mut threads, last) = (std::mem::take(&mut self.threads), self.directories);
+        let busy = |threads: &[JoinHandle<()>]| {
+            let mut clients = threads.iter().skip(last);
+            clients.any(|thread| !thread.is_finished())
+        };
         while busy(&threads) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }

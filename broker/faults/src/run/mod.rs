@@ -9,8 +9,10 @@ mod cluster;
 mod directory;
 mod kafka;
 mod load;
+mod outcome;
 mod process;
 mod producers;
+mod promises;
 mod proxy;
 mod readers;
 mod recorder;
@@ -22,8 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub use outcome::{Outcome, Table};
 pub use scenario::Scenario;
-pub use stage::{Outcome, run};
+pub use stage::run;
 
 /// What a run is started with.
 #[derive(Debug, Clone)]
@@ -89,13 +92,16 @@ pub enum RunError {
         log: PathBuf,
     },
     /// Something that a scenario waits for did not happen.
-    #[error("not within {} s: {what}", .limit.as_secs())]
+    #[error("not within {:.1} s: {what}", .limit.as_secs_f64())]
     Late {
         /// What was waited for.
         what: String,
         /// For how long.
         limit: Duration,
     },
+    /// The cluster does what it must not do, as a scenario sees it.
+    #[error("{0}")]
+    Wrong(String),
     /// A full read was not possible in time.
     #[error("partition {partition} could not be read by way of broker {broker}: {last}")]
     Unread {

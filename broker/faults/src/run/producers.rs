@@ -125,7 +125,6 @@ impl<'a> Lane<'a> {
                 self.given_up(&values, sent);
                 return;
             }
-            shared.directory.want();
             std::thread::sleep(RETRY_PAUSE);
         }
     }
@@ -139,6 +138,7 @@ impl<'a> Lane<'a> {
             offset: base.map(|base| base + number),
             at,
         }));
+        self.shared.acknowledged(self.partition);
         if let Some(identity) = &mut self.identity {
             let count = u32::try_from(values.len()).unwrap_or(0);
             identity.next = identity.next.next(count);
@@ -167,7 +167,9 @@ impl<'a> Lane<'a> {
             },
         };
         let began = Instant::now();
+        let wait = directory.wait_at(leader.broker, self.partition, connection);
         let answer = produce(connection, &directory.topic, self.partition, bytes.clone());
+        drop(wait);
         self.shared.note(leader.broker, began.elapsed(), &answer);
         match answer {
             Ok((ErrorCode::NONE, base)) => Attempt::Acknowledged((base >= 0).then_some(base)),

@@ -7,16 +7,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-/// Bytes that one direction of one connection holds.
+/// Bytes that are read at once.
 const BUFFER_BYTES: usize = 64 << 10;
+/// Pieces that one direction of one connection holds; more stay with their sender.
+const PIECES_MAX: usize = 64;
 
 /// What becomes of bytes and connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(super) enum Link {
     Cut,
     /// Nothing passes and nothing ends.
     Held,
+    /// Everything passes so much later, in either direction.
+    Slow(Duration),
 }
 
 /// The thread on which proxies run, and the harness's own connection to etcd.
@@ -151,26 +155,56 @@ async fn connection(client: TcpStream, upstream: SocketAddr, mut link: watch::Re
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: watch::Receiver<Link>) {
-    let mut buffer = vec![0; BUFFER_BYTES];
+/// Bytes, and when they were read.
+type Piece = (Instant, Vec<u8>);
+
+/// One direction. What is read waits its time beside what is read after it, so that a slow link is
+/// late and not narrow.
+async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, link: watch::Receiver<Link>) {
+    let (sender, receiver) = mpsc::channel(PIECES_MAX);
     let mut cut = link.clone();
-    loop {
-        let read = tokio::select! {
-            read = from.read(&mut buffer) => read,
-            () = until_cut(&mut cut) => return,
-        };
-        let Ok(count @ 1..) = read else {
-            return;
-        };
-        if !passable(&mut link).await {
+    let passing = async { tokio::join!(take(from, sender), give(to, receiver, link)) };
+    tokio::select! {
+        _ = passing => (),
+        () = until_cut(&mut cut) => (),
+    }
+}
+
+async fn take(mut from: OwnedReadHalf, pieces: mpsc::Sender<Piece>) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        let piece = buffer.get(..count).unwrap_or_default().to_vec();
+        if pieces.send((Instant::now(), piece)).await.is_err() {
             return;
         }
-        let written = tokio::select! {
-            written = to.write_all(buffer.get(..count).unwrap_or_default()) => written,
-            () = until_cut(&mut cut) => return,
-        };
-        if written.is_err() {
+    }
+}
+
+async fn give(
+    mut to: OwnedWriteHalf,
+    mut pieces: mpsc::Receiver<Piece>,
+    mut link: watch::Receiver<Link>,
+) {
+    while let Some((read, piece)) = pieces.recv().await {
+        if !late_enough(&mut link, read).await || to.write_all(&piece).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Waits until what was read at `read` may pass; false if the link is cut.
+async fn late_enough(link: &mut watch::Receiver<Link>, read: Instant) -> bool {
+    loop {
+        if !passable(link).await {
+            return false;
+        }
+        let Link::Slow(delay) = *link.borrow() else {
+            return true;
+        };
+        // A change meanwhile decides anew.
+        tokio::select! {
+            () = tokio::time::sleep_until((read + delay).into()) => return true,
+            changed = link.changed() => if changed.is_err() { return false },
         }
     }
 }
@@ -180,7 +214,7 @@ async fn passable(link: &mut watch::Receiver<Link>) -> bool {
     loop {
         let now = *link.borrow_and_update();
         match now {
-            Link::Up => return true,
+            Link::Up | Link::Slow(_) => return true,
             Link::Cut => return false,
             Link::Held => {
                 if link.changed().await.is_err() {
@@ -249,6 +283,33 @@ mod tests {
         assert!(exchange(&mut connect(&proxy), 9).is_err());
         proxy.set(Link::Up);
         assert_eq!(exchange(&mut connect(&proxy), 10).unwrap(), 10);
+    }
+
+    #[test]
+    fn a_slow_link_is_late_and_not_narrow() {
+        let network = Network::start().unwrap();
+        let proxy = network.proxy(echo()).unwrap();
+        let mut stream = connect(&proxy);
+        assert_eq!(exchange(&mut stream, 1).unwrap(), 1);
+        proxy.set(Link::Slow(Duration::from_millis(200)));
+        let began = Instant::now();
+        for byte in 0..20 {
+            stream.write_all(&[byte]).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut back = [0; 20];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(back.to_vec(), (0..20).collect::<Vec<u8>>());
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(400), "{took:?}");
+        assert!(
+            took < Duration::from_millis(4_000),
+            "one delay each way: {took:?}"
+        );
+        proxy.set(Link::Up);
+        let began = Instant::now();
+        assert_eq!(exchange(&mut stream, 2).unwrap(), 2);
+        assert!(began.elapsed() < Duration::from_millis(400));
     }
 
     #[test]

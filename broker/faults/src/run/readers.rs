@@ -17,26 +17,32 @@ use crate::checker::{At, Broker, Event, Observer, Partition};
 /// How long a consumer's fetch waits at each broker.
 const FETCH_WAIT: Duration = Duration::from_millis(50);
 /// How long a broker that did not answer is left alone.
-const SHUN: Duration = Duration::from_secs(1);
+const SHUN: Duration = Duration::from_millis(300);
+/// How far before the end of what it knows a reader of recent records begins.
+pub(super) const RECENT: i64 = 5;
 /// Pause between rounds of the committer.
 const COMMIT_PAUSE: Duration = Duration::from_millis(300);
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
-/// A consumer of all partitions that begins at offset 0.
+/// A consumer of all partitions that begins at offset 0. One with `back` above 0 reads that many
+/// records again each time, as an observer of its own each time: it has something to read while
+/// nothing is produced.
 pub(super) struct Consumer<'a> {
     shared: &'a Shared,
     observer: Observer,
+    back: i64,
     positions: BTreeMap<Partition, i64>,
     connections: HashMap<i32, Connection>,
     shunned: HashMap<i32, Instant>,
 }
 
 impl<'a> Consumer<'a> {
-    pub(super) fn new(shared: &'a Shared, observer: u32) -> Self {
+    pub(super) fn new(shared: &'a Shared, observer: u32, back: i64) -> Self {
         let all = (0..shared.partitions).map(|partition| (Partition(partition), 0));
         Self {
             shared,
             observer: Observer(observer),
+            back,
             positions: all.collect(),
             connections: HashMap::new(),
             shunned: HashMap::new(),
@@ -49,6 +55,9 @@ impl<'a> Consumer<'a> {
             for (broker, positions) in self.by_leader() {
                 self.read(broker, &positions);
             }
+            if self.back > 0 {
+                self.observer = Observer(self.observer.0 + 1);
+            }
             std::thread::sleep(READ_PAUSE);
         }
     }
@@ -59,7 +68,7 @@ impl<'a> Consumer<'a> {
             if let Some((leader, _)) = self.shared.directory.leader(*partition) {
                 by_leader.entry(leader.broker).or_default().push(Position {
                     partition: *partition,
-                    offset: *offset,
+                    offset: (offset - self.back).max(0),
                     epoch: leader.epoch,
                 });
             }
@@ -85,7 +94,6 @@ impl<'a> Consumer<'a> {
             Err(_) => {
                 self.connections.remove(&broker);
                 self.shunned.insert(broker, Instant::now());
-                self.shared.directory.want();
             }
         }
     }
@@ -112,7 +120,6 @@ impl<'a> Consumer<'a> {
                     at: recorder.now(),
                 });
             }
-            self.shared.directory.want();
             return;
         }
         record(recorder, self.observer, broker, piece);
@@ -174,6 +181,7 @@ pub(super) fn commit(shared: &Shared) {
         let offsets = BTreeMap::from([(of.clone(), Offset::new(offset))]);
         let committed = connected.commit_offline(&group, &offsets);
         if committed.is_ok() {
+            shared.committed();
             let at = recorder.now();
             recorder.add(Event::Committed {
                 partition,

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::checker::{At, Event, Value};
 
@@ -16,9 +16,9 @@ pub(super) const EVENTS_MAX: usize = 4_000_000;
 #[derive(Debug)]
 pub(super) struct Recorder {
     began: Instant,
+    began_wall: SystemTime,
     events: Mutex<Vec<Event>>,
     values: AtomicU64,
-    acknowledged: AtomicU64,
     full: AtomicBool,
 }
 
@@ -26,9 +26,9 @@ impl Default for Recorder {
     fn default() -> Self {
         Self {
             began: Instant::now(),
+            began_wall: SystemTime::now(),
             events: Mutex::default(),
             values: AtomicU64::new(1),
-            acknowledged: AtomicU64::new(0),
             full: AtomicBool::new(false),
         }
     }
@@ -38,6 +38,11 @@ impl Recorder {
     /// Now, on the clock of the history.
     pub(super) fn now(&self) -> At {
         At(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// When that was by the wall clock, which the logs of the brokers follow.
+    pub(super) fn wall_clock(&self, at: At) -> SystemTime {
+        self.began_wall + Duration::from_micros(at.0)
     }
 
     /// A value that no other write has.
@@ -58,16 +63,8 @@ impl Recorder {
                 self.full.store(true, Ordering::Relaxed);
                 return;
             }
-            if matches!(event, Event::Ok { .. }) {
-                self.acknowledged.fetch_add(1, Ordering::Relaxed);
-            }
             events.push(event);
         }
-    }
-
-    /// Values acknowledged so far.
-    pub(super) fn acknowledged(&self) -> u64 {
-        self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Whether events were dropped.

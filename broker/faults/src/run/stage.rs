@@ -1,24 +1,24 @@
 //! One scenario from its topic to its verdict, and the run through all of them.
 
-use std::fmt;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use client::{Client, ClientSettings, NewTopic};
+use client::{Client, ClientSettings, Connection, NewTopic};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::cluster::{BROKERS, Cluster};
 use super::directory::Directory;
 use super::kafka::settings;
-use super::load::Load;
+use super::load::{Counts, Load, Shared};
+use super::outcome::{ALL_THE_TIME, Outcome, explain, judge};
+use super::promises::{Limit, TAKEOVER, limits};
 use super::readers::full_reads;
 use super::recorder::Recorder;
 use super::scenario::Scenario;
 use super::{Interrupt, Options, RunError};
-use crate::checker::{Event, Partition, Report, check};
+use crate::checker::{At, Event, Partition, Progress};
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 6;
@@ -32,50 +32,12 @@ const COOL_DOWN: Duration = Duration::from_secs(2);
 const READ_LIMIT: Duration = Duration::from_secs(30);
 /// Observers from this number on are full readers.
 const FULL_READERS: u32 = 1_000;
-/// How long a change of leaders is waited for.
-const MOVE_LIMIT: Duration = Duration::from_secs(30);
-
-/// What came of one scenario.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Its name.
-    pub name: String,
-    /// What the checker found; none if the scenario could not be carried out.
-    pub report: Option<Report>,
-    /// Why it could not be carried out.
-    pub error: Option<RunError>,
-}
-
-impl Outcome {
-    /// Whether it was carried out and every promise was kept.
-    pub fn is_good(&self) -> bool {
-        self.error.is_none() && self.report.as_ref().is_some_and(Report::is_clean)
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<15}", self.name)?;
-        if let Some(report) = &self.report {
-            write!(
-                f,
-                " acked {:>6}  unknown {:>3}  reads {:>7}  full reads {:>3}  unavailable {:>6} ms",
-                report.acknowledged,
-                report.unknown,
-                report.reads,
-                report.full_reads,
-                report.longest_gap / 1000
-            )?;
-        }
-        match (&self.error, &self.report) {
-            (Some(error), _) => write!(f, "  FAILED: {error}"),
-            (None, Some(report)) if !report.is_clean() => {
-                write!(f, "  VIOLATIONS: {}", report.violation_count)
-            }
-            _ => write!(f, "  ok"),
-        }
-    }
-}
+/// Batches that each partition acknowledges before the fault.
+const FIRST_BATCHES: u64 = 5;
+/// How long it may take after the mending until every partition goes on, and offsets are committed.
+const HEAL_LIMIT: Duration = Duration::from_secs(15);
+/// How long a broker may take to notice how the store is.
+const HEALTH_LIMIT: Duration = Duration::from_secs(15);
 
 /// A scenario while it is on.
 pub(super) struct Stage<'a> {
@@ -88,6 +50,9 @@ pub(super) struct Stage<'a> {
     observers: u32,
     scenario: Scenario,
     clock: Clock,
+    load: Option<Arc<Shared>>,
+    fault: Option<Instant>,
+    fault_time: Duration,
 }
 
 /// Time that the run has left, by the estimates of its scenarios.
@@ -109,15 +74,16 @@ impl Stage<'_> {
         &mut self.random
     }
 
-    /// How long a takeover may take from the fault on: the lease, which may just have been
-    /// renewed, what the heirs must read, and a slow machine.
-    pub(super) fn takeover_limit(&self) -> Duration {
-        self.ttl() * 2 + Duration::from_secs(6)
+    /// The fault begins now; unless it is mended by itself it lasts until [`Self::mended`].
+    pub(super) fn fault_begins(&mut self) {
+        self.fault = Some(Instant::now());
     }
 
-    /// How long it may take until everything is acknowledged again after the mending.
-    pub(super) fn heal_limit(&self) -> Duration {
-        self.ttl() * 2 + Duration::from_secs(8)
+    /// The fault is over.
+    pub(super) fn mended(&mut self) {
+        if let Some(since) = self.fault.take() {
+            self.fault_time += since.elapsed();
+        }
     }
 
     pub(super) fn pause(&self, time: Duration) -> Result<(), RunError> {
@@ -127,69 +93,164 @@ impl Stage<'_> {
     /// Progress, for people.
     pub(super) fn say(&self, what: &str) {
         let left = self.clock.ends.saturating_duration_since(Instant::now());
-        eprintln!(
-            "[{:>3} s left] {}: {what}",
-            left.as_secs(),
-            self.scenario.name()
-        );
+        let (at, name) = (utc(SystemTime::now()), self.scenario.name());
+        eprintln!("{at} [{:>3} s left] {name}: {what}", left.as_secs());
     }
 
-    pub(super) fn late(&self, what: &str) -> RunError {
-        RunError::Late {
-            what: what.to_owned(),
-            limit: Duration::ZERO,
-        }
+    /// Something that should be is not.
+    pub(super) fn wrong(&self, what: impl Into<String>) -> RunError {
+        RunError::Wrong(what.into())
     }
 
-    pub(super) fn expect(&self, name: &str, within: Duration) {
+    fn expect(&self, name: &str, progress: Progress, (from, until): (At, At), within: Duration) {
         self.recorder.add(Event::Expect {
             name: name.to_owned(),
-            partitions: PARTITIONS,
-            from: self.recorder.now(),
-            within: u64::try_from(within.as_micros()).unwrap_or(u64::MAX),
+            progress,
+            partitions: match progress {
+                // One group commits for one partition.
+                Progress::Committed => 1,
+                Progress::Acknowledged | Progress::Read => PARTITIONS,
+            },
+            from,
+            until,
+            within: micros(within),
         });
     }
 
-    pub(super) fn expect_takeover(&self, name: &str) {
-        self.expect(name, self.takeover_limit());
+    /// From now on each partition acknowledges something, and is read, within a time.
+    pub(super) fn expect_within(&self, name: &str, within: Duration) {
+        let from = self.recorder.now();
+        let until = At(from.0.saturating_add(micros(within)));
+        for progress in [Progress::Acknowledged, Progress::Read] {
+            self.expect(name, progress, (from, until), within);
+        }
+    }
+
+    /// A dead owner is replaced in that time.
+    pub(super) fn takeover_limit(&self) -> Duration {
+        self.limit(TAKEOVER)
+    }
+
+    pub(super) fn limit(&self, limit: Limit) -> Duration {
+        limit.time(self.ttl(), self.fault_time)
+    }
+
+    /// How far the clients have come.
+    ///
+    /// # Panics
+    /// If no clients have been started.
+    pub(super) fn counts(&self) -> Counts {
+        self.load.as_ref().expect("clients run").counts()
+    }
+
+    /// Waits until each partition has acknowledged so many batches more, and a commit was.
+    pub(super) fn wait_for_progress(&self, batches: u64, limit: Duration) -> Result<(), RunError> {
+        let before = self.counts();
+        let what = format!("each partition acknowledges {batches} batches, and a commit succeeds");
+        self.interrupt
+            .until(&what, limit, || self.counts().is_beyond(&before, batches))
+    }
+
+    /// Waits until every broker says that the store is so: 0 healthy, 1 degraded, 2 unavailable.
+    pub(super) fn wait_for_health(&self, wanted: u8) -> Result<(), RunError> {
+        let began = Instant::now();
+        let what = format!("kafscale_s3_health_state of each broker is {wanted}");
+        self.interrupt.until(&what, HEALTH_LIMIT, || {
+            let mut nodes = self.cluster.nodes.iter();
+            nodes.all(|node| node.health() == Some(wanted))
+        })?;
+        let took = began.elapsed().as_secs_f64();
+        self.say(&format!("the store counts as {wanted} after {took:.1} s"));
+        Ok(())
     }
 
     /// The broker that leads a partition, as the clients know it.
     pub(super) fn owner(&self, partition: Partition) -> Result<i32, RunError> {
         let leader = self.directory.leader(partition);
         let leader = leader.map(|(leader, _)| leader.broker);
-        leader.ok_or_else(|| self.late("the partition has a leader"))
+        leader.ok_or_else(|| self.wrong("the partition has no leader"))
     }
 
     /// Waits until another broker leads it.
-    pub(super) fn wait_for_other(&self, partition: Partition, than: i32) -> Result<(), RunError> {
+    pub(super) fn wait_for_other(
+        &self,
+        partition: Partition,
+        than: i32,
+        limit: Duration,
+    ) -> Result<(), RunError> {
+        let began = Instant::now();
         let what = format!("another broker than {than} leads partition {partition}");
-        self.interrupt.until(&what, MOVE_LIMIT, || {
+        self.interrupt.until(&what, limit, || {
             let leader = self.directory.leader(partition);
             leader.is_some_and(|(leader, _)| leader.broker != than)
-        })
+        })?;
+        let (took, limit) = (began.elapsed().as_secs_f64(), limit.as_secs_f64());
+        self.say(&format!("{what} after {took:.1} s of {limit:.1} s"));
+        Ok(())
     }
 
-    /// Waits until it is led in another epoch, by whichever broker.
-    pub(super) fn wait_for_change(&self, partition: Partition) -> Result<(), RunError> {
-        let epoch = || {
-            self.directory
-                .leader(partition)
-                .map(|(leader, _)| leader.epoch)
-        };
-        let before = epoch();
+    /// The leader epochs of all partitions, as the clients know them.
+    pub(super) fn epochs(&self) -> Vec<Option<i32>> {
+        (0..PARTITIONS)
+            .map(|partition| self.epoch(Partition(partition)))
+            .collect()
+    }
+
+    /// The leader epoch of a partition.
+    pub(super) fn epoch(&self, partition: Partition) -> Option<i32> {
+        let leader = self.directory.leader(partition);
+        leader.map(|(leader, _)| leader.epoch)
+    }
+
+    /// The topic of the scenario.
+    pub(super) fn topic(&self) -> &str {
+        &self.directory.topic
+    }
+
+    /// A name that no other scenario of the run uses.
+    pub(super) fn name_of(&self, what: &str) -> String {
+        format!("{what}-{}", self.topic())
+    }
+
+    /// A connection to a broker.
+    pub(super) fn connection(&self, broker: i32) -> Result<Connection, RunError> {
+        let address = self.directory.address(broker).unwrap_or_default();
+        let opened = Connection::open(address, &settings());
+        opened.map_err(|error| RunError::setup("connect to a broker", error))
+    }
+
+    /// Waits until something holds.
+    pub(super) fn until(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut holds: impl FnMut(&Self) -> bool,
+    ) -> Result<(), RunError> {
+        self.interrupt.until(what, limit, || holds(self))
+    }
+
+    /// Waits until it is led in another epoch than `before`, by whichever broker.
+    pub(super) fn wait_for_change(
+        &self,
+        partition: Partition,
+        before: Option<i32>,
+        limit: Duration,
+    ) -> Result<(), RunError> {
         let what = format!("partition {partition} is led in another epoch than {before:?}");
         self.interrupt
-            .until(&what, MOVE_LIMIT, || epoch() != before)
+            .until(&what, limit, || self.epoch(partition) != before)
     }
 
-    /// Reads a partition in full while the clients go on, by way of every broker that runs.
-    pub(super) fn read_now(&mut self, partition: Partition) -> Result<(), RunError> {
-        let leader = self.owner(partition)?;
+    /// Reads a partition in full while the clients go on, by way of each of `brokers`.
+    pub(super) fn read_now(
+        &mut self,
+        partition: Partition,
+        brokers: &[i32],
+    ) -> Result<(), RunError> {
         full_reads(
             &self.recorder,
             &self.directory,
-            &[leader],
+            brokers,
             &[partition],
             &mut self.observers,
             READ_LIMIT,
@@ -217,50 +278,49 @@ impl Stage<'_> {
         let seed = self.options.seed;
         let load = Load::start(recorder, directory, PARTITIONS, seed);
         let load = load.map_err(|error| RunError::setup("start the clients", error))?;
-        self.expect("at first", FIRST_LIMIT);
-        self.interrupt
-            .until("every partition has a leader", FIRST_LIMIT, || {
-                (0..PARTITIONS)
-                    .all(|partition| self.directory.leader(Partition(partition)).is_some())
-            })?;
-        let enough = u64::try_from(PARTITIONS).unwrap_or(0) * 10;
-        self.interrupt
-            .until("the first acknowledgments", FIRST_LIMIT, || {
-                self.recorder.acknowledged() > enough
-            })?;
+        self.load = Some(load.shared.clone());
+        self.wait_for_progress(FIRST_BATCHES, FIRST_LIMIT)?;
         self.pause(WARM_UP)?;
+        let began = self.recorder.now();
         let acted = self.scenario.act(self);
         let healed = self.cluster.heal();
-        self.expect("after everything was mended", self.heal_limit());
-        let limit = self.heal_limit();
+        self.mended();
+        // Whether each partition went on in time is the checker's to say; this gives it the time.
+        self.expect_within("after everything was mended", HEAL_LIMIT);
+        let gone_on = self.wait_for_progress(1, HEAL_LIMIT);
         acted?;
         healed?;
+        gone_on?;
         self.pause(COOL_DOWN)?;
-        let before = self.recorder.acknowledged();
-        // Whether each partition goes on is the checker's to say; this only gives it the time.
-        let _ = self
-            .interrupt
-            .until("", limit, || self.recorder.acknowledged() > before + enough);
-        self.interrupt.check()?;
-        let (refusals, panicked) = load.stop();
-        for (what, count) in refusals {
-            eprintln!("             {count} x {what}");
+        let ended = self.recorder.now();
+        for (progress, limit) in self.limits() {
+            self.expect(ALL_THE_TIME, progress, (began, ended), limit);
         }
-        if panicked > 0 {
-            return Err(RunError::setup(
-                "go on",
-                format!("{panicked} clients panicked"),
-            ));
-        }
-        let ended = self.cluster.ended();
-        if !ended.is_empty() {
-            return Err(RunError::setup("go on", format!("brokers {ended:?} ended")));
-        }
+        self.stop(load)?;
         self.read_all()?;
         match self.recorder.is_full() {
             true => Err(RunError::setup("record", "the history is too long")),
             false => Ok(()),
         }
+    }
+
+    fn limits(&self) -> [(Progress, Duration); 3] {
+        limits(self.scenario, self.ttl(), self.fault_time)
+    }
+
+    fn stop(&mut self, load: Load) -> Result<(), RunError> {
+        let (refusals, panicked) = load.stop();
+        for (what, count) in refusals {
+            eprintln!("    {count} x {what}");
+        }
+        if panicked > 0 {
+            return Err(self.wrong(format!("{panicked} clients panicked")));
+        }
+        let ended = self.cluster.ended();
+        if !ended.is_empty() {
+            return Err(self.wrong(format!("brokers {ended:?} ended by themselves")));
+        }
+        Ok(())
     }
 
     fn create_topic(&self, bootstrap: Vec<String>) -> Result<(), RunError> {
@@ -284,28 +344,21 @@ impl Stage<'_> {
 /// Runs the scenarios in order, telling `told` of each outcome; then reads all topics again.
 ///
 /// # Errors
-/// [`RunError`]: the cluster did not start, or the run was interrupted.
+/// [`RunError`]: the cluster did not start or could not be mended, or the run was interrupted.
 pub fn run(
     options: &Options,
     interrupt: &Interrupt,
-    told: &mut dyn FnMut(&Outcome),
-) -> Result<bool, RunError> {
+    told: &mut dyn FnMut(Outcome),
+) -> Result<(), RunError> {
     let logs = &options.logs;
     let made = std::fs::create_dir_all(logs);
     made.map_err(|error| RunError::setup("make the directory for logs", error))?;
-    let began = Instant::now();
-    let mut clock = clock(options, 0);
-    eprintln!(
-        "[{:>3} s left] seed {}, logs in {}",
-        clock.ends.saturating_duration_since(began).as_secs(),
-        options.seed,
-        logs.display()
-    );
+    let took = estimate(options, 0).as_secs();
+    let seed = options.seed;
+    eprintln!("seed {seed}, about {took} s, logs in {}", logs.display());
     let mut cluster = Cluster::start(options, logs, interrupt.clone())?;
-    let mut past: Vec<(Scenario, Arc<Recorder>, Arc<Directory>, u32)> = Vec::new();
-    let mut is_good = true;
+    let mut past = Vec::new();
     for (number, scenario) in options.scenarios.iter().enumerate() {
-        clock = self::clock(options, number);
         let nodes = cluster.nodes.iter();
         let brokers = nodes
             .map(|node| (node.id, node.kafka.to_string()))
@@ -317,99 +370,117 @@ pub fn run(
             interrupt: interrupt.clone(),
             recorder: Arc::default(),
             directory: Directory::new(topic, brokers),
-            random: StdRng::seed_from_u64(options.seed.wrapping_add(number as u64)),
+            random: StdRng::seed_from_u64(scenario_seed(options, number)),
             observers: FULL_READERS,
             scenario: *scenario,
-            clock,
+            clock: Clock {
+                ends: Instant::now() + estimate(options, number),
+            },
+            load: None,
+            fault: None,
+            fault_time: Duration::ZERO,
         };
         stage.say(scenario.sentence());
         let error = stage.play().err();
-        let (recorder, directory) = (stage.recorder.clone(), stage.directory.clone());
-        let observers = stage.observers;
         if let Some(RunError::Interrupted) = error {
             return Err(RunError::Interrupted);
         }
-        let outcome = judge(scenario.name(), &recorder, error, logs);
-        told(&outcome);
-        is_good &= outcome.is_good();
-        past.push((*scenario, recorder, directory, observers));
-        if outcome.error.is_some() {
+        let limits = stage.limits().to_vec();
+        let outcome = judge(scenario.name(), &stage.recorder, limits, error);
+        if !outcome.is_good() {
+            explain(&outcome, &stage.recorder, logs);
+        }
+        let longest = |progress| outcome.longest(progress).map(|gap| (progress, gap));
+        for (progress, gap) in Progress::ALL.into_iter().filter_map(longest) {
+            stage.say(&format!(
+                "longest without {progress}: {} ms, partition {}, from {} on",
+                gap.length / 1000,
+                gap.partition,
+                utc(stage.recorder.wall_clock(gap.from))
+            ));
+        }
+        let failed = outcome.error.is_some();
+        past.push(Past {
+            scenario: *scenario,
+            recorder: stage.recorder.clone(),
+            directory: stage.directory.clone(),
+            observers: stage.observers,
+            violations: outcome.report.violation_count,
+        });
+        told(outcome);
+        if failed {
             // The next scenario needs a whole cluster.
             cluster.heal()?;
         }
     }
-    is_good &= read_again(past, interrupt, logs, told)?;
-    Ok(is_good)
+    read_again(past, interrupt, logs, told)
 }
 
-fn clock(options: &Options, done: usize) -> Clock {
+/// The seed of one scenario does not depend on which others are run.
+fn scenario_seed(options: &Options, number: usize) -> u64 {
+    let done = options.scenarios.get(..number).unwrap_or_default();
+    let scenario = options.scenarios.get(number);
+    let times = done.iter().filter(|of| Some(*of) == scenario).count();
+    let place = Scenario::ALL.iter().position(|of| Some(of) == scenario);
+    let own = place.unwrap_or(0) * 1_000 + times;
+    options.seed.wrapping_add(own as u64)
+}
+
+fn estimate(options: &Options, done: usize) -> Duration {
     let left = options.scenarios.iter().skip(done);
     let short: Duration = left.map(|scenario| scenario.short_estimate()).sum();
-    let left = if options.is_short {
-        short
-    } else {
-        short * 5 / 2
-    };
-    Clock {
-        ends: Instant::now() + left,
-    }
+    if options.is_short { short } else { short * 2 }
+}
+
+/// A scenario that is over.
+struct Past {
+    scenario: Scenario,
+    recorder: Arc<Recorder>,
+    directory: Arc<Directory>,
+    observers: u32,
+    /// Those that are known.
+    violations: usize,
 }
 
 /// Every topic of the run once more: takeovers of later scenarios must not have cost it anything.
+/// Tells only of what is wrong.
 fn read_again(
-    past: Vec<(Scenario, Arc<Recorder>, Arc<Directory>, u32)>,
+    past: Vec<Past>,
     interrupt: &Interrupt,
     logs: &Path,
-    told: &mut dyn FnMut(&Outcome),
-) -> Result<bool, RunError> {
-    let mut is_good = true;
-    for (scenario, recorder, directory, mut observers) in past {
+    told: &mut dyn FnMut(Outcome),
+) -> Result<(), RunError> {
+    for mut past in past {
         interrupt.check()?;
         let partitions: Vec<_> = (0..PARTITIONS).map(Partition).collect();
         let ask = [1];
         let read = full_reads(
-            &recorder,
-            &directory,
+            &past.recorder,
+            &past.directory,
             &ask,
             &partitions,
-            &mut observers,
+            &mut past.observers,
             READ_LIMIT,
         );
-        let name = format!("{}-again", scenario.name());
-        let outcome = judge(&name, &recorder, read.err(), logs);
-        if !outcome.is_good() {
-            told(&outcome);
-            is_good = false;
+        let name = format!("{}-again", past.scenario.name());
+        let outcome = judge(&name, &past.recorder, Vec::new(), read.err());
+        if outcome.error.is_some() || outcome.report.violation_count > past.violations {
+            explain(&outcome, &past.recorder, logs);
+            told(outcome);
         }
     }
-    Ok(is_good)
+    Ok(())
 }
 
-fn judge(name: &str, recorder: &Recorder, error: Option<RunError>, logs: &Path) -> Outcome {
-    let report = recorder.with(check);
-    let outcome = Outcome {
-        name: name.to_owned(),
-        report: Some(report),
-        error,
-    };
-    if !outcome.is_good() {
-        let file = logs.join(format!("{name}.jsonl"));
-        match recorder.with(|events| write_history(&file, events)) {
-            Ok(()) => eprintln!("             the history is in {}", file.display()),
-            Err(error) => eprintln!("             cannot write the history: {error}"),
-        }
-        for violation in outcome.report.iter().flat_map(|report| &report.violations) {
-            eprintln!("             {:?}: {}", violation.kind, violation.what);
-        }
-    }
-    outcome
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn write_history(file: &Path, events: &[Event]) -> std::io::Result<()> {
-    let mut file = std::io::BufWriter::new(std::fs::File::create(file)?);
-    for event in events {
-        serde_json::to_writer(&mut file, event)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()
+/// The time of day in UTC, as the brokers' logs have it.
+fn utc(at: SystemTime) -> String {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    let (seconds, ms) = (since.as_secs() % 86_400, since.subsec_millis());
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{ms:03}", seconds % 60)
 }

@@ -144,7 +144,8 @@ fn dirty<'a>(
     compaction: &Compaction,
     now: TimestampMs,
 ) -> &'a [ManifestSegment] {
-    let from = segments.partition_point(|segment| segment.base < cleaned);
+    // One that was merged across that border is dirty as a whole.
+    let from = segments.partition_point(|segment| segment.end <= cleaned);
     let is_young = |segment: &ManifestSegment| {
         segment.max_timestamp.get() > now.get().saturating_sub(compaction.min_lag_ms)
     };

@@ -11,6 +11,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use coord::rules::{self, Rule};
+
 /// The proof never ends: the lock of the data directory is held.
 const FOREVER: u64 = u64::MAX;
 
@@ -58,12 +60,21 @@ impl Proof {
         self.sent.fetch_max(self.stamp(sent), Ordering::Relaxed);
     }
 
+    /// The time to live of every proof is over.
+    #[cfg(test)]
+    pub(crate) fn run_out(&self) {
+        self.sent.store(0, Ordering::Relaxed);
+    }
+
     /// Whether the session is proven now. Reads the clock, unless no proof is ever needed.
     pub fn holds(&self) -> bool {
         self.is_forever() || self.holds_at(Instant::now())
     }
 
     fn holds_at(&self, now: Instant) -> bool {
+        if !rules::holds(Rule::ProofExpires) {
+            return true;
+        }
         let sent = self.sent.load(Ordering::Relaxed);
         let ttl = u64::try_from(self.ttl.as_micros()).unwrap_or(FOREVER - 1);
         sent == FOREVER || sent > 0 && self.stamp(now) < sent.saturating_add(ttl)

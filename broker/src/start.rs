@@ -348,4 +348,6 @@ async fn lives(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+#[cfg(test)]
+pub(crate) use stores::spares_the_wal;

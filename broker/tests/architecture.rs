@@ -183,6 +183,87 @@ fn there_is_no_lock_on_the_data_path_and_no_queue_without_a_bound() {
     }
 }
 
+/// The names of the rules of the log protocol.
+fn protocol_rules() -> Vec<String> {
+    let path = root().join("coord/src/rules.rs");
+    let text = std::fs::read_to_string(path).expect("the rules");
+    let body = text.split("pub enum Rule {").nth(1).expect("the rules");
+    let body = body.split('}').next().unwrap_or_default();
+    let lines = body.lines().map(str::trim);
+    let names = lines.filter_map(|line| line.strip_suffix(','));
+    names
+        .filter(|name| name.chars().all(char::is_alphanumeric))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Every rule lives in the code, has a test that takes it out, and is in the table.
+#[test]
+fn every_rule_of_the_log_protocol_has_a_test_that_takes_it_out() {
+    let rules = protocol_rules();
+    assert!(rules.len() > 50, "{rules:?}");
+    let tests = root().join("broker/src/control/log_protocol");
+    let (mut code, mut taken_out) = (String::new(), String::new());
+    for folder in ["broker/src", "coord/src"] {
+        for (path, text) in sources(folder) {
+            match path.starts_with(&tests) {
+                true => taken_out.push_str(&text),
+                false => code.push_str(&text),
+            }
+        }
+    }
+    let table = std::fs::read_to_string(root().join("docs/log-protocol-tests.md"));
+    let table = table.expect("the table of rules and tests");
+    for rule in &rules {
+        let named = |text: &str, before: &str, after: &str| {
+            text.contains(&format!("{before}{rule}{after}"))
+        };
+        assert!(
+            named(&code, "holds(Rule::", ")") || named(&code, "rule(Rule::", ","),
+            "{rule} lives nowhere"
+        );
+        assert!(
+            named(&taken_out, "Rule::", ",\n"),
+            "no test takes {rule} out"
+        );
+        assert!(named(&table, "`", "`"), "{rule} is not in the table");
+    }
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let tests = rows.filter_map(|row| row.split('`').nth(1));
+    let tests: Vec<String> = tests.map(|test| format!("fn {test}(")).collect();
+    assert!(tests.len() >= rules.len());
+    for test in tests {
+        assert!(taken_out.contains(&test), "the table names {test}");
+    }
+}
+
+/// The switch that takes a rule out is for tests: nothing that is shipped may have it.
+#[test]
+fn no_product_can_switch_a_rule_of_the_log_protocol_off() {
+    let features = |edges: &str| {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--locked", "--prefix", "none"])
+            .args(["-f", "{p} {f}", "-p", "broker", "-e", edges])
+            .current_dir(root())
+            .output()
+            .expect("cargo runs");
+        let found = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}");
+        assert!(found.contains("coord v"), "the broker needs coord: {found}");
+        found
+    };
+    let (shipped, tested) = (features("normal,build"), features("normal,build,dev"));
+    assert!(!shipped.contains("switchable-rules"), "{shipped}");
+    assert!(tested.contains("switchable-rules"), "{tested}");
+}
+
+/// Clocks are not compared: when an object was written decides nothing (log-protocol H21).
+#[test]
+fn no_object_is_judged_by_its_age() {
+    assert_absent("broker/src", &["modified_ms"]);
+}
+
 #[test]
 fn files_stay_short_and_have_names_that_say_something() {
     for folder in ["segment", "cache", "coord", "broker", "perf", "benches"] {

@@ -5,3 +5,4 @@ pub mod groups;
 pub mod keys;
 pub mod kv;
 pub mod placement;
+pub mod rules;

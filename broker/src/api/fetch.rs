@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use coord::rules::{self, Rule};
 use segment::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use wire::messages::fetch::{
     AbortedTransaction, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -272,7 +273,7 @@ async fn confirm_out_of_range(
     found: &mut [Found],
 ) {
     let is_out = |found: &Found| found.error == ErrorCode::OFFSET_OUT_OF_RANGE;
-    if !found.iter().any(is_out) {
+    if !found.iter().any(is_out) || !rules::holds(Rule::OutOfRangeNeedsProof) {
         return;
     }
     let proven = cx.shard.proven_since(cx.started).await;

@@ -14,6 +14,7 @@ use coord::keys::topic::{self, TopicRecord};
 use coord::keys::topic_generation::{self, TopicGenerationRecord};
 use coord::keys::{Seen, partition, seen, tombstone};
 use coord::kv::Revision;
+use coord::rules::{self, Rule};
 use segment::keys::TopicDir;
 use segment::{PartitionIndex, SessionId, TopicId, TopicName, TopicPartition, WalSequence};
 use tokio::task::JoinHandle;
@@ -232,7 +233,11 @@ impl Catalog {
     pub fn targets(&self) -> Vec<Target> {
         let topics = self.topics.borrow();
         let of_topic = |entry: &Entry| {
-            let dir = TopicDir::new(entry.topic.name.clone(), entry.topic.generation);
+            let generation = match rules::holds(Rule::GenerationsHavePrefixes) {
+                true => entry.topic.generation,
+                false => 0,
+            };
+            let dir = TopicDir::new(entry.topic.name.clone(), generation);
             let topic_created = entry.seen.create_revision;
             let target = move |handle: &Arc<PartitionHandle>| Target {
                 handle: handle.clone(),
@@ -482,7 +487,8 @@ impl Catalog {
         let mut generation = None;
         for candidate in lowest..lowest.saturating_add(GENERATIONS_MAX) {
             let prefix = keys.topic_prefix(&TopicDir::new(new.name.clone(), candidate));
-            if !objects.any(&prefix).await.map_err(unavailable)? {
+            let used = objects.any(&prefix).await.map_err(unavailable)?;
+            if !used || !rules::holds(Rule::CreateSkipsUsedPrefixes) {
                 generation = Some(candidate);
                 break;
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use coord::keys::plan::{PlanError, Planned, Resolution};
 use coord::keys::{CodecError, Record, Seen, seen};
 use coord::kv::{Key, Kv, KvError, Revision, Txn, TxnReply};
+use coord::rules::{self, Rule};
 
 use super::objects::Backoff;
 
@@ -52,7 +53,7 @@ pub async fn commit<T: Record + PartialEq + Clone>(
     match send(kv, &planned.txn).await {
         Ok(reply) if reply.succeeded => Ok(stored(planned, before, reply.revision)),
         Ok(_) => Err(CommitError::Superseded),
-        Err(error) if error.is_ambiguous() => resolve(kv, key, planned, error).await,
+        Err(error) if error.is_ambiguous() => resolve(kv, key, planned, before, error).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -84,8 +85,12 @@ async fn resolve<T: Record + PartialEq + Clone>(
     kv: &Arc<dyn Kv>,
     key: &Key,
     planned: &Planned<T>,
+    before: Option<&Seen<T>>,
     unknown: KvError,
 ) -> Result<Seen<T>, CommitError> {
+    if !rules::holds(Rule::UnknownOutcomeIsRead) {
+        return Ok(stored(planned, before, planned.planned_on));
+    }
     let mut backoff = Backoff::default();
     // Another guard than that of the key failed: our session is gone, and nothing of it applies any
     // more.
@@ -136,7 +141,11 @@ pub async fn commit_all<T: Record + PartialEq + Clone>(
     batch_max: usize,
 ) -> Vec<Result<Seen<T>, CommitError>> {
     let unlimited = kv.limits().operations_max == usize::MAX;
-    let size = if unlimited { BATCH_MAX } else { batch_max };
+    let size = if unlimited || !rules::holds(Rule::TransactionsAreBounded) {
+        BATCH_MAX
+    } else {
+        batch_max
+    };
     let mut outcomes = Vec::with_capacity(changes.len());
     for changes in changes.chunks(size.max(1)) {
         let txn = Txn::batch(changes.iter().map(|change| change.planned.txn.clone()));
@@ -153,8 +162,13 @@ pub async fn commit_all<T: Record + PartialEq + Clone>(
             })),
             Err(error) if error.is_ambiguous() => {
                 for change in changes {
-                    let (key, planned) = (&change.key, &change.planned);
-                    outcomes.push(resolve(kv, key, planned, error.clone()).await);
+                    let Change {
+                        key,
+                        planned,
+                        before,
+                    } = change;
+                    let outcome = resolve(kv, key, planned, before.as_ref(), error.clone());
+                    outcomes.push(outcome.await);
                 }
             }
             Err(error) => {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use coord::keys::partition::{self, Intent, IntentKind, PartitionRecord, ProducerSnapshotRef};
 use coord::keys::plan::{self, Finish, SourceTrim};
 use coord::kv::KvError;
+use coord::rules::{self, Rule};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use segment::kfs::{KfsError, KfsObject};
@@ -306,6 +307,9 @@ pub async fn compact(
         }
     }
     let acknowledged_end = context.flushed.acknowledged_end();
+    if !rules::holds(Rule::PendingIntentFirst) {
+        state.seen.record.intent = None;
+    }
     let pending = state.seen.record.intent.clone();
     let Some(planned) = plan_on_shard(context, id, segment_bytes, pending).await? else {
         return Ok(None);
@@ -548,7 +552,7 @@ async fn put_segment(context: &Context, key: &str, kfs: &KfsObject) -> Result<()
             })
             && rest.is_empty()
     });
-    if same.await? {
+    if same.await? || !rules::holds(Rule::AdoptOnlyOurBytes) {
         Ok(())
     } else {
         Err(CompactionError::Alien {

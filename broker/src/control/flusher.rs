@@ -16,6 +16,7 @@ use bytes::Bytes;
 use coord::keys::cluster::CommitMode;
 use coord::keys::committed::{self, CommittedRecord};
 use coord::keys::{Seen, plan};
+use coord::rules::{self, Rule};
 use futures_channel::oneshot;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
@@ -408,7 +409,8 @@ impl Flusher {
             .remove(&sequence)
             .expect("what is stored was uploaded");
         let end = sequence.next().expect("sequences in range");
-        if self.context.mode == CommitMode::Guarded {
+        let guarded = self.context.mode == CommitMode::Guarded;
+        if guarded && rules::holds(Rule::GuardedCommitFirst) {
             self.commit(end).await?;
         }
         self.context.proof.prove(upload.began);
@@ -584,7 +586,7 @@ pub async fn store_object(
                     });
                 }
             },
-            Err(error) if error.retriable() => error,
+            Err(error) if error.retriable() && rules::holds(Rule::FailedPutsAreSentAgain) => error,
             Err(error) => break Err(error.into()),
         };
         let full = matches!(error, PutError::Full { .. });
@@ -621,11 +623,18 @@ async fn is_ours(
         .await
     {
         Ok(found) => found,
-        Err(GetError::NotFound { .. }) => return Ok(Some("it was there and is gone".to_owned())),
+        Err(GetError::NotFound { .. }) => {
+            let fenced = rules::holds(Rule::GoneAfterRefusalIsFenced);
+            return Ok(fenced.then(|| "it was there and is gone".to_owned()));
+        }
         Err(error) => return Err(error),
     };
+    if !rules::holds(Rule::RefusalsAreRead) {
+        return Ok(None);
+    }
+    let owned = found.object_len == ours.object_len && rules::holds(Rule::OwnCopyIsSuccess);
     Ok(match WalTrailer::parse(&found.bytes) {
-        Ok(trailer) if trailer == *ours && found.object_len == ours.object_len => None,
+        Ok(trailer) if trailer == *ours && owned => None,
         Ok(trailer) => Some(match trailer.header.fenced_by {
             Some(session) => format!("a fence of session {session}"),
             None => format!("an object of kind {:?}", trailer.header.kind),

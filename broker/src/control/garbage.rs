@@ -18,6 +18,7 @@ use coord::keys::session_record::{self, SessionHistoryRecord};
 use coord::keys::slot::{self, SlotRecord};
 use coord::keys::{Seen, seen, session};
 use coord::kv::{KvError, range_all};
+use coord::rules::{self, Rule};
 use segment::keys::ObjectKey as Named;
 use segment::wal::{WAL_HEADER_BYTES, WAL_TRAILER_BYTES, WalHeader, WalKind};
 use segment::{BrokerId, Offset, SessionId, TopicPartition, WalSequence};
@@ -56,6 +57,8 @@ pub enum GarbageError {
     #[error("{0}")]
     Shard(#[from] ShardGone),
 }
+
+type Records = HashMap<TopicPartition, Seen<PartitionRecord>>;
 
 /// Sessions, as the metadata store knows them.
 #[derive(Debug)]
@@ -122,15 +125,26 @@ impl Garbage {
         let holdings = holdings(&self.context).await?;
         // Sessions before records: a session that is dead now is in no record that is written
         // later, since every takeover compares the presence of the taker's session.
+        let early = match rules::holds(Rule::SessionsBeforeRecords) {
+            true => None,
+            false => Some(self.records().await?),
+        };
         let dead = self.dead_sessions().await?;
-        let span = partition::span(&self.context.space);
-        let records = read_records(&self.context.kv, &self.context.space, span).await?;
+        let records = match early {
+            None => self.records().await?,
+            Some(records) => records,
+        };
         self.collect_own(end, &holdings, &records).await?;
         let first = self.context.view.nodes().first().map(|node| node.id);
         if first.is_some_and(|first| first != self.context.node.id) {
             return Ok(());
         }
         self.collect_dead(&dead, &records).await
+    }
+
+    async fn records(&self) -> Result<Records, CommitError> {
+        let Context { kv, space, .. } = &*self.context;
+        read_records(kv, space, partition::span(space)).await
     }
 
     /// The sessions that the metadata store has heard of, and whether each is dead.
@@ -154,10 +168,7 @@ impl Garbage {
 
     /// Sessions that a taker of a partition or slot has yet to fence: it begins at their floor and
     /// ends them at the first object that is missing, so none of theirs may be missing above it.
-    async fn unfenced(
-        &self,
-        records: &HashMap<TopicPartition, Seen<PartitionRecord>>,
-    ) -> Result<HashSet<SessionId>, GarbageError> {
+    async fn unfenced(&self, records: &Records) -> Result<HashSet<SessionId>, GarbageError> {
         let Context { kv, space, .. } = &*self.context;
         let sources = records.values().flat_map(|seen| &seen.record.sources);
         let open = sources.filter(|source| source.is_open());
@@ -179,7 +190,7 @@ impl Garbage {
         &mut self,
         end: WalSequence,
         holdings: &HashMap<TopicPartition, Holding>,
-        records: &HashMap<TopicPartition, Seen<PartitionRecord>>,
+        records: &Records,
     ) -> Result<(), GarbageError> {
         let Context {
             keys,
@@ -190,9 +201,12 @@ impl Garbage {
             metrics,
             ..
         } = &*self.context;
+        let counts = |id| holdings.contains_key(id) || rules::holds(Rule::ReleasedPartitionsCount);
         let needed = records
             .iter()
+            .filter(|(id, _)| counts(id))
             .filter_map(|(id, seen)| first_needed(&seen.record, session.id, holdings.get(id), end));
+        let needed = needed.filter(|_| rules::holds(Rule::FloorBelowNeeded));
         let to = needed.min().unwrap_or(end).min(end);
         let from = self.context.floor.get();
         if to <= from {
@@ -205,7 +219,10 @@ impl Garbage {
         if seen.as_ref().is_none_or(|seen| seen.record.floor < to) {
             let planned = plan::raise_floor(space, session.id, seen.as_ref(), to, end);
             let planned = planned.map_err(CommitError::from)?;
-            commit(kv, &key, &planned, seen.as_ref()).await?;
+            let raised = commit(kv, &key, &planned, seen.as_ref()).await;
+            if rules::holds(Rule::DeleteBelowConfirmedFloor) {
+                raised?;
+            }
         }
         self.context.floor.set(to);
         let gone = (from.get()..to.get()).map(WalSequence::new);
@@ -239,7 +256,7 @@ impl Garbage {
     async fn collect_dead(
         &mut self,
         sessions: &Sessions,
-        records: &HashMap<TopicPartition, Seen<PartitionRecord>>,
+        records: &Records,
     ) -> Result<(), GarbageError> {
         let unfenced = self.unfenced(records).await?;
         let needed = Needed::of(records);
@@ -251,8 +268,12 @@ impl Garbage {
             true => self.list_all(sessions).await?,
             false => HashMap::new(),
         };
-        for (session, broker) in &sessions.known {
-            if sessions.live.contains(session) || unfenced.contains(session) {
+        let unknown = all.keys().map(|session| (session, &BrokerId::ZERO));
+        let unknown = unknown.filter(|_| !rules::holds(Rule::UnknownSessionsStay));
+        for (session, broker) in sessions.known.iter().chain(unknown) {
+            let lives = sessions.live.contains(session) && rules::holds(Rule::OnlyOwnersDeleteLive);
+            let unfenced = unfenced.contains(session) && rules::holds(Rule::UnfencedSessionsStay);
+            if lives || unfenced {
                 continue;
             }
             let ranges = needed.of_session(*session);
@@ -322,7 +343,8 @@ impl Garbage {
         needed: &[Range<WalSequence>],
     ) -> Result<u64, GarbageError> {
         let Context { keys, metrics, .. } = &*self.context;
-        let is_needed = |at: WalSequence| needed.iter().any(|range| range.contains(&at));
+        let named = |at: WalSequence| needed.iter().any(|range| range.contains(&at));
+        let is_needed = |at| named(at) && rules::holds(Rule::NamedObjectsStay);
         let (mut gone, mut bytes) = (Vec::new(), 0);
         for meta in objects {
             let key = meta.key.as_str();
@@ -365,7 +387,10 @@ impl Garbage {
             Err(GetError::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        Ok(WalHeader::parse(&head).is_ok_and(|header| header.kind == WalKind::Empty))
+        let stays = WalKind::Fence;
+        Ok(WalHeader::parse(&head).is_ok_and(|header| {
+            header.kind == WalKind::Empty || header.kind == stays && !rules::holds(Rule::FencesStay)
+        }))
     }
 }
 
@@ -376,7 +401,7 @@ struct Needed {
 }
 
 impl Needed {
-    fn of(records: &HashMap<TopicPartition, Seen<PartitionRecord>>) -> Self {
+    fn of(records: &Records) -> Self {
         let mut ranges: HashMap<SessionId, Vec<Range<WalSequence>>> = HashMap::new();
         for source in records.values().flat_map(|seen| &seen.record.sources) {
             let end = source.end_sequence.unwrap_or(WalSequence::new(u64::MAX));

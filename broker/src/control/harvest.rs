@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coord::keys::partition::Owner;
+use coord::rules::{self, Rule};
 use segment::keys::KeySpace;
 use segment::wal::{WalDirectory, WalEntry, WalHeader, WalKind, encode};
 use segment::{SessionId, TopicPartition, WalSequence};
@@ -138,22 +139,33 @@ impl<'a> Harvest<'a> {
         assert!(owner.session != self.me, "a session does not fence itself");
         let listing = self.list(owner, floor..WalSequence::new(u64::MAX)).await?;
         let listed = listing.objects.clone();
+        let mut at = search_from(floor, &listed);
         self.read(owner, &listing, listed).await?;
-        let mut at = floor;
         let (mut lost, mut unsteady) = (0, 0);
         for _ in 0..u64::MAX {
             match self.held(owner.session, at) {
-                Some(Held::Fence) => return Ok(at),
-                Some(Held::Data | Held::Unreadable(_)) => {
+                Some(Held::Fence)
+                    if rules::holds(Rule::LowestFenceIsTheEnd)
+                        || self.held[&owner.session].keys().next_back() == Some(&at) =>
+                {
+                    return Ok(at);
+                }
+                Some(Held::Data | Held::Unreadable(_) | Held::Fence) => {
                     at = at.next().expect("a session has fewer than 2^64 objects");
                     unsteady = 0;
                 }
                 Some(Held::Missing) | None => {
+                    if !rules::holds(Rule::FenceBeforeLoading) {
+                        return Ok(at);
+                    }
                     if unsteady == FENCE_TRIES_MAX {
                         let (session, sequence) = (owner.session, at);
                         return Err(HarvestError::Unsteady { session, sequence });
                     }
-                    let width = 1 << lost.min(FENCES_AT_ONCE_MAX.ilog2());
+                    let width = match rules::holds(Rule::FencesComeInNumbers) {
+                        true => 1 << lost.min(FENCES_AT_ONCE_MAX.ilog2()),
+                        false => 1,
+                    };
                     self.create_fences(owner, at, width).await?;
                     lost += 1;
                     unsteady += 1;
@@ -360,6 +372,17 @@ impl<'a> Harvest<'a> {
             .map(|(session, held)| (*session, data(held)))
             .collect()
     }
+}
+
+/// Where the search for the end of a session begins: at its floor, whatever LIST shows.
+fn search_from(floor: WalSequence, listed: &[WalSequence]) -> WalSequence {
+    if !rules::holds(Rule::FenceFromFloor) {
+        return WalSequence::ZERO;
+    }
+    let after_last = listed.iter().max().and_then(|last| last.next());
+    after_last
+        .filter(|_| !rules::holds(Rule::ListIsAHint))
+        .unwrap_or(floor)
 }
 
 /// Creates a fence; false if something is there already.

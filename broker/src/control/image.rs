@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use coord::keys::partition::{PartitionRecord, Source};
+use coord::rules::{self, Rule};
 use segment::manifest::ManifestSegment;
 use segment::producer_snapshot::{ProducerSnapshot, ProducerState};
 use segment::wal::{ProducerBatch as StoredBatch, ProducerBatchKind, SectionPlace, WalEntry};
@@ -163,6 +164,7 @@ pub fn producers(
         producers.restore(state.producer_id, restored(state));
     }
     let batches = sections.iter().flat_map(|found| &found.entry.producers);
+    let batches = batches.filter(|_| rules::holds(Rule::DirectoriesReplayProducers));
     for stored in batches.filter(|batch| !batch.kind.is_marker()) {
         let batch = replayed(stored);
         if let Err(source @ SequenceError::Fenced { .. }) = producers.check(&batch) {
@@ -251,6 +253,11 @@ pub fn stored_batch(batch: &ProducerBatch) -> StoredBatch {
 /// the store shows. Of those that end together the widest is taken: the others were merged into it.
 /// A late segment of a zombie lies outside the chain and is left out (log-protocol H16).
 pub fn contiguous(segments: &[ManifestSegment], compacted_end: Offset) -> Vec<ManifestSegment> {
+    if !rules::holds(Rule::CoverageIsContiguous) {
+        let mut all = segments.to_vec();
+        all.sort_by_key(|segment| segment.base);
+        return all;
+    }
     let mut by_end: HashMap<Offset, &ManifestSegment> = HashMap::new();
     for segment in segments.iter().filter(|segment| segment.base < segment.end) {
         let widest = by_end.entry(segment.end).or_insert(segment);

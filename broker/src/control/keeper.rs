@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use coord::kv::KvError;
+use coord::rules::{self, Rule};
 use futures_channel::oneshot;
 
 use super::context::Context;
@@ -57,6 +58,7 @@ impl Keeper {
                 let _ = request.send(());
             }
             let cut = self.reached.elapsed() >= self.ttl / 2;
+            let cut = cut && rules::holds(Rule::CutOffSessionsMeetTheFence);
             if cut && proven_by_object.elapsed() >= self.ttl / 2 {
                 proven_by_object = Instant::now();
                 self.context.heartbeat.notify_one();

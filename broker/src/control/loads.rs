@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use coord::rules::{self, Rule};
 use segment::index::{Index, IndexEntry};
 use segment::kfs;
 use store::{Body, GetError, GetRange, PutCondition};
@@ -76,6 +77,9 @@ pub async fn load_spans(
         Err(LoadError::Corrupt(_, reason)) => reason,
         Err(error @ LoadError::Unavailable(..)) => return Err(error),
     };
+    if !rules::holds(Rule::IndexIsDerived) {
+        return Err(LoadError::Corrupt(index_key.clone(), reason));
+    }
     tracing::info!(key = %index_key, reason, "an index is built again from its segment");
     let segment = load(objects, key, None).await?;
     let verified =

@@ -4,6 +4,7 @@
 
 use coord::keys::partition;
 use coord::keys::plan;
+use coord::rules::{self, Rule};
 use segment::{Offset, TopicPartition};
 
 use super::commit::{CommitError, commit};
@@ -47,7 +48,13 @@ pub async fn raise_log_start(
     let planned = plan::raise_log_start(space, session.id, id, &state.seen, to);
     let planned = planned.map_err(|error| unavailable(CommitError::from(error)))?;
     let committed = commit(kv, &partition::key(space, id), &planned, Some(&state.seen)).await;
-    state.seen = committed.map_err(unavailable)?;
+    match committed {
+        Ok(seen) => state.seen = seen,
+        Err(error) if rules::holds(Rule::LogStartRaisedInEtcdFirst) => {
+            return Err(unavailable(error));
+        }
+        Err(_) => {}
+    }
     shard
         .call(move |shard| drop(shard.raise_log_start(id, to)))
         .await

@@ -13,6 +13,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use coord::keys::cluster::CommitMode;
 use coord::keys::partition::{Intent, IntentKind};
+use coord::rules::{self, Rule};
 use segment::kfs::{self, KfsObject};
 use segment::manifest::{ManifestSegment, time_points};
 use segment::{Offset, TopicPartition};
@@ -43,7 +44,8 @@ pub async fn merge(
         return Ok(None);
     };
     let mut state = owned.state.lock().await;
-    if state.gone || context.mode == CommitMode::Guarded {
+    let unconditional = context.mode == CommitMode::Guarded;
+    if state.gone || unconditional && rules::holds(Rule::NoMergeWithoutConditions) {
         return Ok(None);
     }
     let chosen = match &state.seen.record.intent {

@@ -8,6 +8,7 @@
 
 use coord::keys::partition::{self, PartitionRecord};
 use coord::keys::seen;
+use coord::rules::{self, Rule};
 use segment::TopicPartition;
 use segment::keys::ObjectKey as Named;
 
@@ -34,7 +35,10 @@ pub async fn look_into(context: &Context, id: TopicPartition, key: &str) -> Miss
         Some(Named::Segment { .. } | Named::Index { .. }) => {
             segment_is_gone(context, id, key).await
         }
-        _ => wal_object_is_gone(context, id, key).await,
+        _ if rules::holds(Rule::MissingObjectsAreLookedInto) => {
+            wal_object_is_gone(context, id, key).await
+        }
+        _ => Missing::Lost,
     }
 }
 

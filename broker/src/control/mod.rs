@@ -41,6 +41,8 @@ pub mod keeper;
 pub mod lags;
 pub mod listener;
 pub mod loads;
+#[cfg(test)]
+pub(crate) mod log_protocol;
 pub mod log_start;
 pub mod merge;
 pub mod missing;

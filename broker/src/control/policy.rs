@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use coord::rules::{self, Rule};
 use segment::{SessionId, WalSequence};
 
 use crate::shard::CompactionCandidate;
@@ -46,7 +47,7 @@ impl Backlog {
 impl Policy {
     /// Whether produce must be refused.
     pub fn is_full(&self, backlog: &Backlog) -> bool {
-        backlog.objects() >= self.backlog_max
+        backlog.objects() >= self.backlog_max && rules::holds(Rule::BacklogIsBounded)
     }
 
     /// From half of the bound on the partitions of the oldest objects are compacted, whatever their
@@ -72,7 +73,7 @@ impl Policy {
     ) -> Vec<CompactionCandidate> {
         let pressing = |candidate: &CompactionCandidate| self.is_pressing(candidate, backlog);
         let due = |candidate: &CompactionCandidate| {
-            let interval = if is_small(candidate) {
+            let interval = if is_small(candidate) && rules::holds(Rule::SmallPartitionsWait) {
                 self.interval * SMALL_STRETCH
             } else {
                 self.interval

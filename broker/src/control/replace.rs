@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use coord::keys::partition::{self, Intent, IntentKind};
 use coord::keys::plan::{self, Finish};
+use coord::rules::{self, Rule};
 use segment::Offset;
 use segment::index::Index;
 use segment::kfs::{self, KfsObject};
@@ -89,8 +90,11 @@ pub async fn put_over(
     etag: ETag,
 ) -> Result<(), CompactionError> {
     let body = Body::new(kfs.chunks.clone()).with_crc32(kfs.crc32);
-    let put = context.objects.put(key, body, PutCondition::IfMatch(etag));
-    match put.await {
+    let condition = match rules::holds(Rule::MergeOverWhatWasRead) {
+        true => PutCondition::IfMatch(etag),
+        false => PutCondition::None,
+    };
+    match context.objects.put(key, body, condition).await {
         Ok(_) => return Ok(()),
         Err(PutError::Mismatch { .. } | PutError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),

@@ -6,6 +6,7 @@
 //! compaction does not cost a read of every segment. Any other segment is read once, whole.
 
 use coord::keys::partition::PartitionRecord;
+use coord::rules::{self, Rule};
 use segment::keys::{KeySpace, ObjectKey as Named, TopicDir};
 use segment::kfs;
 use segment::manifest::{Manifest, ManifestSegment, time_points};
@@ -51,7 +52,10 @@ pub async fn find_segments(
         let at = segments
             .binary_search_by_key(&base, |segment| segment.base)
             .ok()?;
-        let found = segments.get(at).filter(|segment| segment.bytes == bytes)?;
+        let believed = |segment: &ManifestSegment| {
+            segment.bytes == bytes || !rules::holds(Rule::ManifestIsAHint)
+        };
+        let found = segments.get(at).filter(|segment| believed(segment))?;
         // Its time points stay in the manifest.
         let time_points = Vec::new();
         Some(ManifestSegment {
@@ -213,7 +217,9 @@ pub async fn read_snapshot(
     id: TopicPartition,
     record: &PartitionRecord,
 ) -> Result<Option<ProducerSnapshot>, ImageError> {
-    let Some(named) = record.producer_snapshot else {
+    let named = record.producer_snapshot;
+    let named = named.filter(|_| rules::holds(Rule::ProducersAreSnapshotted));
+    let Some(named) = named else {
         return Ok(None);
     };
     let key = keys.producer_snapshot(id, named.end, named.epoch);

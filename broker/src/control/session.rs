@@ -11,6 +11,7 @@ use coord::keys::plan::{self, Registration};
 use coord::keys::session::{self, SessionRecord, SessionState};
 use coord::keys::{Keyspace, broker, seen, session_record};
 use coord::kv::{Kv, KvError, Range, SessionLease, range_all};
+use coord::rules::{self, Rule};
 use segment::keys::KeySpace;
 use segment::wal::{WalHeader, encode};
 use segment::{BrokerId, SessionId, TimestampMs, TopicId};
@@ -219,6 +220,13 @@ impl Begin<'_> {
                 }
             }
         };
+        if !rules::holds(Rule::OneCommitMode) {
+            let commit_mode = self.mode;
+            return Ok(ClusterRecord {
+                commit_mode,
+                ..record
+            });
+        }
         // A store that allows conditional commits allows the other way too; the cluster stays as it
         // was started.
         if record.commit_mode == CommitMode::Conditional && self.mode == CommitMode::Guarded {
@@ -258,7 +266,7 @@ impl Begin<'_> {
         let found = String::from_utf8_lossy(&found.bytes);
         let mut lines = found.lines();
         let (id, segments) = (lines.next().unwrap_or_default(), lines.next());
-        if id != cluster_id {
+        if id != cluster_id && rules::holds(Rule::OneClusterOneStore) {
             return Err(SessionError::OtherCluster {
                 key,
                 found: id.to_owned(),
@@ -387,7 +395,7 @@ impl Begin<'_> {
         let body = Body::new(object.chunks).with_crc32(object.crc32);
         match self.objects.put(&key, body, PutCondition::IfAbsent).await {
             Ok(_) => Ok(true),
-            Err(PutError::AlreadyExists { .. }) => Ok(false),
+            Err(PutError::AlreadyExists { .. }) => Ok(!rules::holds(Rule::OpenProvesPrefixNew)),
             Err(error) => Err(error.into()),
         }
     }

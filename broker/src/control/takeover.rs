@@ -13,6 +13,7 @@ use coord::keys::partition::{Owner, PartitionRecord, Source};
 use coord::keys::plan::{self, Extent, PARTITIONS_MAX, Take};
 use coord::keys::{Keyspace, Seen, committed, floor, partition, seen};
 use coord::kv::{Kv, KvError, Revision, range_all};
+use coord::rules::{self, Rule};
 use segment::keys::{KeySpace, TopicDir};
 use segment::manifest::ManifestSegment;
 use segment::{Offset, ProducerId, SessionId, TimestampMs, TopicPartition, WalSequence};
@@ -252,9 +253,14 @@ impl Taker<'_> {
                     session,
                     broker: source.broker,
                 };
+                let newest = sources
+                    .iter()
+                    .rfind(|other| other.session != self.me.session);
+                let fences = newest.is_some_and(|newest| newest.session == session)
+                    || rules::holds(Rule::FenceEverySource);
                 let end = match self.mode {
-                    CommitMode::Conditional => harvest.fence(owner, floor).await?,
-                    CommitMode::Guarded => self.committed_end(harvest, owner, floor).await?,
+                    CommitMode::Conditional if fences => harvest.fence(owner, floor).await?,
+                    _ => self.committed_end(harvest, owner, floor).await?,
                 };
                 ends.insert(session, end);
             }
@@ -406,7 +412,10 @@ impl Taker<'_> {
         let image = PartitionImage {
             handle: handle.clone(),
             leader_epoch: record.leader_epoch,
-            log_start: record.log_start,
+            log_start: match rules::holds(Rule::LogStartFromRecord) {
+                true => record.log_start,
+                false => covered_from,
+            },
             compacted_end: record.compacted_end,
             epochs: epoch_history(record),
             segments: segments.collect(),
@@ -484,4 +493,4 @@ pub async fn read_records(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

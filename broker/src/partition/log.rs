@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use coord::rules::{self, Rule};
 use crc32fast::Hasher;
 use segment::batch::{self, BatchHeader};
 use segment::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
@@ -300,7 +301,7 @@ impl PartitionLog {
     /// # Errors
     /// [`AppendError`]; nothing has changed then.
     pub fn append(&mut self, mut append: Append) -> Result<Appended, AppendError> {
-        if self.released {
+        if self.released && rules::holds(Rule::ReleasedTakesNoAppends) {
             return Err(AppendError::Released);
         }
         let header = &append.header;
@@ -319,6 +320,7 @@ impl PartitionLog {
         });
         if let Some(batch) = &producer
             && let Verdict::Duplicate { base_offset, .. } = self.producers.check(batch)?
+            && (base_offset < self.high_watermark || rules::holds(Rule::RetriesJoin))
         {
             return Ok(self.join(base_offset, append.ticket));
         }
@@ -467,7 +469,9 @@ impl PartitionLog {
         });
         let (batches, records) = (run.batches().len() as u64, sealed.record_count);
         self.tail.push(run);
-        self.publish();
+        if rules::holds(Rule::PublishBeforeAnswering) {
+            self.publish();
+        }
         self.waiters.credit(bytes);
         Acknowledged {
             completions: sealed.completions,
@@ -739,12 +743,15 @@ impl PartitionLog {
 
     /// Whether nothing waits for a flush or its acknowledgement.
     pub fn is_quiet(&self) -> bool {
-        self.open.is_empty() && self.sealed.is_empty()
+        let quiet = self.open.is_empty() && self.sealed.is_empty();
+        quiet || !rules::holds(Rule::ReleaseAfterAcknowledgements)
     }
 
     /// Ends this ownership: withdraws the snapshot, wakes long polls, and gives everyone who still waits.
     pub fn close(mut self) -> Vec<Ticket> {
-        self.handle.withdraw();
+        if rules::holds(Rule::ClosedIsWithdrawn) {
+            self.handle.withdraw();
+        }
         self.waiters.finish_all();
         let sealed = self
             .sealed

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cache::s3_fifo::Cache;
 use cache::single_flight::{Flights, Join};
+use coord::rules::{self, Rule};
 use futures_channel::oneshot;
 use segment::{Offset, TopicPartition};
 
@@ -141,7 +142,9 @@ impl Shard {
                 }
                 Ok(None) => {}
                 // Compaction moved it while we read: look again where it is now.
-                Err(ReadError::Load(LoadError::NotFound(key))) => {
+                Err(ReadError::Load(LoadError::NotFound(key)))
+                    if rules::holds(Rule::MovedBytesAreLookedUp) =>
+                {
                     if gone.replace(key.clone()).as_ref() == Some(&key) {
                         self.look_into(id, key).await?;
                     }

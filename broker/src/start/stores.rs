@@ -7,11 +7,13 @@ use coord::keys::cluster::CommitMode;
 use coord::kv::Kv;
 use coord::kv::embedded::{Embedded, METADATA_FILE};
 use coord::kv::etcd::{Etcd, EtcdOptions, Password};
+use coord::rules::{self, Rule};
 use segment::keys::KeySpace;
 use store::local::{LocalOptions, LocalStore};
 use store::probe::{ProbeReport, probe};
 use store::s3::{
-    ReadReplica, RequestChecksums, S3Options, S3Store, Sse, StaticCredentials, covers,
+    LifecycleRule, ReadReplica, RequestChecksums, S3Options, S3Store, Sse, StaticCredentials,
+    covers,
 };
 use store::{ListRequest, ObjectStore};
 
@@ -171,13 +173,21 @@ async fn check_lifecycle(s3: &S3Store, wal_prefix: &str) -> Result<(), StartErro
             return Ok(());
         }
     };
-    match rules.iter().find(|rule| covers(rule, wal_prefix)) {
-        None => Ok(()),
-        Some(rule) => Err(StartError::Lifecycle {
+    spares_the_wal(&rules, wal_prefix)
+}
+
+pub(crate) fn spares_the_wal(
+    lifecycle: &[LifecycleRule],
+    wal_prefix: &str,
+) -> Result<(), StartError> {
+    let covers = |rule: &&LifecycleRule| covers(rule, wal_prefix);
+    match lifecycle.iter().find(covers) {
+        Some(rule) if rules::holds(Rule::LifecycleSparesTheWal) => Err(StartError::Lifecycle {
             rule: rule.id.clone(),
             prefix: rule.prefix.clone(),
             wal_prefix: wal_prefix.to_owned(),
         }),
+        Some(_) | None => Ok(()),
     }
 }
 

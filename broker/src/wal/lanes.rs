@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use coord::rules::{self, Rule};
 use segment::TopicPartition;
 
 use crate::partition::LARGE_SECTION_BYTES;
@@ -131,6 +132,7 @@ impl<S: Section> Lanes<S> {
             let own = match state {
                 State::Inline => None,
                 State::Durable(counter) => Some(counter),
+                State::Uploading(counter) if !rules::holds(Rule::OwnObjectFirst) => Some(counter),
                 State::Queued | State::Uploading(_) => {
                     lane.push_front((section, state));
                     break;

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use coord::rules::{self, Rule};
 use segment::WalSequence;
 
 use crate::shard::ShardId;
@@ -179,6 +180,9 @@ impl Scheduler {
             .expect("only what is under way is stored");
         assert!(!*stored, "an object is stored once");
         *stored = true;
+        if !rules::holds(Rule::AcknowledgedInSequence) {
+            return vec![sequence];
+        }
         let mut acknowledged = Vec::new();
         while let Some(first) = self.uploads.first_entry().filter(|entry| *entry.get()) {
             let sequence = first.remove_entry().0;

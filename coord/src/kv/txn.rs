@@ -7,6 +7,7 @@
 
 use super::error::KvError;
 use super::types::{Key, KeyValue, Revision, SessionLease, Span, Value};
+use crate::rules::{self, Rule};
 
 /// Depth of nesting: a transaction and the transactions in it.
 pub const NESTING_MAX: usize = 2;
@@ -189,6 +190,15 @@ impl Txn {
     pub fn when(mut self, compare: Compare) -> Self {
         self.compares.push(compare);
         self
+    }
+
+    /// With one more condition, which carries out a rule of the log protocol.
+    #[must_use]
+    pub fn rule(self, rule: Rule, compare: Compare) -> Self {
+        match rules::holds(rule) {
+            true => self.when(compare),
+            false => self,
+        }
     }
 
     /// With one more operation for success.

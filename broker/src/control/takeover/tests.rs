@@ -2,6 +2,7 @@
 
 mod bundles;
 
+use super::super::log_protocol::gate::{Gate, Gates};
 use super::super::session::{Begin, Session};
 use super::super::testing::{HEALTH, batch};
 use super::*;
@@ -9,39 +10,76 @@ use crate::config::Advertised;
 use crate::metrics::ControlMetrics;
 use crate::shard::ShardId;
 use bytes::Bytes;
-use coord::keys::plan::{CreateTopic, create_topic, finish_compaction, raise_floor};
-use coord::keys::topic::TopicRecord;
+use coord::keys::plan::{CreateTopic, create_topic, finish_compaction};
+use coord::keys::topic::{self, TopicRecord};
 use coord::kv::simulated::Simulated;
 use segment::wal::{SectionBody, WalHeader, WalKind, WalObject, WalSection, WalTrailer, encode};
 use segment::{BrokerId, LeaderEpoch, PartitionIndex, ProducerEpoch, Sequence, TopicId, TopicName};
+use store::faulty::{FaultyStore, Operation};
 use store::memory::MemoryStore;
 use store::{Body, PutCondition, PutError};
 
-struct World {
-    objects: Objects,
+/// Sessions on model stores; a test says who takes and flushes what.
+pub(crate) struct World {
+    pub(crate) objects: Objects,
     metrics: Arc<ControlMetrics>,
-    store: MemoryStore,
-    kv: Arc<dyn Kv>,
-    keys: KeySpace,
-    space: Keyspace,
-    topic: TopicId,
-    topic_created: Revision,
+    pub(crate) store: MemoryStore,
+    pub(crate) faulty: Arc<FaultyStore<MemoryStore>>,
+    pub(crate) gates: Gates,
+    pub(crate) kv: Arc<dyn Kv>,
+    pub(crate) simulated: Simulated,
+    pub(crate) keys: KeySpace,
+    pub(crate) space: Keyspace,
+    pub(crate) mode: CommitMode,
+    pub(crate) topic: TopicId,
+    pub(crate) topic_created: Revision,
+    advertised: Advertised,
 }
 
 impl World {
-    async fn new() -> Self {
-        let (store, metrics) = (MemoryStore::new(), Arc::<ControlMetrics>::default());
-        let objects = Objects::new(Arc::new(store.clone()), metrics.clone(), 64, HEALTH);
+    pub(crate) async fn new() -> Self {
+        Self::over(&crate::start::tests::World::new()).await
+    }
+
+    /// With a metadata store that takes as much in one transaction as etcd.
+    pub(crate) async fn within_etcd_limits() -> Self {
+        let kv = Simulated::new();
+        let stores = crate::start::tests::World::new();
+        Self::over(&crate::start::tests::World { kv, ..stores }).await
+    }
+
+    /// On the stores of brokers, with their topic if they have it.
+    pub(crate) async fn over(stores: &crate::start::tests::World) -> Self {
+        let faulty = stores.faulty.clone();
+        let (simulated, metrics) = (stores.kv.clone(), Arc::<ControlMetrics>::default());
         let mut world = Self {
-            objects,
+            objects: Objects::new(faulty.clone(), metrics.clone(), 64, HEALTH),
             metrics,
-            store,
-            kv: Arc::new(Simulated::new()),
+            store: stores.memory.clone(),
+            faulty,
+            gates: stores.gates.clone(),
+            kv: Arc::new(simulated.clone()),
+            simulated,
             keys: KeySpace::default(),
-            space: Keyspace::new("test").unwrap(),
+            space: Keyspace::new("kafscale").unwrap(),
+            mode: stores.mode,
             topic: TopicId::new([5; 16]),
             topic_created: Revision::ZERO,
+            advertised: Advertised {
+                host: "here".to_owned(),
+                port: 9092,
+            },
         };
+        let theirs = world
+            .kv
+            .get(topic::key(&world.space, &name()))
+            .await
+            .unwrap();
+        if let Some(theirs) = seen::<TopicRecord>(theirs.as_ref()).unwrap() {
+            world.topic = theirs.record.topic_id;
+            world.topic_created = theirs.create_revision;
+            return world;
+        }
         let creator = world.session(9).await;
         let record = TopicRecord {
             topic_id: world.topic,
@@ -58,38 +96,44 @@ impl World {
         };
         let planned = create_topic(&world.space, creator.id, create).unwrap();
         world.topic_created = world.kv.txn(planned.txn).await.unwrap().revision;
+        world.die(creator).await;
         world
     }
 
-    async fn session(&self, broker: i32) -> Session {
-        let begin = Begin {
+    /// Stops the next call of this kind on a key with this prefix.
+    pub(crate) fn stop(&self, operation: Operation, prefix: &str) -> Gate {
+        self.gates.stop(&self.faulty, operation, prefix, 0)
+    }
+
+    pub(crate) async fn session(&self, broker: i32) -> Session {
+        self.begin(broker).session().await.unwrap()
+    }
+
+    pub(crate) fn begin(&self, broker: i32) -> Begin<'_> {
+        Begin {
             kv: &self.kv,
             space: &self.space,
             objects: &self.objects,
             keys: &self.keys,
             broker: Some(BrokerId::new(broker)),
-            advertised: &Advertised {
-                host: "here".to_owned(),
-                port: 9092,
-            },
+            advertised: &self.advertised,
             rack: None,
-            mode: CommitMode::Conditional,
+            mode: self.mode,
             ttl: std::time::Duration::from_secs(10),
             now: TimestampMs::ZERO,
-        };
-        begin.session().await.unwrap()
+        }
     }
 
     /// The lease ends; the process may go on as a zombie.
-    async fn die(&self, session: Session) {
+    pub(crate) async fn die(&self, session: Session) {
         self.kv.revoke(session.lease).await.unwrap();
     }
 
-    fn id(&self, index: i32) -> TopicPartition {
+    pub(crate) fn id(&self, index: i32) -> TopicPartition {
         TopicPartition::new(self.topic, PartitionIndex::new(index))
     }
 
-    fn target(&self, index: i32) -> Target {
+    pub(crate) fn target(&self, index: i32) -> Target {
         Target {
             handle: Arc::new(PartitionHandle::new(self.id(index), ShardId(0))),
             dir: TopicDir::new(name(), 0),
@@ -97,7 +141,7 @@ impl World {
         }
     }
 
-    fn taker(&self, session: Session, first: u64) -> Taker<'_> {
+    pub(crate) fn taker(&self, session: Session, first: u64) -> Taker<'_> {
         Taker {
             objects: &self.objects,
             keys: &self.keys,
@@ -109,27 +153,32 @@ impl World {
             },
             first_sequence: WalSequence::new(first),
             now: TimestampMs::ZERO,
-            mode: CommitMode::Conditional,
+            mode: self.mode,
         }
     }
 
-    async fn records(&self) -> HashMap<TopicPartition, Seen<PartitionRecord>> {
+    pub(crate) async fn records(&self) -> HashMap<TopicPartition, Seen<PartitionRecord>> {
         read_records(&self.kv, &self.space, partition::span(&self.space))
             .await
             .unwrap()
     }
 
-    async fn take(&self, session: Session, partitions: &[i32]) -> Takeover {
+    pub(crate) async fn take(&self, session: Session, partitions: &[i32]) -> Takeover {
+        self.try_take(session, partitions).await.unwrap()
+    }
+
+    pub(crate) async fn try_take(
+        &self,
+        session: Session,
+        partitions: &[i32],
+    ) -> Result<Takeover, TakeoverError> {
         let targets = partitions.iter().map(|index| self.target(*index)).collect();
         let records = self.records().await;
-        self.taker(session, 1)
-            .take(targets, &records)
-            .await
-            .unwrap()
+        self.taker(session, 1).take(targets, &records).await
     }
 
     /// What a broker does when it flushes: `(partition, base, count)` for each section.
-    async fn flush(
+    pub(crate) async fn flush(
         &self,
         session: Session,
         sequence: u64,
@@ -163,7 +212,7 @@ impl World {
         encode(header, sections.collect())
     }
 
-    fn section(&self, (index, base, count): (i32, i64, u32)) -> WalSection {
+    pub(crate) fn section(&self, (index, base, count): (i32, i64, u32)) -> WalSection {
         let bytes = batch(base, count);
         let producer = segment::wal::ProducerBatch {
             producer_id: ProducerId::new(40),
@@ -191,7 +240,7 @@ impl World {
         }
     }
 
-    fn fences(&self) -> Vec<(SessionId, u64)> {
+    pub(crate) fn fences(&self) -> Vec<(SessionId, u64)> {
         let objects = self.store.objects();
         let trailers = objects
             .iter()
@@ -208,7 +257,7 @@ fn name() -> TopicName {
 }
 
 /// The end of the log of each partition that was taken.
-fn ends(takeover: &Takeover) -> Vec<(i32, i64)> {
+pub(crate) fn ends(takeover: &Takeover) -> Vec<(i32, i64)> {
     assert!(takeover.refused.is_empty(), "{:?}", takeover.refused);
     let end = |taken: &Taken| {
         let image = &taken.image;
@@ -247,65 +296,6 @@ async fn what_was_acknowledged_is_there_and_a_zombie_meets_the_fence() {
     assert_eq!(starts, [(0, 0), (1, 4)]);
 }
 
-/// H1: the search starts at the floor, not at the lowest or the first listed key.
-#[tokio::test]
-async fn h1_the_search_for_the_end_starts_at_the_floor() {
-    let world = World::new().await;
-    let old = world.session(0).await;
-    world.take(old, &[0, 1]).await;
-    world.flush(old, 1, &[(0, 0, 3)]).await.unwrap();
-    world.flush(old, 2, &[(1, 0, 5)]).await.unwrap();
-    // P is compacted: its object goes, once the floor says so.
-    let planned = raise_floor(
-        &world.space,
-        old.id,
-        None,
-        WalSequence::new(2),
-        WalSequence::new(3),
-    );
-    assert!(world.kv.txn(planned.unwrap().txn).await.unwrap().succeeded);
-    world
-        .objects
-        .delete(&[world.keys.wal(old.broker, old.id, WalSequence::new(1))])
-        .await;
-    world.die(old).await;
-    let new = world.session(1).await;
-    let takeover = world.take(new, &[1]).await;
-    assert_eq!(
-        ends(&takeover),
-        [(1, 5)],
-        "what Q has acknowledged is there"
-    );
-    assert_eq!(world.fences(), [(old.id, 3)]);
-}
-
-/// H1: a hole is the end, although LIST shows an object behind it.
-#[tokio::test]
-async fn h1_an_upload_that_is_still_under_way_is_fenced() {
-    let world = World::new().await;
-    let old = world.session(0).await;
-    world.take(old, &[0, 1]).await;
-    world.flush(old, 2, &[(1, 0, 5)]).await.unwrap();
-    // Only `open` is known to be committed: the lowest key that LIST shows is not where to begin.
-    let floor = raise_floor(
-        &world.space,
-        old.id,
-        None,
-        WalSequence::new(1),
-        WalSequence::new(1),
-    );
-    assert!(world.kv.txn(floor.unwrap().txn).await.unwrap().succeeded);
-    world.die(old).await;
-    let new = world.session(1).await;
-    assert_eq!(ends(&world.take(new, &[0, 1]).await), [(0, 0), (1, 0)]);
-    assert_eq!(world.fences(), [(old.id, 1)]);
-    let late = world.flush(old, 1, &[(0, 0, 1)]).await;
-    assert!(
-        matches!(late, Err(PutError::AlreadyExists { .. })),
-        "nothing of it is acknowledged"
-    );
-}
-
 /// H2: the fence of an earlier taker is the end for every later one.
 #[tokio::test]
 async fn h2_one_fence_ends_a_session_for_everybody() {
@@ -319,59 +309,6 @@ async fn h2_one_fence_ends_a_session_for_everybody() {
     let second = world.session(2).await;
     assert_eq!(ends(&world.take(second, &[1]).await), [(1, 1)]);
     assert_eq!(world.fences(), [(old.id, 2)]);
-}
-
-/// H5: two takers who have read the same record: one of them takes.
-#[tokio::test]
-async fn h5_a_stale_reader_takes_nothing() {
-    let world = World::new().await;
-    let old = world.session(0).await;
-    world.take(old, &[0]).await;
-    world.die(old).await;
-    let (first, second) = (world.session(1).await, world.session(2).await);
-    let stale = world.records().await;
-    assert_eq!(ends(&world.take(first, &[0]).await), [(0, 0)]);
-    world.flush(first, 1, &[(0, 0, 7)]).await.unwrap();
-    let late = world
-        .taker(second, 1)
-        .take(vec![world.target(0)], &stale)
-        .await
-        .unwrap();
-    assert!(late.taken.is_empty());
-    assert_eq!(late.refused.len(), 1);
-    // Nor does it take from a session that lives, with a fresh reading.
-    let fresh = world.take(second, &[0]).await;
-    assert!(fresh.taken.is_empty());
-    world.die(first).await;
-    assert_eq!(ends(&world.take(second, &[0]).await), [(0, 7)]);
-}
-
-/// H6: a taker that died between its transaction and the fence leaves two sources to be fenced.
-#[tokio::test]
-async fn h6_every_source_without_an_end_is_fenced() {
-    let world = World::new().await;
-    let old = world.session(0).await;
-    world.take(old, &[0]).await;
-    world.flush(old, 1, &[(0, 0, 2)]).await.unwrap();
-    world.die(old).await;
-    let middle = world.session(1).await;
-    let records = world.records().await;
-    let mut takeover = Takeover::default();
-    let owned = world
-        .taker(middle, 1)
-        .own(vec![world.target(0)], &records, &mut takeover)
-        .await;
-    assert_eq!(owned.unwrap().len(), 1);
-    world.die(middle).await;
-    // The zombie has met no fence and goes on.
-    world.flush(old, 2, &[(0, 2, 2)]).await.unwrap();
-    let new = world.session(2).await;
-    assert_eq!(ends(&world.take(new, &[0]).await), [(0, 4)]);
-    let mut fences = world.fences();
-    fences.sort();
-    let mut expected = vec![(old.id, 3), (middle.id, 1)];
-    expected.sort();
-    assert_eq!(fences, expected);
 }
 
 /// A source that brought nothing to a partition does not stay in its record.

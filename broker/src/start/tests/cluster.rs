@@ -2,7 +2,6 @@
 
 use super::*;
 use coord::keys::drain::{self, DrainRecord};
-use coord::keys::partition::{PartitionRecord, Source};
 use coord::kv::{Op, Txn};
 use segment::TopicId;
 
@@ -10,12 +9,6 @@ use segment::TopicId;
 const AGREE: Duration = Duration::from_secs(20);
 
 impl Rig {
-    /// The lease ends; the process goes on, and learns of it only by what it meets.
-    async fn lose_lease(&self) {
-        let lease = self.context.session.lease;
-        self.context.kv.revoke(lease).await.unwrap();
-    }
-
     fn owns(&self, topic: TopicId) -> usize {
         let owned = self.context.owned.borrow();
         let of_topic = owned.iter().filter(|(id, _)| id.topic == topic);
@@ -212,65 +205,6 @@ fn a_zombie_acknowledges_nothing_and_ends_its_session_at_the_fence() {
             heir.finish().await;
         });
     }
-}
-
-/// H1: objects of a dead session that nobody needs any more stay until everybody has fenced it:
-/// the next taker would take the first one that is missing for its end.
-#[test]
-fn h1_a_dead_session_keeps_its_objects_until_all_of_it_is_taken() {
-    test(async {
-        let world = World::new();
-        let one = world.start_as(Some(1)).await;
-        let early = one.create("early", 1).await;
-        let late = one.create("late", 1).await;
-        one.produce_many(early, 5).await;
-        let bases = one.produce_many(late, 5).await;
-        let lease = one.context.session.lease;
-        stop_shards(&one.context.shards, &one.ended).await;
-        // Another broker takes "early" alone, compacts it, and collects.
-        let two = world.start_as(Some(2)).await;
-        let session = one.context.session.id;
-        let held = world.keys(&session.to_string()).len();
-        one.context.kv.revoke(lease).await.unwrap();
-        eventually("both are taken", || {
-            two.owns(early.topic) == 1 && two.owns(late.topic) == 1
-        })
-        .await;
-        two.compact_all(early).await;
-        two.compact_all(late).await;
-        // As it is while another broker has yet to take a third one: its source is open.
-        let id = TopicPartition::new(TopicId::new([7; 16]), PartitionIndex::ZERO);
-        let key = coord::keys::partition::key(&two.context.space, id);
-        let mut record = PartitionRecord::absent();
-        record.leader_epoch = segment::LeaderEpoch::ZERO;
-        record.sources.push(Source {
-            session,
-            broker: BrokerId::new(1),
-            first_sequence: WalSequence::new(100),
-            end_sequence: None,
-        });
-        let put = Op::put(key.clone(), coord::keys::encode(&record));
-        world.kv.txn(Txn::new().and_then(put)).await.unwrap();
-        two.collect().await;
-        assert_eq!(
-            world.keys(&session.to_string()).len(),
-            held + 1,
-            "all, and the fence"
-        );
-        world
-            .kv
-            .txn(Txn::new().and_then(Op::Delete(key)))
-            .await
-            .unwrap();
-        two.collect().await;
-        assert_eq!(
-            world.keys(&session.to_string()).len(),
-            2,
-            "the first object and the fence"
-        );
-        assert_eq!(two.scan(late, 0).await, bases);
-        two.crash().await;
-    });
 }
 
 /// Bundles go with the objects that they tell of, those of a dead session too.

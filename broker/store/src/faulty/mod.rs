@@ -174,6 +174,10 @@ impl<S: ObjectStore + Clone> ObjectStore for FaultyStore<S> {
                 });
             }
             let body = damaged.unwrap_or(body);
+            let condition = match strike.unconditional {
+                true => PutCondition::None,
+                false => condition,
+            };
             let outcome = this.store.put(key.clone(), body, condition).await;
             if outcome.is_ok() {
                 this.remember(&key);
@@ -282,6 +286,7 @@ struct Strike {
     refusal: Option<Refusal>,
     truncate: bool,
     flip: bool,
+    unconditional: bool,
     stale_list: Option<usize>,
     delay_after: Duration,
     hang_after: bool,
@@ -305,6 +310,7 @@ impl Strike {
             Fault::HangAfter => self.hang_after = true,
             Fault::Truncate => self.truncate = true,
             Fault::FlipBit => self.flip = true,
+            Fault::IgnoreCondition => self.unconditional = true,
             Fault::StaleList(last) => self.stale_list = Some(last),
         }
     }

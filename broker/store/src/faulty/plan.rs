@@ -52,6 +52,8 @@ pub enum Fault {
     /// One bit of what GET answers or of what PUT stores is flipped; a body that states a CRC-32
     /// is refused as corrupt.
     FlipBit,
+    /// PUT ignores its condition, as behind a gateway that drops the header.
+    IgnoreCondition,
     /// LIST leaves out each of the last so many keys created through this wrapper with a chance of
     /// one half.
     StaleList(usize),

@@ -42,6 +42,7 @@ use super::codec::{Record, Seen, encode};
 use super::space::Keyspace;
 use super::{partition, session};
 use crate::kv::{Compare, Key, Op, Revision, Txn};
+use crate::rules::Rule;
 
 /// Why no transaction is planned: what was read does not allow the change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,8 +188,8 @@ fn guarded<T: Record>(
     record: T,
 ) -> Planned<T> {
     let txn = Txn::new()
-        .when(unchanged(&key, seen))
-        .when(session_lives(space, writer))
+        .rule(Rule::WrittenAsRead, unchanged(&key, seen))
+        .rule(Rule::WriterLives, session_lives(space, writer))
         .and_then(Op::put(key.clone(), encode(&record)))
         .or_else(Op::Get(key));
     Planned {

@@ -11,6 +11,7 @@ use crate::keys::partition::{self, EpochStart, Owner, PartitionRecord, Source};
 use crate::keys::space::Keyspace;
 use crate::keys::topic;
 use crate::kv::{Compare, Op, Revision, Txn, TxnReply};
+use crate::rules::{self, Rule};
 
 /// Partitions of one request ([`Txn::batch`]): each is atomic on its own.
 pub const PARTITIONS_MAX: usize = 32;
@@ -90,11 +91,11 @@ pub fn take_partition(space: &Keyspace, take: Take<'_>) -> Result<TakePlan, Plan
     let key = partition::key(space, take.partition);
     let topic_key = topic::key(space, take.topic);
     let mut txn = Txn::new()
-        .when(unchanged(&key, take.seen))
-        .when(session_lives(space, take.me.session))
+        .rule(Rule::WrittenAsRead, unchanged(&key, take.seen))
+        .rule(Rule::WriterLives, session_lives(space, take.me.session))
         .when(Compare::create_revision(topic_key, take.topic_created));
     if let Some(owner) = old_owner.filter(|owner| owner.session != take.me.session) {
-        txn = txn.when(session_gone(space, owner.session));
+        txn = txn.rule(Rule::OwnerIsGone, session_gone(space, owner.session));
     }
     txn = txn.and_then(Op::put(key.clone(), encode(&record)));
     for session in &to_fence {
@@ -259,7 +260,8 @@ fn push_epoch(record: &mut PartitionRecord, start: Offset) -> Result<(), PlanErr
             to,
         });
     }
-    record.epochs.retain(|past| past.start < start);
+    let keep = |past: &EpochStart| past.start < start && rules::holds(Rule::EpochHistoryIsKept);
+    record.epochs.retain(keep);
     record.epochs.push(EpochStart { epoch, start });
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::keys::session::{self, SessionRecord};
 use crate::keys::session_record::{self, SessionHistoryRecord};
 use crate::keys::space::Keyspace;
 use crate::kv::{Compare, Op, Revision, SessionLease, Txn};
+use crate::rules::Rule;
 
 /// A session that begins.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub fn open_session(space: &Keyspace, registration: Registration) -> Planned<Ses
     let txn = Txn::new()
         .when(Compare::absent(key.clone()))
         .when(Compare::absent(history_key.clone()))
-        .when(Compare::absent(claim_key.clone()))
+        .rule(Rule::BrokerIdOnce, Compare::absent(claim_key.clone()))
         .and_then(Op::put(history_key, encode(&history)))
         .and_then(Op::put_bound(key, encode(&record), lease))
         .and_then(Op::put_bound(
@@ -75,7 +76,7 @@ pub fn update_session(
     }
     let key = session::key(space, session);
     let txn = Txn::new()
-        .when(unchanged(&key, Some(seen)))
+        .rule(Rule::WrittenAsRead, unchanged(&key, Some(seen)))
         .and_then(Op::put_bound(key.clone(), encode(&record), lease))
         .or_else(Op::Get(key));
     Ok(Planned {

@@ -17,6 +17,7 @@ use crate::keys::partition::Owner;
 use crate::keys::slot::{self, SlotId, SlotRecord};
 use crate::keys::space::Keyspace;
 use crate::kv::{Compare, Key, Op, Revision, Txn};
+use crate::rules::Rule;
 
 /// Changes in one transaction of a slot: with the slot itself and the compares, within etcd's 128.
 pub const SLOT_CHANGES_MAX: usize = 100;
@@ -99,7 +100,9 @@ pub fn take_slot(
     let key = slot::key(space, slot);
     let mut planned = guarded(space, me.session, key, seen, record);
     if let Some(owner) = old_owner {
-        planned.txn = planned.txn.when(session_gone(space, owner.session));
+        planned.txn = planned
+            .txn
+            .rule(Rule::OwnerIsGone, session_gone(space, owner.session));
     }
     Ok(planned)
 }
@@ -156,8 +159,8 @@ pub fn slot_changes(
     }
     let key = slot::key(space, guard.slot);
     let mut txn = Txn::new()
-        .when(unchanged(&key, Some(guard.seen)))
-        .when(session_lives(space, guard.writer))
+        .rule(Rule::WrittenAsRead, unchanged(&key, Some(guard.seen)))
+        .rule(Rule::WriterLives, session_lives(space, guard.writer))
         .and_then(Op::put(key.clone(), encode(&record)))
         .or_else(Op::Get(key));
     let mut offsets: BTreeMap<Key, Op> = BTreeMap::new();

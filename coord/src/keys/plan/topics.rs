@@ -12,6 +12,7 @@ use crate::keys::tombstone::{self, TombstoneRecord};
 use crate::keys::topic::{self, TopicRecord};
 use crate::keys::topic_generation::{self, TopicGenerationRecord};
 use crate::kv::{Compare, Op, Revision, Txn};
+use crate::rules::Rule;
 
 /// A topic to create.
 #[derive(Clone, Debug)]
@@ -58,8 +59,8 @@ pub fn create_topic(
     let counter_key = topic_generation::key(space, name);
     let txn = Txn::new()
         .when(Compare::absent(key.clone()))
-        .when(unchanged(&counter_key, counter))
-        .when(session_lives(space, writer))
+        .rule(Rule::WrittenAsRead, unchanged(&counter_key, counter))
+        .rule(Rule::WriterLives, session_lives(space, writer))
         .and_then(Op::put(key.clone(), encode(&record)))
         .and_then(Op::put(
             counter_key.clone(),
@@ -128,8 +129,8 @@ pub fn delete_topic(
     let key = topic::key(space, name);
     let tombstone = tombstone::key(space, seen.record.topic_id);
     let txn = Txn::new()
-        .when(unchanged(&key, Some(seen)))
-        .when(session_lives(space, writer))
+        .rule(Rule::WrittenAsRead, unchanged(&key, Some(seen)))
+        .rule(Rule::WriterLives, session_lives(space, writer))
         .and_then(Op::Delete(key.clone()))
         .and_then(Op::put(tombstone, encode(&record)))
         .or_else(Op::Get(key));
@@ -154,8 +155,8 @@ pub fn finish_topic_deletion(
         "a tombstone that was read has a revision"
     );
     Txn::new()
-        .when(unchanged(&key, Some(seen)))
-        .when(session_lives(space, writer))
+        .rule(Rule::WrittenAsRead, unchanged(&key, Some(seen)))
+        .rule(Rule::WriterLives, session_lives(space, writer))
         .and_then(Op::Delete(key))
         .and_then(Op::DeleteSpan(partition::topic_span(space, topic_id)))
 }

@@ -16,7 +16,7 @@ use segment::{Offset, PartitionIndex};
 use wire::messages::OffsetFetchRequest;
 use wire::messages::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 
-use crate::world::{Node, PATIENCE, World, eventually};
+use crate::world::{Node, Over, PATIENCE, World, eventually};
 
 const TOPIC: &str = "orders";
 /// They lie in different slots, so that each move of a broker hits some.
@@ -143,6 +143,34 @@ fn all_served(world: &World, brokers: usize) -> bool {
         && state["slots_without_owner"] == 0
 }
 
+/// Drains of each broker, a freeze, and a death, one after the other.
+fn move_coordinators(world: &World, nodes: &mut [Node], groups: &[Group]) {
+    let rest = || {
+        let before: Vec<i64> = groups.iter().map(acknowledged).collect();
+        eventually("every group commits on", || {
+            let mut pairs = groups.iter().zip(&before);
+            pairs.all(|(group, before)| acknowledged(group) > before + 20)
+        });
+    };
+    rest();
+    for id in ["1", "2", "3"] {
+        world.operate(&["drain", id]);
+        rest();
+        world.operate(&["undrain", id]);
+        rest();
+    }
+    // Frozen for longer than its lease: it thaws with what it knew, and must not tell it.
+    nodes[1].signal("-STOP");
+    eventually("others coordinate", || all_served(world, 2));
+    rest();
+    nodes[1].signal("-CONT");
+    eventually("it is back", || all_served(world, 3));
+    rest();
+    nodes[2].kill();
+    eventually("others coordinate", || all_served(world, 2));
+    rest();
+}
+
 #[test]
 fn a_committed_offset_never_goes_back_while_coordinators_move() {
     let world = World::start_named(Conditional::Atomic);
@@ -161,35 +189,9 @@ fn a_committed_offset_never_goes_back_while_coordinators_move() {
             let address = node.kafka;
             scope.spawn(move || ask(address, groups, answers, over));
         }
-        // A panic here must not leave the others running.
-        let moved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let rest = || {
-                let before: Vec<i64> = groups.iter().map(acknowledged).collect();
-                eventually("every group commits on", || {
-                    let mut pairs = groups.iter().zip(&before);
-                    pairs.all(|(group, before)| acknowledged(group) > before + 20)
-                });
-            };
-            rest();
-            for id in ["1", "2", "3"] {
-                world.operate(&["drain", id]);
-                rest();
-                world.operate(&["undrain", id]);
-                rest();
-            }
-            // Frozen for longer than its lease: it thaws with what it knew, and must not tell it.
-            nodes[1].signal("-STOP");
-            eventually("others coordinate", || all_served(&world, 2));
-            rest();
-            nodes[1].signal("-CONT");
-            eventually("it is back", || all_served(&world, 3));
-            rest();
-            nodes[2].kill();
-            eventually("others coordinate", || all_served(&world, 2));
-            rest();
-        }));
-        over.store(true, Ordering::Relaxed);
-        moved.unwrap();
+        let ends = Over(over);
+        move_coordinators(&world, &mut nodes, groups);
+        drop(ends);
     });
     let answers = answers.into_inner();
     let commits: i64 = groups.iter().map(acknowledged).sum();
@@ -270,7 +272,8 @@ fn members_join_read_and_commit_on_across_moves_of_their_coordinator() {
             let client = connect(&nodes);
             threads.push(scope.spawn(move || read(client, seen, over)));
         }
-        let moved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let ends = Over(over);
+        let sent = {
             let mut sent = 0;
             let mut go_on = |what: &str, node: &Node| {
                 node.produce(TOPIC, sent..sent + 300);
@@ -304,10 +307,9 @@ fn members_join_read_and_commit_on_across_moves_of_their_coordinator() {
             });
             go_on("the larger group reads", &nodes[0]);
             sent
-        }));
-        over.store(true, Ordering::Relaxed);
+        };
+        drop(ends);
         let assignments: Vec<u64> = threads.into_iter().map(|it| it.join().unwrap()).collect();
-        let sent = moved.unwrap();
         println!("assignments of each member: {assignments:?}");
         assert_eq!(
             seen.lock().unwrap().len(),

@@ -22,7 +22,7 @@ use segment::SessionId;
 use wire::messages::metadata::MetadataRequestTopic;
 use wire::messages::{FindCoordinatorRequest, MetadataRequest};
 
-use crate::world::{Node, World, eventually};
+use crate::world::{Node, Over, World, eventually};
 
 /// How long a change of the owner may be news.
 const PROMISE: Duration = Duration::from_secs(1);
@@ -260,6 +260,7 @@ fn every_broker_names_the_true_owner_within_a_second() {
     let (over, seen, told) = (&over, &seen, &told);
     std::thread::scope(|scope| {
         let world = &world;
+        let ends = Over(over);
         scope.spawn(|| watch(world, over, seen));
         for node in &nodes {
             let address = node.kafka;
@@ -272,7 +273,7 @@ fn every_broker_names_the_true_owner_within_a_second() {
         });
         told.lock().unwrap().clear();
         move_everything(world, &mut nodes);
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
     });
     let (truth, told) = (seen.lock().unwrap(), told.lock().unwrap());
     let last = truth.last().unwrap().until;

@@ -25,6 +25,7 @@ use futures_channel::oneshot;
 use futures_util::FutureExt;
 use segment::keys::KeySpaceError;
 use store::KeyError;
+use store::retry::{Again, again};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -179,6 +180,11 @@ impl From<Ending> for StartError {
 }
 
 impl StartError {
+    /// Whether the store asks to slow down: no reason to exit, not even for the first session.
+    fn is_slow_down(&self) -> bool {
+        matches!(again(self), Again::SlowDown { .. })
+    }
+
     /// Whether a broker that has served before should try again: stores come back.
     fn may_pass(&self) -> bool {
         matches!(
@@ -331,7 +337,7 @@ async fn lives(
         };
         let outcome = live(&lasting, stop.clone(), &mut on_ready).await;
         let error = match outcome {
-            Err(error) if error.may_pass() && ready.is_none() => error,
+            Err(error) if error.may_pass() && (ready.is_none() || error.is_slow_down()) => error,
             outcome => return outcome,
         };
         pause = if served {

@@ -14,6 +14,7 @@
 //! | directory bundle | `{wal}{ns}/{broker}/{session}/{first:020}-{last:020}.dir` |
 //! | producer snapshot | `{wal}{ns}/producers/{topic id}/{partition}/{end:020}-{epoch:010}` |
 //! | cluster id | `{wal}{ns}/cluster` |
+//! | health probe | `{wal}{ns}/health/{broker}` |
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,6 +36,7 @@ pub const PREFIX_BYTES_MAX: usize = 256;
 
 const PRODUCERS: &str = "producers";
 const CLUSTER: &str = "cluster";
+const HEALTH: &str = "health";
 const MANIFEST: &str = "manifest.kfm";
 
 /// Why prefixes and namespace cannot name objects.
@@ -186,6 +188,11 @@ pub enum ObjectKey {
     },
     /// The object that holds the cluster id.
     Cluster,
+    /// What a broker writes, always the same, to see whether the store takes writes again.
+    HealthProbe {
+        /// The broker.
+        broker: BrokerId,
+    },
 }
 
 impl KeySpace {
@@ -344,6 +351,12 @@ impl KeySpace {
         format!("{}{CLUSTER}", self.wal)
     }
 
+    /// Key of the object that a broker writes to see whether the store takes writes again.
+    pub fn health_probe(&self, broker: BrokerId) -> String {
+        assert!(broker.get() >= 0, "a broker has no negative id");
+        format!("{}{HEALTH}/{broker}", self.wal)
+    }
+
     /// What `key` names; `None` for a key of another namespace or one that we never write.
     pub fn parse(&self, key: &str) -> Option<ObjectKey> {
         if let Some(rest) = key.strip_prefix(&self.wal) {
@@ -385,6 +398,9 @@ fn parse_wal_side(rest: &str) -> Option<ObjectKey> {
     let parts: Vec<&str> = rest.splitn(5, '/').collect();
     match *parts.as_slice() {
         [CLUSTER] => Some(ObjectKey::Cluster),
+        [HEALTH, broker] => Some(ObjectKey::HealthProbe {
+            broker: BrokerId::new(parse_index(broker)?),
+        }),
         [PRODUCERS, topic, partition, name] => {
             let partition = TopicPartition::new(
                 topic.parse().ok()?,
@@ -611,6 +627,7 @@ mod tests {
                     ObjectKey::ProducerSnapshot { partition: place, end: base, epoch },
                 ),
                 (space.cluster(), ObjectKey::Cluster),
+                (space.health_probe(broker), ObjectKey::HealthProbe { broker }),
             ];
             for (key, expected) in pairs {
                 prop_assert!(key.len() <= 1024);

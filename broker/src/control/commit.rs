@@ -9,7 +9,7 @@ use coord::keys::{CodecError, Record, Seen, seen};
 use coord::kv::{Key, Kv, KvError, Revision, Txn, TxnReply};
 use coord::rules::{self, Rule};
 
-use super::objects::Backoff;
+use super::retry::Pauses;
 
 /// Tries of a transaction that failed without effect, while its caller waits.
 const TRIES_MAX: u32 = 5;
@@ -60,12 +60,12 @@ pub async fn commit<T: Record + PartialEq + Clone>(
 
 /// Sends a transaction; a failure without effect is tried again a few times.
 async fn send(kv: &Arc<dyn Kv>, txn: &Txn) -> Result<TxnReply, KvError> {
-    let mut backoff = Backoff::default();
+    let mut pauses = Pauses::default();
     let mut tries = 0;
     loop {
         tries += 1;
         match kv.txn(txn.clone()).await {
-            Err(error) if error.is_retriable() && tries < TRIES_MAX => backoff.pause().await,
+            Err(error) if error.is_retriable() && tries < TRIES_MAX => pauses.pause().await,
             outcome => return outcome,
         }
     }
@@ -91,7 +91,7 @@ async fn resolve<T: Record + PartialEq + Clone>(
     if !rules::holds(Rule::UnknownOutcomeIsRead) {
         return Ok(stored(planned, before, planned.planned_on));
     }
-    let mut backoff = Backoff::default();
+    let mut pauses = Pauses::default();
     // Another guard than that of the key failed: our session is gone, and nothing of it applies any
     // more.
     let mut refused = false;
@@ -118,7 +118,7 @@ async fn resolve<T: Record + PartialEq + Clone>(
             Err(KvError::Closed) => return Err(unknown.into()),
             Err(_) => {}
         }
-        backoff.pause().await;
+        pauses.pause().await;
     }
 }
 

@@ -3,8 +3,9 @@
 //!
 //! Control thread; the rules are those of [`Scheduler`]. A PUT is sent again with the same key and
 //! bytes until it succeeds, meets an object that is not ours, or is refused for good; the last two
-//! end the session: everything that was not acknowledged is dropped. In the guarded mode an object
-//! is acknowledged once the metadata store has committed it, too.
+//! end the session: everything that was not acknowledged is dropped. The common budget of retries
+//! slows it down and never ends it. In the guarded mode an object is acknowledged once the metadata
+//! store has committed it, too.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -26,15 +27,15 @@ use segment::wal::{
     SectionBody, SectionPlace, WalHeader, WalObject, WalSection, WalTrailer, encode,
 };
 use segment::{Offset, TopicPartition, WalSequence};
-use store::{Body, GetError, GetRange, PutCondition, PutError};
+use store::{Body, GetError, GetRange, PutCondition, PutError, PutOutcome};
 
 use super::commit::{CommitError, commit};
 use super::context::Context;
 use super::directories::{Bundle, Bundler};
 use super::handle::FlushSignal;
 use super::image::{bytes_of, stored_batch};
-use super::objects::Backoff;
 use super::own_objects::{self, OwnStored, store_own};
+use super::retry::Pauses;
 use crate::partition::{SealedSection, WalLocation};
 use crate::shard::{ShardId, ShardMsg};
 use crate::wal::{Lanes, OwnCounter, Ready, Scheduler, SchedulerConfig, Sealed, Section, Step};
@@ -85,8 +86,11 @@ impl FlushError {
     /// Whether only this session is over: everything is dropped and another may begin.
     fn ends_session(&self) -> bool {
         match self {
-            Self::Fenced { .. } | Self::NotCommitted(_) | Self::Refused(_) => true,
-            Self::Unknown { .. } | Self::ShardGone => false,
+            Self::Fenced { .. }
+            | Self::NotCommitted(_)
+            | Self::Refused(_)
+            | Self::Unknown { .. } => true,
+            Self::ShardGone => false,
         }
     }
 }
@@ -457,7 +461,7 @@ impl Flusher {
             space, session, kv, ..
         } = &*self.context;
         let key = committed::key(space, session.id);
-        let mut backoff = Backoff::default();
+        let mut pauses = Pauses::default();
         loop {
             let before = self.committed.as_ref();
             let planned = plan::commit_sequence(space, session.id, before, end);
@@ -469,7 +473,7 @@ impl Flusher {
                 }
                 Err(CommitError::Store(error)) => {
                     tracing::warn!(%error, "a flush is stored and cannot be committed now");
-                    backoff.pause().await;
+                    pauses.pause().await;
                 }
                 Err(error) => return Err(FlushError::NotCommitted(error.to_string())),
             }
@@ -540,72 +544,123 @@ pub async fn store_object(
     body: Body,
     stored_as: &StoredAs,
 ) -> Result<(), FlushError> {
-    let began = Instant::now();
-    let mut backoff = Backoff::default();
-    let mut refused = false;
     let condition = match context.mode {
         CommitMode::Conditional => PutCondition::IfAbsent,
         CommitMode::Guarded => PutCondition::None,
     };
-    let outcome = loop {
-        let put = context
-            .objects
-            .put_once(key, body.clone(), condition.clone());
-        let mut put = std::pin::pin!(put);
-        let critical = context.config.health.latency_crit;
-        let put = match tokio::time::timeout(critical, &mut put).await {
-            Ok(outcome) => outcome,
-            // An answer may never come: clients are told, and it is waited for all the same.
-            Err(_) => {
-                if !std::mem::replace(&mut refused, true) {
-                    tracing::warn!(key, "a flush gets no answer from the store; waiting");
-                    context.refusal.upload_fails(true);
-                }
-                put.await
-            }
+    let mut failing = Failing::new(context, key);
+    let mut pauses = Pauses::default();
+    loop {
+        let put = || {
+            let (body, condition) = (body.clone(), condition.clone());
+            context.objects.put_once(key, body, condition)
         };
-        let error = match put {
-            Ok(_) => break Ok(()),
+        match failing.answer(put).await {
+            Ok(_) => return Ok(()),
             Err(PutError::AlreadyExists { .. }) => match is_ours(context, key, stored_as).await {
-                Ok(None) => break Ok(()),
+                Ok(None) => return Ok(()),
                 Ok(Some(found)) => {
-                    break Err(FlushError::Fenced {
+                    return Err(FlushError::Fenced {
                         key: key.to_owned(),
                         found,
                     });
                 }
                 Err(source) if source.retriable() => {
                     tracing::debug!(error = %source, "a flush is tried again");
-                    backoff.pause().await;
-                    continue;
                 }
                 Err(source) => {
-                    break Err(FlushError::Unknown {
+                    return Err(FlushError::Unknown {
                         key: key.to_owned(),
                         source,
                     });
                 }
             },
-            Err(error) if error.retriable() && rules::holds(Rule::FailedPutsAreSentAgain) => error,
-            Err(error) => break Err(error.into()),
-        };
-        let full = matches!(error, PutError::Full { .. });
-        if !refused && (full || began.elapsed() >= REFUSE_AFTER) {
-            tracing::warn!(%error, "a flush does not get through; it is tried again");
-            context.refusal.upload_fails(true);
-            refused = true;
+            Err(error) if error.retriable() && rules::holds(Rule::FailedPutsAreSentAgain) => {
+                failing.failed(&error);
+            }
+            Err(error) => return Err(error.into()),
         }
-        context.metrics.store_retries.increment();
-        backoff.pause().await;
-    };
-    if refused {
-        context.refusal.upload_fails(false);
+        context.objects.pause_of_persistent(&mut pauses).await;
     }
-    outcome
+}
+
+/// An upload that may not get through: clients are told while it does not.
+struct Failing<'a> {
+    context: &'a Context,
+    key: &'a str,
+    began: Instant,
+    is_refusing: bool,
+}
+
+impl<'a> Failing<'a> {
+    fn new(context: &'a Context, key: &'a str) -> Self {
+        Self {
+            context,
+            key,
+            began: Instant::now(),
+            is_refusing: false,
+        }
+    }
+
+    /// Sends a PUT and waits for its answer, which may never come. From the critical latency on
+    /// clients are told; and when the store has answered a write that was sent later, this one is
+    /// sent a second time beside the first: its connection may be dead, and all acknowledgements
+    /// wait for it.
+    async fn answer<F>(&mut self, put: impl Fn() -> F) -> Result<PutOutcome, PutError>
+    where
+        F: Future<Output = Result<PutOutcome, PutError>>,
+    {
+        let (context, sent) = (self.context, Instant::now());
+        let mut first = std::pin::pin!(put());
+        let critical = context.config.health.latency_crit;
+        if let Ok(answer) = tokio::time::timeout(critical, &mut first).await {
+            return answer;
+        }
+        self.refuse("no answer yet");
+        let second = async {
+            context.objects.overtaken(sent).await;
+            put().await
+        };
+        tokio::select! {
+            answer = &mut first => answer,
+            answer = second => match answer {
+                Err(error) if error.retriable() => first.await,
+                answer => answer,
+            }
+        }
+    }
+
+    /// A try has failed. Where the store is full there is no point in waiting before clients are
+    /// told.
+    fn failed(&mut self, error: &PutError) {
+        let is_full = matches!(error, PutError::Full { .. });
+        if is_full || self.began.elapsed() >= REFUSE_AFTER {
+            self.refuse(&error.to_string());
+        }
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.is_refusing, true) {
+            tracing::warn!(
+                key = self.key,
+                reason,
+                "a flush does not get through; it goes on"
+            );
+            self.context.refusal.upload_fails(true);
+        }
+    }
+}
+
+impl Drop for Failing<'_> {
+    fn drop(&mut self) {
+        if self.is_refusing {
+            self.context.refusal.upload_fails(false);
+        }
+    }
 }
 
 /// Whether the object under our key is the one that we wrote; else what it is. A 404 after a 412 is
-/// somebody's doing too.
+/// somebody's doing too. An acknowledgement waits for it, so it does not wait for other reads.
 async fn is_ours(
     context: &Context,
     key: &str,
@@ -617,11 +672,8 @@ async fn is_ours(
             return own_objects::is_ours(context, key, *footer, *len).await;
         }
     };
-    let found = match context
-        .objects
-        .get(key, GetRange::Suffix(TRAILER_BYTES))
-        .await
-    {
+    let trailer = GetRange::Suffix(TRAILER_BYTES);
+    let found = match context.objects.get_once(key, trailer).await {
         Ok(found) => found,
         Err(GetError::NotFound { .. }) => {
             let fenced = rules::holds(Rule::GoneAfterRefusalIsFenced);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use coord::keys::{CodecError, Keyspace, Record, Seen, seen};
 use coord::kv::{Key, Kv, KvError, Revision, Span, Watch, WatchError, WatchEvent, range_all};
 
-use super::objects::Backoff;
+use super::retry::Pauses;
 
 /// A change of what is followed, in order.
 #[derive(Debug)]
@@ -71,17 +71,17 @@ pub async fn follow<K, T: Record>(
     mut apply: impl FnMut(Update<K, T>),
 ) {
     let mut at = from;
-    let mut backoff = Backoff::default();
+    let mut pauses = Pauses::default();
     loop {
         let ended = match kv.watch(followed.span.clone(), at.next()).await {
             Ok(watch) => {
-                backoff = Backoff::default();
+                pauses = Pauses::default();
                 apply_changes(&space, &followed, watch, &mut at, &mut apply).await
             }
             Err(KvError::Compacted { .. }) => WatchError::Compacted { revision: at },
             Err(error) => {
                 tracing::warn!(what = followed.what, %error, "cannot watch the metadata store now");
-                backoff.pause().await;
+                pauses.pause().await;
                 continue;
             }
         };
@@ -95,7 +95,7 @@ pub async fn follow<K, T: Record>(
                 }
                 Err(error) => {
                     tracing::warn!(what = followed.what, %error, "the metadata store cannot be read");
-                    backoff.pause().await;
+                    pauses.pause().await;
                 }
             }
         }

@@ -1,34 +1,22 @@
 //! How the object store is: Healthy, Degraded or Unavailable (DESIGN §8), and what follows.
 //!
-//! [`Health`] is a state machine without I/O or clock. It looks at the store's latency and failures
-//! over a window. It turns worse at once, but only on enough samples, so that one error on a quiet
-//! broker is no outage; it turns better when the last part of the window has been better for a
-//! while, so that recovery does not wait for old failures to age out and a threshold is not
-//! crossed to and fro. While it is not healthy [`watch`] probes the store, so that it recovers
-//! without traffic; while it is, an idle broker sends nothing.
+//! [`Health`] is a state machine without I/O or clock. Reads and writes are judged apart, so that
+//! fast reads never hide writes that fail; the worse of the two is the state. A request counts when
+//! it ends, or when it is older than the critical latency, whichever comes first, and once.
+//! [`watch`] looks at it, probes the store while it is not healthy, so that it recovers without
+//! traffic, and while it is under suspicion, so that a quiet broker finds out. While all is well an
+//! idle broker sends nothing.
 
-use std::collections::VecDeque;
-use std::rc::Rc;
+mod track;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use coord::keys::session::SessionState;
-use store::GetRange;
-
-use super::context::Context;
-use super::session::publish_state;
-
-/// Parts that the window is cut into.
-const BUCKETS: u32 = 60;
-/// The last part of the window, which recovery looks at: long enough for some probes.
-const RECENT: Duration = Duration::from_secs(5);
-/// Samples without which nothing turns worse.
-const SAMPLES_MIN: u64 = 5;
-/// Failures without which errors count for nothing.
-const ERRORS_MIN: u64 = 3;
-/// Samples without which nothing turns better.
-const RECENT_SAMPLES_MIN: u64 = 3;
-/// How often the state is looked at, and the store probed while it is not healthy.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use super::retry::RequestKind;
+use track::{Sums, Track};
+pub use watch::watch;
 
 /// How the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,22 +40,42 @@ pub struct HealthConfig {
     pub errors: (f64, f64),
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Bucket {
-    number: u64,
-    samples: u64,
-    errors: u64,
-    latency: Duration,
+/// A request under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(u64);
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The store has answered.
+    Answered,
+    /// It has failed.
+    Failed,
+    /// Nobody waits for its answer any more.
+    GivenUp,
+}
+
+#[derive(Debug)]
+struct Request {
+    kind: RequestKind,
+    began: Duration,
+    /// The part of the window in which it was counted as slow, before it has ended.
+    counted: Option<u64>,
 }
 
 /// The state machine. Times are those of one monotonic clock.
 #[derive(Debug)]
 pub struct Health {
     config: HealthConfig,
-    buckets: VecDeque<Bucket>,
+    reads: Track,
+    writes: Track,
+    /// As many as there are requests under way, which their senders bound.
+    under_way: BTreeMap<RequestId, Request>,
+    next: u64,
+    /// When the last of the writes began that have been answered.
+    answered_write_began: Option<Duration>,
     state: HealthState,
     since: Duration,
-    better_since: Option<Duration>,
 }
 
 impl Health {
@@ -75,10 +83,13 @@ impl Health {
     pub fn new(config: HealthConfig) -> Self {
         Self {
             config,
-            buckets: VecDeque::with_capacity(BUCKETS as usize + 1),
+            reads: Track::new(),
+            writes: Track::new(),
+            under_way: BTreeMap::new(),
+            next: 0,
+            answered_write_began: None,
             state: HealthState::Healthy,
             since: Duration::ZERO,
-            better_since: None,
         }
     }
 
@@ -87,140 +98,102 @@ impl Health {
         (self.state, self.since)
     }
 
-    fn number(&self, now: Duration) -> u64 {
-        let width = (self.config.window / BUCKETS).max(Duration::from_millis(1));
-        u64::try_from(now.as_millis() / width.as_millis().max(1)).unwrap_or(u64::MAX)
+    fn track(&mut self, kind: RequestKind) -> (&mut Track, &HealthConfig) {
+        let track = match kind {
+            RequestKind::Read => &mut self.reads,
+            RequestKind::Write => &mut self.writes,
+        };
+        (track, &self.config)
     }
 
-    /// A request to the store has been answered, or has failed.
-    pub fn record(&mut self, now: Duration, latency: Duration, ok: bool) {
-        let number = self.number(now);
-        if self.buckets.back().is_none_or(|last| last.number < number) {
-            self.buckets.push_back(Bucket {
-                number,
-                ..Bucket::default()
-            });
+    /// A request is sent.
+    pub fn begin(&mut self, now: Duration, kind: RequestKind) -> RequestId {
+        let id = RequestId(self.next);
+        self.next += 1;
+        let request = Request {
+            kind,
+            began: now,
+            counted: None,
+        };
+        self.under_way.insert(id, request);
+        id
+    }
+
+    /// A request has ended. One that was given up counts as slow if it was, else for nothing.
+    ///
+    /// # Panics
+    /// If that request is not under way.
+    pub fn end(&mut self, now: Duration, id: RequestId, end: End) {
+        let request = self.under_way.remove(&id);
+        let request = request.expect("only what is under way ends, once");
+        let latency = now.saturating_sub(request.began);
+        let is_overdue = latency >= self.config.latency.1;
+        if (request.kind, end) == (RequestKind::Write, End::Answered) {
+            self.answered_write_began = self.answered_write_began.max(Some(request.began));
         }
-        self.forget(number);
-        if let Some(last) = self.buckets.back_mut() {
-            last.samples += 1;
-            last.errors += u64::from(!ok);
-            last.latency += latency;
+        let (track, config) = self.track(request.kind);
+        if end != End::GivenUp {
+            track.ended(now);
         }
-    }
-
-    fn forget(&mut self, number: u64) {
-        let oldest = number.saturating_sub(u64::from(BUCKETS));
-        while self
-            .buckets
-            .pop_front_if(|first| first.number <= oldest)
-            .is_some()
-        {}
-    }
-
-    fn recent(&self) -> Duration {
-        RECENT.min(self.config.window)
-    }
-
-    /// Samples, failures and mean latency of the last part of the window.
-    fn over(&self, now: Duration, part: Duration) -> (u64, u64, Duration) {
-        let parts = self.number(part).max(1);
-        let from = self.number(now).saturating_sub(parts);
-        let recent = self.buckets.iter().filter(|bucket| bucket.number > from);
-        let (samples, errors, latency) = recent.fold((0, 0, Duration::ZERO), |sum, bucket| {
-            (
-                sum.0 + bucket.samples,
-                sum.1 + bucket.errors,
-                sum.2 + bucket.latency,
-            )
-        });
-        let mean = latency.checked_div(u32::try_from(samples).unwrap_or(u32::MAX));
-        (samples, errors, mean.unwrap_or_default())
-    }
-
-    /// Mean latency and fraction of failures over the window.
-    pub fn rates(&self, now: Duration) -> (Duration, f64) {
-        let (samples, errors, mean) = self.over(now, self.config.window);
-        (mean, errors as f64 / samples.max(1) as f64)
-    }
-
-    fn verdict(&self, (samples, errors, mean): (u64, u64, Duration)) -> HealthState {
-        let rate = errors as f64 / samples.max(1) as f64;
-        let counts = errors >= ERRORS_MIN;
-        let (warn, critical) = self.config.errors;
-        if mean >= self.config.latency.1 || counts && rate > critical {
-            HealthState::Unavailable
-        } else if mean >= self.config.latency.0 || counts && rate > warn {
-            HealthState::Degraded
-        } else {
-            HealthState::Healthy
+        match (request.counted, end) {
+            (Some(part), End::Failed) => track.failed_late(part),
+            (Some(_), End::Answered | End::GivenUp) => {}
+            (None, End::GivenUp) if !is_overdue => {}
+            (None, end) => {
+                track.record(config, now, latency, end != End::Failed);
+            }
         }
     }
 
     /// Looks at the samples; gives the new state when it changes.
     pub fn step(&mut self, now: Duration) -> Option<HealthState> {
-        self.forget(self.number(now));
-        let all = self.over(now, self.config.window);
-        let recent = self.over(now, self.recent());
-        let seen = self.verdict(all);
-        // What is past and has been better since then does not make it worse again.
-        let worse = seen.min(self.verdict(recent));
-        if all.0 >= SAMPLES_MIN && recent.0 > 0 && worse > self.state {
-            return Some(self.turn(worse, now));
-        }
-        let is_better = recent.0 >= RECENT_SAMPLES_MIN && self.verdict(recent) < self.state;
-        if !is_better {
-            self.better_since = None;
+        self.count_overdue(now);
+        self.reads.step(&self.config, now);
+        self.writes.step(&self.config, now);
+        let state = self.reads.state().max(self.writes.state());
+        if state == self.state {
             return None;
         }
-        let since = *self.better_since.get_or_insert(now);
-        if now.saturating_sub(since) < self.recent() / 2 {
-            return None;
-        }
-        let better = self.verdict(recent);
-        Some(self.turn(better, now))
+        (self.state, self.since) = (state, now);
+        Some(state)
     }
 
-    fn turn(&mut self, state: HealthState, now: Duration) -> HealthState {
-        self.state = state;
-        self.since = now;
-        self.better_since = None;
-        state
+    /// What has been under way for longer than the critical latency is slow, whatever comes of it.
+    fn count_overdue(&mut self, now: Duration) {
+        // In the order in which they began.
+        for request in self.under_way.values_mut() {
+            let age = now.saturating_sub(request.began);
+            if age < self.config.latency.1 {
+                break;
+            }
+            if request.counted.is_some() {
+                continue;
+            }
+            let track = match request.kind {
+                RequestKind::Read => &mut self.reads,
+                RequestKind::Write => &mut self.writes,
+            };
+            request.counted = Some(track.record(&self.config, now, age, true));
+        }
     }
-}
 
-/// Watches the store of a context, for ever.
-pub async fn watch(context: Rc<Context>) {
-    let key = context.keys.cluster();
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let look = context.objects.step_health();
-        let metrics = &context.metrics;
-        metrics.health_state.set(look.state as i64);
-        metrics
-            .health_latency_ms
-            .set(look.latency.as_secs_f64() * 1e3);
-        metrics.health_error_rate.set(look.error_rate);
-        metrics.health_state_seconds.set(look.lasted.as_secs_f64());
-        if look.changed {
-            changed(&context, &look).await;
-        }
-        if look.state == HealthState::Healthy {
-            continue;
-        }
-        // One small read; its answer is a sample.
-        let _ = context.objects.get_once(&key, GetRange::Full).await;
-        let is_cut = look.state == HealthState::Unavailable
-            && look.lasted > context.config.broker.session_ttl * 2
-            && context.view.another_is_healthy(context.session.id);
-        if is_cut {
-            context.failure.end_session(
-                "the object store is out of reach for this broker and not for others: they take \
-                 over"
-                    .to_owned(),
-            );
-            return;
-        }
+    /// Whether a request of that kind should be sent for its answer alone: the kind is not healthy,
+    /// or under suspicion, and nothing has been answered for `pause`.
+    pub fn wants_probe(&self, now: Duration, kind: RequestKind, pause: Duration) -> bool {
+        let track = match kind {
+            RequestKind::Read => &self.reads,
+            RequestKind::Write => &self.writes,
+        };
+        let is_asked = track.state() > HealthState::Healthy || track.is_suspect(&self.config, now);
+        let is_quiet = track.answered().is_none_or(|at| now >= at + pause);
+        is_asked && is_quiet
+    }
+
+    /// Sums over the window, of reads and writes together.
+    fn window(&self) -> Sums {
+        let mut all = self.reads.window();
+        all.add(self.writes.window());
+        all
     }
 }
 
@@ -237,57 +210,17 @@ pub struct Look {
     pub latency: Duration,
     /// Fraction of failures over the window.
     pub error_rate: f64,
-}
-
-async fn changed(context: &Context, look: &Look) {
-    context.metrics.health_transitions.increment();
-    let (latency_ms, error_rate) = (look.latency.as_millis() as u64, look.error_rate);
-    let state = look.state;
-    context
-        .refusal
-        .store_is_unavailable(state == HealthState::Unavailable);
-    let published = match state {
-        HealthState::Healthy => {
-            tracing::info!(
-                ?state,
-                latency_ms,
-                error_rate,
-                "the object store has recovered"
-            );
-            SessionState::Healthy
-        }
-        HealthState::Degraded => {
-            tracing::warn!(
-                ?state,
-                latency_ms,
-                error_rate,
-                "the object store is slow or fails"
-            );
-            SessionState::Degraded
-        }
-        HealthState::Unavailable => {
-            tracing::error!(
-                ?state,
-                latency_ms,
-                error_rate,
-                "the object store is unavailable: produce is refused, reads from memory go on"
-            );
-            SessionState::Unavailable
-        }
-    };
-    let published = publish_state(context, published);
-    match tokio::time::timeout(LOOK_EVERY, published).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "the state of the store was not published"),
-        Err(_) => tracing::warn!("the state of the store was not published in time"),
-    }
+    /// Whether a read should be sent for its answer alone.
+    pub wants_read: bool,
+    /// Whether a write should be.
+    pub wants_write: bool,
 }
 
 /// A clock and a state machine, as the store's requests share them.
 #[derive(Debug)]
 pub struct SharedHealth {
     origin: Instant,
-    health: std::sync::Mutex<Health>,
+    health: Mutex<Health>,
 }
 
 impl SharedHealth {
@@ -295,138 +228,79 @@ impl SharedHealth {
     pub fn new(config: HealthConfig) -> Self {
         Self {
             origin: Instant::now(),
-            health: std::sync::Mutex::new(Health::new(config)),
+            health: Mutex::new(Health::new(config)),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Health> {
-        self.health
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// See [`Health::record`].
-    pub fn record(&self, latency: Duration, ok: bool) {
-        self.lock().record(self.origin.elapsed(), latency, ok);
+    /// A request is sent; it is given up when the guard is dropped.
+    pub fn begin(this: &Arc<Self>, kind: RequestKind) -> Watched {
+        let began = this.origin.elapsed();
+        Watched {
+            id: Some(this.lock().begin(began, kind)),
+            began,
+            health: this.clone(),
+        }
     }
 
-    /// One look.
-    pub fn step(&self) -> Look {
+    /// Whether a write has been answered that was sent after `sent`.
+    pub fn has_answered_write_since(&self, sent: Instant) -> bool {
+        let sent = sent.saturating_duration_since(self.origin);
+        let began = self.lock().answered_write_began;
+        began.is_some_and(|began| began > sent)
+    }
+
+    /// One look. Probes are wanted where nothing has been answered for `pause`.
+    pub fn step(&self, pause: Duration) -> Look {
         let now = self.origin.elapsed();
         let mut health = self.lock();
         let changed = health.step(now).is_some();
         let (state, since) = health.state();
-        let (latency, error_rate) = health.rates(now);
+        let window = health.window();
         Look {
             state,
             changed,
             lasted: now.saturating_sub(since),
-            latency,
-            error_rate,
+            latency: window.mean(),
+            error_rate: window.error_rate(),
+            wants_read: health.wants_probe(now, RequestKind::Read, pause),
+            wants_write: health.wants_probe(now, RequestKind::Write, pause),
         }
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Watched {
+    health: Arc<SharedHealth>,
+    id: Option<RequestId>,
+    began: Duration,
+}
+
+impl Watched {
+    /// It has ended, well or not; gives how long it took.
+    pub fn end(mut self, ok: bool) -> Duration {
+        let end = if ok { End::Answered } else { End::Failed };
+        self.ended(end)
+    }
+
+    fn ended(&mut self, end: End) -> Duration {
+        let now = self.health.origin.elapsed();
+        if let Some(id) = self.id.take() {
+            self.health.lock().end(now, id, end);
+        }
+        now.saturating_sub(self.began)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.ended(End::GivenUp);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn health() -> Health {
-        Health::new(HealthConfig {
-            window: Duration::from_secs(60),
-            latency: (Duration::from_millis(500), Duration::from_millis(2_000)),
-            errors: (0.01, 0.05),
-        })
-    }
-
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    const FAST: Duration = Duration::from_millis(20);
-
-    #[test]
-    fn one_error_on_a_quiet_broker_is_no_outage() {
-        let mut health = health();
-        health.record(at(1), FAST, false);
-        assert_eq!(health.step(at(1)), None);
-        for second in 2..4 {
-            health.record(at(second), FAST, true);
-        }
-        health.record(at(5), FAST, false);
-        assert_eq!(health.step(at(5)), None);
-    }
-
-    #[test]
-    fn many_errors_refuse_and_a_store_that_answers_again_recovers_in_seconds() {
-        let mut health = health();
-        for second in 0..20 {
-            health.record(at(second), FAST, false);
-            health.step(at(second));
-        }
-        assert_eq!(health.state().0, HealthState::Unavailable);
-        let mut recovered = None;
-        for second in 20..80 {
-            health.record(at(second), FAST, true);
-            if health.step(at(second)) == Some(HealthState::Healthy) {
-                recovered = Some(second);
-                break;
-            }
-        }
-        assert!((25..=36).contains(&recovered.unwrap()), "{recovered:?}");
-        for second in recovered.unwrap()..90 {
-            health.record(at(second), FAST, true);
-            assert_eq!(
-                health.step(at(second)),
-                None,
-                "old failures do not count again"
-            );
-        }
-    }
-
-    #[test]
-    fn a_slow_store_is_degraded_and_a_very_slow_one_unavailable() {
-        for (ms, state) in [(300, 0), (600, 1), (2_500, 2)] {
-            let mut health = health();
-            for second in 0..30 {
-                health.record(at(second), Duration::from_millis(ms), true);
-                health.step(at(second));
-            }
-            assert_eq!(health.state().0 as i64, state, "{ms} ms");
-        }
-    }
-
-    proptest! {
-        /// Whatever it has seen: some seconds of good answers make it healthy, and
-        /// it never turns better twice within the pause.
-        #[test]
-        fn good_answers_always_make_it_healthy(
-            past in proptest::collection::vec((any::<bool>(), 0_u64..4_000), 0..200),
-        ) {
-            let mut health = health();
-            let mut last_better: Option<u64> = None;
-            let mut state = HealthState::Healthy;
-            let mut look = |health: &mut Health, second: u64| {
-                if let Some(now) = health.step(at(second)) {
-                    if now < state {
-                        assert!(last_better.is_none_or(|last| second - last >= 3), "it flaps");
-                        last_better = Some(second);
-                    }
-                    state = now;
-                }
-            };
-            let end = past.len() as u64;
-            for (second, (ok, ms)) in (0..).zip(past) {
-                health.record(at(second), Duration::from_millis(ms), ok);
-                look(&mut health, second);
-            }
-            for second in end..end + 40 {
-                health.record(at(second), FAST, true);
-                look(&mut health, second);
-            }
-            prop_assert_eq!(health.state().0, HealthState::Healthy);
-        }
-    }
-}
+mod tests;

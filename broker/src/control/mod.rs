@@ -14,7 +14,7 @@
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`], [`own_objects`] | WAL objects, in sequence; large sections apart |
 //! | [`compactor`], [`policy`], [`put_budget`], [`merge`], [`cleaner`], [`replace`], [`garbage`] | segments, and what they make superfluous |
-//! | [`health`] | how the store is, and what follows |
+//! | [`objects`], [`retry`], [`health`] | the object store: when to ask it again, how it is, and what follows |
 //! | [`loads`], [`time_index`], [`missing`], [`requests`] | what shards ask for |
 //! | [`lags`], [`bounds`] | how far consumer groups are behind |
 //! | [`census`] | how many segments this broker owns |
@@ -55,6 +55,7 @@ pub mod put_budget;
 pub mod replace;
 pub mod requests;
 pub mod retention;
+pub mod retry;
 pub mod segments;
 pub mod session;
 pub mod slots;

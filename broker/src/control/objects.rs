@@ -1,19 +1,22 @@
 //! The object store as the control thread uses it: bounded, counted, retried.
 //!
-//! Control thread. A retry always sends the same key and bytes. What must not be retried (a 412, a
-//! refusal) comes back at once.
+//! Control thread. A retry always sends the same key and bytes, and is paid for by the one budget of
+//! all requests ([`Pacer`]). What must not be retried (a 412, a refusal) comes back at once. When
+//! the store asks one request to slow down, all wait before they are sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use store::retry::{Again, Failure};
 use store::{
-    Body, GetError, GetOutcome, GetRange, ListError, ListRequest, ObjectKey, ObjectMeta,
-    ObjectStore, PutCondition, PutError, PutOutcome,
+    Body, DeleteError, GetError, GetOutcome, GetRange, ListError, ListPage, ListRequest, ObjectKey,
+    ObjectMeta, ObjectStore, PutCondition, PutError, PutOutcome, StoreFuture,
 };
 use tokio::sync::Semaphore;
 
 use super::health::{HealthConfig, Look, SharedHealth};
+use super::retry::{Pacer, Pauses, RequestKind};
 use crate::metrics::ControlMetrics;
 
 /// Reads at a time when many objects are read at once.
@@ -22,39 +25,19 @@ pub const READS_AT_ONCE: usize = 64;
 const LIST_PAGES_MAX: usize = 1_000;
 /// Keys of one DELETE request, as in S3.
 const DELETE_KEYS_MAX: usize = 1_000;
+/// How often a write that gets no answer looks whether others get one.
+const OVERTAKEN_EVERY: Duration = Duration::from_millis(50);
 /// Tries of a request whose caller waits.
 const TRIES_MAX: u32 = 6;
-/// First and longest pause between tries.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
-/// Pauses that double, with jitter, so that retries of many do not meet.
-#[derive(Debug, Clone, Copy)]
-pub struct Backoff {
-    next: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { next: PAUSE.0 }
-    }
-}
-
-impl Backoff {
-    /// Sleeps, and makes the next pause longer.
-    pub async fn pause(&mut self) {
-        let jitter = 0.5 + rand::random::<f64>() / 2.0;
-        tokio::time::sleep(self.next.mul_f64(jitter)).await;
-        self.next = (self.next * 2).min(PAUSE.1);
-    }
-}
-
-/// The store with its counters. Cheap to clone.
+/// The store with its counters. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     metrics: Arc<ControlMetrics>,
     reads: Arc<Semaphore>,
     health: Arc<SharedHealth>,
+    pacer: Arc<Pacer>,
 }
 
 /// The store's form of a key that is built from validated names.
@@ -78,12 +61,79 @@ impl Objects {
             metrics,
             reads: Arc::new(Semaphore::new(reads.max(1))),
             health: Arc::new(SharedHealth::new(health)),
+            pacer: Arc::default(),
         }
     }
 
-    /// One look at how the store is.
-    pub fn step_health(&self) -> Look {
-        self.health.step()
+    /// One look at how the store is; see [`SharedHealth::step`].
+    pub fn step_health(&self, pause: Duration) -> Look {
+        self.health.step(pause)
+    }
+
+    /// Whether the store has asked for a rest that is not over, or the last write has failed.
+    pub fn is_troubled(&self) -> bool {
+        self.pacer.is_troubled()
+    }
+
+    /// The pause before the next try of a write that is tried until it succeeds.
+    pub async fn pause_of_persistent(&self, pauses: &mut Pauses) {
+        self.metrics.store_retries.increment();
+        self.pacer.pause_of_persistent(pauses).await;
+    }
+
+    /// Waits until the store has answered a write that was sent after `sent`, and the budget pays
+    /// for sending another.
+    pub async fn overtaken(&self, sent: Instant) {
+        while !self.health.has_answered_write_since(sent) || !self.pacer.may_retry() {
+            tokio::time::sleep(OVERTAKEN_EVERY).await;
+        }
+        self.metrics.store_retries.increment();
+    }
+
+    /// Sends one request when its turn has come; gives its time from then on, too.
+    async fn send<T, E: Failure>(
+        &self,
+        kind: RequestKind,
+        request: StoreFuture<Result<T, E>>,
+    ) -> (Result<T, E>, Duration) {
+        self.pacer.turn().await;
+        let watched = SharedHealth::begin(&self.health, kind);
+        let outcome = request.await;
+        let again = outcome.as_ref().err().map_or(Again::Never, Failure::again);
+        let latency = watched.end(again == Again::Never);
+        self.tell(kind, again);
+        (outcome, latency)
+    }
+
+    /// Tells the pace and the budget what came of a request.
+    fn tell(&self, kind: RequestKind, again: Again) {
+        match again {
+            Again::Never => self.pacer.answered(kind),
+            again => self.pacer.failed(kind, again),
+        }
+    }
+
+    /// Sends a request again while it fails, the tries last and the budget pays.
+    async fn retried<T, E: Failure, F>(&self, mut send: impl FnMut() -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut pauses = Pauses::default();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match send().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let is_final = error.again() == Again::Never || tries >= TRIES_MAX;
+            if is_final || !self.pacer.may_retry() {
+                return Err(error);
+            }
+            tracing::debug!(%error, "tried again");
+            self.metrics.store_retries.increment();
+            pauses.pause().await;
+        }
     }
 
     /// Sends one GET.
@@ -91,14 +141,12 @@ impl Objects {
     /// # Errors
     /// As the store answers.
     pub async fn get_once(&self, key: &str, range: GetRange) -> Result<GetOutcome, GetError> {
-        let began = Instant::now();
-        let outcome = self.store.get(object_key(key), range).await;
+        let request = self.store.get(object_key(key), range);
+        let (outcome, latency) = self.send(RequestKind::Read, request).await;
         self.metrics.gets.increment();
-        let failed = outcome.as_ref().is_err_and(GetError::retriable);
-        self.health.record(began.elapsed(), !failed);
         match &outcome {
             Ok(found) => {
-                self.metrics.get_latency.record_time(began.elapsed());
+                self.metrics.get_latency.record_time(latency);
                 self.metrics.get_bytes.add(found.bytes.len() as u64);
             }
             Err(GetError::NotFound { .. }) => {}
@@ -113,22 +161,7 @@ impl Objects {
     /// As the store's last answer.
     pub async fn get(&self, key: &str, range: GetRange) -> Result<GetOutcome, GetError> {
         let _permit = self.reads.acquire().await;
-        let mut backoff = Backoff::default();
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.get_once(key, range.clone()).await {
-                Ok(found) => return Ok(found),
-                Err(error) => {
-                    if !error.retriable() || tries >= TRIES_MAX {
-                        return Err(error);
-                    }
-                    tracing::debug!(%error, "read again");
-                }
-            }
-            self.metrics.store_retries.increment();
-            backoff.pause().await;
-        }
+        self.retried(|| self.get_once(key, range.clone())).await
     }
 
     /// Sends one PUT.
@@ -141,15 +174,13 @@ impl Objects {
         body: Body,
         condition: PutCondition,
     ) -> Result<PutOutcome, PutError> {
-        let began = Instant::now();
         let bytes = body.len();
-        let outcome = self.store.put(object_key(key), body, condition).await;
+        let request = self.store.put(object_key(key), body, condition);
+        let (outcome, latency) = self.send(RequestKind::Write, request).await;
         self.metrics.puts.increment();
-        let failed = outcome.as_ref().is_err_and(PutError::retriable);
-        self.health.record(began.elapsed(), !failed);
         match &outcome {
             Ok(_) => {
-                self.metrics.put_latency.record_time(began.elapsed());
+                self.metrics.put_latency.record_time(latency);
                 self.metrics.put_bytes.add(bytes);
             }
             Err(PutError::AlreadyExists { .. }) => {}
@@ -168,19 +199,8 @@ impl Objects {
         body: Body,
         condition: PutCondition,
     ) -> Result<PutOutcome, PutError> {
-        let mut backoff = Backoff::default();
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.put_once(key, body.clone(), condition.clone()).await {
-                Err(error) if error.retriable() && tries < TRIES_MAX => {
-                    tracing::debug!(%error, "write again");
-                }
-                outcome => return outcome,
-            }
-            self.metrics.store_retries.increment();
-            backoff.pause().await;
-        }
+        self.retried(|| self.put_once(key, body.clone(), condition.clone()))
+            .await
     }
 
     /// Lists all objects with a prefix, in order, from after `after` on.
@@ -223,47 +243,70 @@ impl Objects {
     ///
     /// # Errors
     /// As the store's last answer.
-    pub async fn list_page(&self, request: &ListRequest) -> Result<store::ListPage, ListError> {
-        let mut backoff = Backoff::default();
-        let mut tries = 0;
-        loop {
-            let began = Instant::now();
-            let outcome = self.store.list(request.clone()).await;
-            self.metrics.lists.increment();
-            let failed = outcome.as_ref().is_err_and(ListError::retriable);
-            self.health.record(began.elapsed(), !failed);
-            tries += 1;
-            match outcome {
-                Ok(page) => return Ok(page),
-                Err(error) => {
-                    self.metrics.list_errors.increment();
-                    if !error.retriable() || tries >= TRIES_MAX {
-                        return Err(error);
-                    }
-                }
-            }
-            self.metrics.store_retries.increment();
-            backoff.pause().await;
-        }
+    pub async fn list_page(&self, request: &ListRequest) -> Result<ListPage, ListError> {
+        self.retried(|| self.list_once(request)).await
     }
 
-    /// Deletes objects; gives how many could not be deleted (each is logged).
+    async fn list_once(&self, request: &ListRequest) -> Result<ListPage, ListError> {
+        let request = self.store.list(request.clone());
+        let (outcome, _) = self.send(RequestKind::Read, request).await;
+        self.metrics.lists.increment();
+        if outcome.is_err() {
+            self.metrics.list_errors.increment();
+        }
+        outcome
+    }
+
+    /// Deletes objects, a few times those that the store fails to; gives how many could not be
+    /// deleted (each is logged).
     pub async fn delete(&self, keys: &[String]) -> usize {
         let mut failed = 0;
         for keys in keys.chunks(DELETE_KEYS_MAX) {
-            let results = self
-                .store
-                .delete(keys.iter().map(|key| object_key(key)).collect())
-                .await;
-            for (key, result) in results {
-                self.metrics.deletes.increment();
-                if let Err(error) = result {
-                    self.metrics.delete_errors.increment();
-                    failed += 1;
-                    tracing::debug!(%key, %error, "an object could not be deleted now");
-                }
-            }
+            failed += self.delete_together(keys).await;
         }
+        failed
+    }
+
+    async fn delete_together(&self, keys: &[String]) -> usize {
+        let mut left: Vec<ObjectKey> = keys.iter().map(|key| object_key(key)).collect();
+        let (mut failed, mut tries, mut pauses) = (0, 0, Pauses::default());
+        loop {
+            tries += 1;
+            let errors = self.delete_once(left).await;
+            let (lasting, passing): (Vec<_>, Vec<_>) = errors
+                .into_iter()
+                .partition(|(_, error)| error.again() == Again::Never);
+            failed += given_up(&lasting);
+            if passing.is_empty() {
+                return failed;
+            }
+            if tries >= TRIES_MAX || !self.pacer.may_retry() {
+                return failed + given_up(&passing);
+            }
+            left = passing.into_iter().map(|(key, _)| key).collect();
+            self.metrics.store_retries.increment();
+            pauses.pause().await;
+        }
+    }
+
+    /// Sends one DELETE; gives the keys that are not deleted. Its time hangs on the number of keys,
+    /// so health does not look at it.
+    async fn delete_once(&self, keys: Vec<ObjectKey>) -> Vec<(ObjectKey, DeleteError)> {
+        self.pacer.turn().await;
+        let results = self.store.delete(keys).await;
+        self.metrics.deletes.add(results.len() as u64);
+        let failed = results
+            .into_iter()
+            .filter_map(|(key, result)| Some((key, result.err()?)));
+        let failed: Vec<_> = failed.collect();
+        self.metrics.delete_errors.add(failed.len() as u64);
+        // One request, one verdict: the most pressing one.
+        let slow_down = |again: &Again| matches!(again, Again::SlowDown { .. });
+        let all = failed.iter().map(|(_, error)| error.again());
+        let later = all.clone().find(|again| *again == Again::Later);
+        let verdict = all.clone().find(slow_down).or(later);
+        // Deletions say nothing of whether objects can be written.
+        self.tell(RequestKind::Read, verdict.unwrap_or(Again::Never));
         failed
     }
 
@@ -284,3 +327,13 @@ impl Objects {
             .await
     }
 }
+
+fn given_up(errors: &[(ObjectKey, DeleteError)]) -> usize {
+    for (key, error) in errors {
+        tracing::debug!(%key, %error, "an object could not be deleted now");
+    }
+    errors.len()
+}
+
+#[cfg(test)]
+mod tests;

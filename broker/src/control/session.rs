@@ -309,7 +309,8 @@ impl Begin<'_> {
                 let _ = self.kv.revoke(lease).await;
             }
             let broker = registered?;
-            if self.create_open(broker, id).await? {
+            let opened = self.create_open(broker, id).await;
+            if let Ok(true) = opened {
                 return Ok(Session {
                     id,
                     broker,
@@ -317,8 +318,10 @@ impl Begin<'_> {
                     sent,
                 });
             }
+            // As above: the next try would wait for our own broker id.
+            let _ = self.kv.revoke(lease).await;
+            opened?;
             tracing::warn!(session = %id, "a random session id was in use; choosing another");
-            self.kv.revoke(lease).await?;
         }
         Err(SessionError::NoFreeId)
     }

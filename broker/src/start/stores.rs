@@ -11,6 +11,7 @@ use coord::rules::{self, Rule};
 use segment::keys::KeySpace;
 use store::local::{LocalOptions, LocalStore};
 use store::probe::{ProbeReport, probe};
+use store::retry::{Again, again};
 use store::s3::{
     LifecycleRule, ReadReplica, RequestChecksums, S3Options, S3Store, Sse, StaticCredentials,
     covers,
@@ -19,7 +20,7 @@ use store::{ListRequest, ObjectStore};
 
 use super::StartError;
 use crate::config::{Checksums, Config, Encryption, Mode, Secret};
-use crate::control::objects::Backoff;
+use crate::control::retry::{Pacer, Pauses, RequestKind};
 
 /// Tries of the probe where the store does not answer.
 const PROBE_TRIES_MAX: u32 = 5;
@@ -141,26 +142,33 @@ fn etcd_options(config: &Config) -> EtcdOptions {
     options.with_tls_files(etcd.ca_file.clone(), cert_file, key_file)
 }
 
-/// Probes the store, a few times where it cannot be judged now.
+/// Probes the store, a few times where it cannot be judged now, and for as long as it asks to slow
+/// down: a store that is busy is no reason to exit.
 async fn probe_store(
     objects: &Arc<dyn ObjectStore>,
     prefix: &str,
 ) -> Result<ProbeReport, StartError> {
     let began = Instant::now();
-    let mut backoff = Backoff::default();
+    let (pacer, mut pauses) = (Pacer::default(), Pauses::default());
     let mut tries = 0;
     loop {
-        tries += 1;
         let token = format!("{:032x}", rand::random::<u128>());
-        match probe(objects, prefix, &token).await {
-            Err(error) if error.retriable() && tries < PROBE_TRIES_MAX => {
-                if began.elapsed() > SILENT {
-                    tracing::warn!(%error, "the object store cannot be probed now; trying again");
-                }
-                backoff.pause().await;
-            }
-            outcome => return Ok(outcome?),
+        let error = match probe(objects, prefix, &token).await {
+            Ok(report) => return Ok(report),
+            Err(error) => error,
+        };
+        let again = again(&error);
+        let is_told_to_wait = matches!(again, Again::SlowDown { .. });
+        tries += u32::from(!is_told_to_wait);
+        if !error.retriable() || tries >= PROBE_TRIES_MAX {
+            return Err(error.into());
         }
+        if began.elapsed() > SILENT {
+            tracing::warn!(%error, "the object store cannot be probed now; trying again");
+        }
+        pacer.failed(RequestKind::Read, again);
+        pacer.turn().await;
+        pauses.pause().await;
     }
 }
 
@@ -216,4 +224,38 @@ async fn open_embedded(config: &Config) -> Result<Stores, StartError> {
         mode: CommitMode::Conditional,
         shared: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use store::faulty::{Fault, FaultyStore, Operation, Rule};
+    use store::memory::MemoryStore;
+
+    use super::*;
+
+    async fn probe_after(fault: Fault, times: u64) -> Result<ProbeReport, StartError> {
+        let faulty = FaultyStore::without_clock(MemoryStore::new(), 1);
+        faulty.add_rule(Rule::always(Operation::Put, fault).times(times));
+        let store: Arc<dyn ObjectStore> = Arc::new(faulty);
+        probe_store(&store, "wal/").await
+    }
+
+    #[tokio::test]
+    async fn a_store_that_asks_to_slow_down_is_probed_until_it_answers_and_one_that_fails_is_not() {
+        let tries = u64::from(PROBE_TRIES_MAX);
+        assert!(
+            probe_after(Fault::Throttled, tries + 1)
+                .await
+                .unwrap()
+                .conditional
+        );
+        assert!(
+            probe_after(Fault::ErrorBefore, tries - 1)
+                .await
+                .unwrap()
+                .conditional
+        );
+        let failed = probe_after(Fault::ErrorBefore, tries).await;
+        assert!(matches!(failed, Err(StartError::Probe(_))));
+    }
 }

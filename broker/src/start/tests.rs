@@ -7,6 +7,7 @@ mod garbage;
 mod large;
 mod merge;
 mod missing;
+mod store_trouble;
 mod times;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ use crate::control::requests::Requests;
 use crate::control::retention::retain;
 use crate::control::session::publish_state;
 use crate::control::testing::batch;
-use crate::control::{ControlHandle, NewConfig, NewTopic};
+use crate::control::{ControlHandle, NewConfig, NewTopic, health};
 use crate::partition::{ColdPlace, ReadSnapshot, run};
 use crate::shard::{self, Shard, ShardMsg};
 use crate::shard::{ProduceCall, ProduceError, ProducePart, Produced};
@@ -46,6 +47,7 @@ use segment::{
     BrokerId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TimestampMs, TopicName,
     TopicPartition, WalSequence,
 };
+use store::ObjectStore;
 use store::faulty::{Fault, FaultyStore, Operation, Rule, Scripted};
 use store::memory::MemoryStore;
 
@@ -106,7 +108,17 @@ impl World {
 
     /// A broker of a cluster, or one that has the stores for itself.
     pub(crate) async fn start_as(&self, broker: Option<i32>) -> Rig {
-        let settings = [
+        self.start_on(broker, self.faulty.clone(), &[]).await
+    }
+
+    /// The same, by a way of its own to the object store, with some settings beside the usual ones.
+    async fn start_on(
+        &self,
+        broker: Option<i32>,
+        objects: Arc<dyn ObjectStore>,
+        settings: &[(&str, &str)],
+    ) -> Rig {
+        let usual = [
             ("broker.addr", "127.0.0.1:0"),
             ("broker.session_ttl_ms", "1000"),
             ("shard.count", "2"),
@@ -116,11 +128,11 @@ impl World {
             ("memory.cache_bytes", "64MiB"),
             ("log.flush_interval_ms", "1"),
         ];
-        let config = Arc::new(Config::with(&settings).unwrap());
+        let config = Arc::new(Config::with(&[&usual, settings].concat()).unwrap());
         let (control, requests, flushes) = ControlHandle::new();
         let reached = GatedKv::new(self.kv.clone(), self.readings.clone());
         let stores = Stores {
-            objects: self.faulty.clone(),
+            objects,
             kv: Arc::new(reached.clone()),
             place: "memory".to_owned(),
             mode: self.mode,
@@ -174,6 +186,7 @@ impl World {
         tasks.spawn("catalog", served.catalog.clone().publish_changes());
         let mut serving = Tasks::new(&context);
         serving.spawn("ownership", loaded.ownership.run());
+        serving.spawn("health watch", health::watch(context.clone()));
         tasks.spawn("request loop", served.clone().serve(requests));
         Rig {
             context,

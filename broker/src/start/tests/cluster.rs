@@ -9,7 +9,7 @@ use segment::TopicId;
 const AGREE: Duration = Duration::from_secs(20);
 
 impl Rig {
-    fn owns(&self, topic: TopicId) -> usize {
+    pub(super) fn owns(&self, topic: TopicId) -> usize {
         let owned = self.context.owned.borrow();
         let of_topic = owned.iter().filter(|(id, _)| id.topic == topic);
         of_topic
@@ -41,7 +41,7 @@ impl Rig {
     }
 }
 
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(super) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let wait = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -157,7 +157,7 @@ fn what_was_acknowledged_moves_with_the_partition_and_nothing_is_served_twice() 
     });
 }
 
-async fn set_drain(world: &World, rig: &Rig, on: bool) {
+pub(super) async fn set_drain(world: &World, rig: &Rig, on: bool) {
     let key = drain::key(&rig.context.space, rig.context.node.id);
     let record = DrainRecord {
         since_ms: TimestampMs::ZERO,

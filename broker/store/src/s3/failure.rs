@@ -11,8 +11,9 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
-/// Longest pause that a store may ask for with `Retry-After`.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Longest rest that a store may ask for with `Retry-After`: acknowledgements wait for it, and a
+/// store that asks for more is asked again after this.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// Causes of an error that are told, and most characters of the text of an answer.
 const CAUSES_MAX: usize = 6;
 const TEXT_CHARS_MAX: usize = 400;

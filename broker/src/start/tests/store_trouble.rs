@@ -1,0 +1,243 @@
+//! The object store is out of reach, or asks to slow down: what a broker does with its session and
+//! its retries.
+
+use super::cluster::{eventually, set_drain};
+use super::*;
+use coord::keys::seen;
+use coord::keys::session::{self, SessionRecord};
+use store::GetRange;
+
+/// Thresholds at which these tests need not wait for long.
+const QUICK: [(&str, &str); 2] = [
+    ("health.latency_warn_ms", "150"),
+    ("health.latency_crit_ms", "300"),
+];
+const OPERATIONS: [Operation; 5] = [
+    Operation::Get,
+    Operation::Put,
+    Operation::Head,
+    Operation::List,
+    Operation::Delete,
+];
+
+/// For what takes seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A way to the store of a world that can be cut while others go on.
+fn own_way(world: &World) -> Arc<FaultyStore<MemoryStore>> {
+    Arc::new(FaultyStore::without_clock(world.memory.clone(), 11))
+}
+
+fn cut(way: &FaultyStore<MemoryStore>, fault: &Fault) {
+    for operation in OPERATIONS {
+        way.add_rule(Rule::always(operation, fault.clone()));
+    }
+}
+
+async fn published(rig: &Rig) -> SessionState {
+    let key = session::key(&rig.context.space, rig.context.session.id);
+    let found = rig.context.kv.get(key).await.unwrap();
+    let record = seen::<SessionRecord>(found.as_ref()).unwrap().unwrap();
+    record.record.state
+}
+
+/// DESIGN §4: a broker that is cut from the store, and others are not, lets them take over, whether
+/// its requests fail or get no answer, and though it has one batch only to notice it by.
+#[test]
+fn a_broker_that_is_cut_from_the_store_ends_its_session_and_another_takes_over() {
+    for fault in [Fault::ErrorBefore, Fault::HangBefore] {
+        test(async move {
+            let world = World::new();
+            let way = own_way(&world);
+            let one = world.start_on(Some(1), way.clone(), &QUICK).await;
+            let id = one.create("orders", 1).await;
+            let bases = one.produce_many(id, 5).await;
+            let two = world.start_as(Some(2)).await;
+            set_drain(&world, &two, true).await;
+            eventually("the first broker has it", || one.owns(id.topic) == 1).await;
+            set_drain(&world, &two, false).await;
+            cut(&way, &fault);
+            let began = Instant::now();
+            let bytes = batch(0, 1);
+            let ending = tokio::select! {
+                produced = one.produce(id, &bytes) => panic!("{fault:?}: {produced:?}"),
+                ending = one.context.failure.wait() => ending,
+                () = tokio::time::sleep(PATIENCE) => panic!("{fault:?}: it does not give up"),
+            };
+            assert_session_over(&ending, "out of reach for this broker and not for others");
+            let least = one.context.config.broker.session_ttl * 2;
+            assert!(began.elapsed() >= least, "{fault:?}: {:?}", began.elapsed());
+            assert!(one.context.refusal.reason().is_some());
+            let refused = one.produce(id, &batch(0, 1)).await;
+            assert_eq!(refused.unwrap_err(), ProduceError::Unavailable);
+            one.crash().await;
+            eventually("the other takes it", || two.owns(id.topic) == 1).await;
+            assert_eq!(two.scan(id, 0).await, bases);
+            two.finish().await;
+        });
+    }
+}
+
+/// Where everybody has trouble, or nobody else is there, giving up would help nobody.
+#[test]
+fn a_broker_that_is_not_alone_in_its_trouble_keeps_its_session() {
+    test(async {
+        let world = World::new();
+        let rig = world.start_on(Some(1), world.faulty.clone(), &QUICK).await;
+        let id = rig.create("orders", 1).await;
+        let mut bases = rig.produce_many(id, 2).await;
+        cut(&world.faulty, &Fault::ErrorBefore);
+        let bytes = batch(0, 5);
+        let waits = async {
+            eventually("it is unavailable", || {
+                rig.context.metrics.health_state.get() == 2
+            })
+            .await;
+            let ttl = rig.context.config.broker.session_ttl;
+            tokio::time::sleep(ttl * 3).await;
+            world.faulty.clear();
+        };
+        let (produced, ()) = tokio::select! {
+            both = async { tokio::join!(rig.produce(id, &bytes), waits) } => both,
+            ending = rig.context.failure.wait() => panic!("{ending:?}"),
+        };
+        bases.push(produced.unwrap().base_offset.get());
+        eventually("it has recovered", || {
+            rig.context.refusal.reason().is_none()
+        })
+        .await;
+        bases.extend(rig.produce_many(id, 2).await);
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.finish().await;
+    });
+}
+
+/// Others place by what is published, so it is published in the end, whatever comes between.
+#[test]
+fn the_state_of_the_store_is_published_until_it_is_known() {
+    test(async {
+        let world = World::new();
+        let way = own_way(&world);
+        let rig = world.start_on(Some(1), way.clone(), &QUICK).await;
+        let id = rig.create("orders", 1).await;
+        world.kv.set_reachable(false);
+        cut(&way, &Fault::ErrorBefore);
+        let bytes = batch(0, 1);
+        let produced = rig.produce(id, &bytes);
+        let watched = async {
+            eventually("it is unavailable", || {
+                rig.context.metrics.health_state.get() == 2
+            })
+            .await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            world.kv.set_reachable(true);
+            for state in [SessionState::Unavailable, SessionState::Healthy] {
+                let told = async {
+                    while published(&rig).await != state {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                };
+                let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+                assert!(told.is_ok(), "{state:?} is not published");
+                way.clear();
+            }
+        };
+        let (produced, ()) = tokio::join!(produced, watched);
+        produced.unwrap();
+        rig.finish().await;
+    });
+}
+
+/// A PUT that gets no answer holds up all acknowledgements: it is sent again beside the first as
+/// soon as another write, sent later, has got through.
+#[test]
+fn a_flush_that_hangs_is_sent_again_when_the_store_answers_others() {
+    test(async {
+        let world = World::new();
+        let rig = world.start_on(None, world.faulty.clone(), &QUICK).await;
+        let id = rig.create("orders", 1).await;
+        let mut bases = rig.produce_many(id, 1).await;
+        world.faulty.add_scripted(Scripted {
+            operation: Operation::Put,
+            prefix: "kafscale-wal/default/0/".to_owned(),
+            skip: 0,
+            fault: Fault::HangBefore,
+        });
+        let (first, second) = (batch(0, 5), batch(0, 5));
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            rig.produce(id, &second).await
+        };
+        let both = async { tokio::join!(rig.produce(id, &first), later) };
+        let (first, second) = tokio::time::timeout(PATIENCE, both).await.unwrap();
+        bases.extend([first, second].map(|produced| produced.unwrap().base_offset.get()));
+        assert_eq!(rig.scan(id, 0).await, bases);
+        assert_eq!(bases, [0, 5, 10]);
+        rig.finish().await;
+    });
+}
+
+/// Who cannot tell whether an object is his own drops what was not acknowledged and begins anew;
+/// the process goes on.
+#[test]
+fn an_own_object_that_may_not_be_read_ends_the_session() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        let (prefix, skip) = ("kafscale-wal/default/0/".to_owned(), 0);
+        for (operation, fault) in [
+            (Operation::Put, Fault::ErrorAfter),
+            (Operation::Get, Fault::Denied),
+        ] {
+            world.faulty.add_scripted(Scripted {
+                operation,
+                prefix: prefix.clone(),
+                skip,
+                fault,
+            });
+        }
+        let bytes = batch(0, 1);
+        tokio::select! {
+            _ = rig.produce(id, &bytes) => panic!("it is not acknowledged"),
+            ending = rig.context.failure.wait() => assert_session_over(&ending, "whose it is"),
+        }
+        rig.crash().await;
+    });
+}
+
+/// The budget of retries ends those of reads, and slows a flush down that it cannot end.
+#[test]
+fn a_flush_is_tried_again_when_the_budget_of_retries_is_used_up() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        let objects = &rig.context.objects;
+        let retries = || rig.context.metrics.store_retries.get();
+        world
+            .faulty
+            .add_rule(Rule::always(Operation::Get, Fault::ErrorBefore));
+        let read = || objects.get("t/none", GetRange::Full);
+        while {
+            let before = retries();
+            futures_util::future::join_all((0..20).map(|_| read())).await;
+            retries() > before
+        } {}
+        let failing = 3;
+        let wal =
+            Rule::always(Operation::Put, Fault::ErrorBefore).prefix("kafscale-wal/default/0/");
+        world.faulty.add_rule(wal.times(failing));
+        let (began, before) = (Instant::now(), retries());
+        let produced = rig.produce(id, &batch(0, 5)).await;
+        assert_eq!(produced.unwrap().base_offset, Offset::ZERO);
+        assert!(retries() - before >= failing);
+        assert!(
+            began.elapsed() >= Duration::from_secs(failing),
+            "each pause is one second or two: {:?}",
+            began.elapsed()
+        );
+        world.faulty.clear();
+        rig.finish().await;
+    });
+}

@@ -11,7 +11,7 @@ use broker::partition::{
     Ticket, WalLocation, run as runs,
 };
 use broker::shard::ShardId;
-use broker::wal::{Scheduler, SchedulerConfig, Sealed, Step};
+use broker::wal::{Scheduler, SchedulerConfig, Sealed, Step, UploadWindow};
 use bytes::{Bytes, BytesMut};
 use segment::batch::BatchHeader;
 use segment::record::{NewRecord, RecordBatchBuilder};
@@ -120,7 +120,11 @@ pub fn run(seed: u64, steps: usize, bug: Bug) -> Outcome {
 fn scheduler() -> Scheduler {
     let config = SchedulerConfig {
         interval: Duration::from_millis(10),
-        uploads_max: 4,
+        window: UploadWindow {
+            least: 2,
+            most: 5,
+            bytes: 600,
+        },
     };
     Scheduler::new(config, FIRST)
 }
@@ -245,6 +249,8 @@ impl World {
     }
 
     fn flush(&mut self) {
+        self.scheduler.store_is_troubled(self.random.one_in(4));
+        self.scheduler.backlog_grows(self.random.one_in(8));
         let Step::Seal { sequence, .. } = self.scheduler.step(self.now) else {
             return;
         };
@@ -257,7 +263,8 @@ impl World {
             self.scheduler.sealed(sequence, Sealed::Empty);
             return;
         }
-        self.scheduler.sealed(sequence, Sealed::Object);
+        let bytes = sealed.iter().map(|section| section.run.bytes()).sum();
+        self.scheduler.sealed(sequence, Sealed::Object(bytes));
         let session = self.session();
         let header = WalHeader::data(BROKER, session, sequence, None);
         let object = encode(header, sealed.iter().map(section).collect());

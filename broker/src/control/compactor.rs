@@ -218,6 +218,7 @@ impl Compactor {
         context
             .refusal
             .backlog_is_full(self.policy.is_full(&backlog));
+        context.backlog_is_high.set(self.policy.is_high(&backlog));
         backlog
     }
 

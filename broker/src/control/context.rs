@@ -237,6 +237,10 @@ pub struct Context {
     pub proof: Arc<Proof>,
     /// Asks the flusher for an object that proves our session.
     pub heartbeat: Notify,
+    /// Whether at least half as many WAL objects wait for compaction as may.
+    pub backlog_is_high: Cell<bool>,
+    /// Whether the metadata store did not answer when it was last asked to keep our session.
+    pub metadata_is_lost: Cell<bool>,
     /// How WAL objects are committed.
     pub mode: CommitMode,
     /// Where records of a time lie in segments.
@@ -321,6 +325,11 @@ impl Context {
                 context.failure.set(format!("the {part} panicked"));
             }
         })
+    }
+
+    /// Whether WAL objects pile up: compaction commits nothing while the metadata store is lost.
+    pub fn backlog_grows(&self) -> bool {
+        self.backlog_is_high.get() && self.metadata_is_lost.get()
     }
 
     /// A partition of ours.

@@ -38,10 +38,18 @@ use super::own_objects::{self, OwnStored, store_own};
 use super::retry::Pauses;
 use crate::partition::{SealedSection, WalLocation};
 use crate::shard::{ShardId, ShardMsg};
-use crate::wal::{Lanes, OwnCounter, Ready, Scheduler, SchedulerConfig, Sealed, Section, Step};
+use crate::wal::{
+    Lanes, OwnCounter, Ready, Scheduler, SchedulerConfig, Sealed, Section, Step, UploadWindow,
+};
 
-/// Uploads at a time.
-const UPLOADS_MAX: usize = 8;
+/// Uploads at a time, whatever their size.
+const UPLOADS_LEAST: usize = 8;
+/// Uploads at a time of small objects: at 10 ms between flushes enough for a store that takes
+/// 640 ms.
+const UPLOADS_MOST: usize = 64;
+/// Part of the memory budget from which on uploads are few: half of what may be unacknowledged, so
+/// that there is room to gather the next ones.
+const UPLOAD_MEMORY: u64 = 4;
 /// An upload that has failed for so long makes produce be refused.
 const REFUSE_AFTER: Duration = Duration::from_secs(1);
 /// Flush signals handled before anything else gets its turn.
@@ -163,10 +171,13 @@ impl Flusher {
         signals: flume::Receiver<FlushSignal>,
         drains: flume::Receiver<Drain>,
     ) -> Self {
-        let interval = context.config.flush_interval();
         let config = SchedulerConfig {
-            interval,
-            uploads_max: UPLOADS_MAX,
+            interval: context.config.flush_interval(),
+            window: UploadWindow {
+                least: UPLOADS_LEAST,
+                most: UPLOADS_MOST,
+                bytes: context.config.memory_bytes() / UPLOAD_MEMORY,
+            },
         };
         let scheduler = Scheduler::new(config, context.flushed.acknowledged_end());
         let owner = context.taker().me;
@@ -192,6 +203,10 @@ impl Flusher {
     /// Runs until the shards have gone, or a flush has failed for good.
     pub async fn run(mut self) {
         loop {
+            let context = &self.context;
+            self.scheduler
+                .store_is_troubled(context.objects.is_troubled());
+            self.scheduler.backlog_grows(context.backlog_grows());
             let wake_at = match self.scheduler.step(self.origin.elapsed()) {
                 Step::Seal { sequence, shards } => {
                     self.seal(sequence, shards);
@@ -293,8 +308,9 @@ impl Flusher {
                     return Ok(());
                 }
                 self.heartbeat = false;
-                self.scheduler.sealed(sequence, Sealed::Object);
                 let sections = self.take_ready();
+                let bytes = sections.iter().map(Section::bytes).sum();
+                self.scheduler.sealed(sequence, Sealed::Object(bytes));
                 self.upload(sequence, began, sections);
                 Ok(())
             }

@@ -28,7 +28,6 @@ pub struct Keeper {
     requests: flume::Receiver<ProofRequest>,
     ttl: Duration,
     reached: Instant,
-    unreachable: bool,
 }
 
 impl Keeper {
@@ -40,7 +39,6 @@ impl Keeper {
             requests,
             ttl,
             reached: Instant::now(),
-            unreachable: false,
         }
     }
 
@@ -83,7 +81,7 @@ impl Keeper {
             Ok(Ok(_)) => {
                 context.proof.prove(sent);
                 self.reached = sent;
-                if std::mem::take(&mut self.unreachable) {
+                if context.metadata_is_lost.replace(false) {
                     tracing::info!("the metadata store answers again");
                 }
                 true
@@ -108,9 +106,9 @@ impl Keeper {
         }
     }
 
-    fn lost(&mut self, reason: &str) {
+    fn lost(&self, reason: &str) {
         self.context.metrics.keep_alive_errors.increment();
-        if !std::mem::replace(&mut self.unreachable, true) {
+        if !self.context.metadata_is_lost.replace(true) {
             tracing::warn!(
                 reason,
                 "the metadata store does not answer; produce and reads go on, what changes \

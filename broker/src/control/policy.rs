@@ -65,6 +65,11 @@ impl Policy {
         is_small(candidate) && !self.is_pressing(candidate, backlog)
     }
 
+    /// Whether there are half as many as may be: from then on they are to be few.
+    pub fn is_high(&self, backlog: &Backlog) -> bool {
+        backlog.objects() >= self.backlog_max / 2
+    }
+
     /// The partitions to compact now, the most pressing first.
     pub fn choose(
         &self,
@@ -180,6 +185,7 @@ mod tests {
             [budgeted(0), budgeted(1), budgeted(2)],
             [true, false, false]
         );
+        assert!(!policy().is_high(&backlog(1, 50, 0)) && policy().is_high(&backlog(1, 51, 0)));
         assert!(!policy().is_full(&backlog(1, 100, 0)));
         assert!(policy().is_full(&backlog(1, 100, 1)));
     }

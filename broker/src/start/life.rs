@@ -203,6 +203,8 @@ impl Parts {
             view: Default::default(),
             proof,
             heartbeat: Notify::new(),
+            backlog_is_high: Cell::default(),
+            metadata_is_lost: Cell::default(),
             mode: cluster.commit_mode,
             times: Default::default(),
             lost: Default::default(),

@@ -5,4 +5,4 @@ pub mod lanes;
 pub mod scheduler;
 
 pub use lanes::{Lanes, OwnCounter, Ready, Section};
-pub use scheduler::{Scheduler, SchedulerConfig, Sealed, Step};
+pub use scheduler::{Scheduler, SchedulerConfig, Sealed, Step, UploadWindow};

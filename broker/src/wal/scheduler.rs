@@ -1,9 +1,11 @@
 //! When to flush and what to acknowledge, as a state machine without I/O, clock or runtime.
 //!
-//! Control thread. Rules (DESIGN §3):
+//! Control thread. Rules (DESIGN §3, §4):
 //! - the first batch after an idle interval goes at once; after that at most one WAL object an
 //!   interval, unless a shard says that its bytes cannot wait;
-//! - one seal at a time, at most `uploads_max` uploads at a time;
+//! - while objects pile up that cannot be compacted the interval is at least
+//!   [`STRETCHED_INTERVAL`];
+//! - one seal at a time; uploads at a time as [`UploadWindow`] says;
 //! - objects are acknowledged strictly in sequence, in whatever order their uploads end;
 //! - a seal that brings nothing takes no sequence.
 
@@ -15,13 +17,40 @@ use segment::WalSequence;
 
 use crate::shard::ShardId;
 
+/// Shortest interval while the backlog of objects grows and nothing can make it smaller.
+pub const STRETCHED_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Settings of a scheduler.
 #[derive(Debug, Clone, Copy)]
 pub struct SchedulerConfig {
     /// Shortest time between the starts of two flushes that nobody called urgent.
     pub interval: Duration,
-    /// Most uploads at a time.
-    pub uploads_max: usize,
+    /// Uploads at a time.
+    pub window: UploadWindow,
+}
+
+/// How many uploads there may be at a time. An upload begins only when a flush is due, so the window
+/// is used as far as uploads take longer than the interval, and grows with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadWindow {
+    /// So many whatever their size, and while the store has trouble: it is not asked more often
+    /// then, but for larger objects.
+    pub least: usize,
+    /// So many at most.
+    pub most: usize,
+    /// Beyond `least` none begins while so many bytes are under way.
+    pub bytes: u64,
+}
+
+impl UploadWindow {
+    /// Uploads that there may be while `bytes` are stored or under way and not acknowledged.
+    pub fn size(&self, bytes: u64, is_troubled: bool) -> usize {
+        if is_troubled || bytes >= self.bytes {
+            self.least
+        } else {
+            self.most
+        }
+    }
 }
 
 /// What to do next.
@@ -45,14 +74,21 @@ pub enum Step {
 pub enum Sealed {
     /// Nothing: the sequence is free again.
     Empty,
-    /// Sections: the object is being uploaded, then call [`Scheduler::stored`].
-    Object,
+    /// Sections of so many bytes: the object is being uploaded, then call [`Scheduler::stored`].
+    Object(u64),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Sealing {
     sequence: WalSequence,
     began: Duration,
+}
+
+/// An object that is not acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Upload {
+    bytes: u64,
+    stored: bool,
 }
 
 /// The flush state of a session. Times are those of one monotonic clock.
@@ -66,8 +102,11 @@ pub struct Scheduler {
     forced: bool,
     last_flush: Option<Duration>,
     sealing: Option<Sealing>,
-    /// Objects that are not acknowledged, and whether each is stored.
-    uploads: BTreeMap<WalSequence, bool>,
+    uploads: BTreeMap<WalSequence, Upload>,
+    /// Their bytes.
+    bytes: u64,
+    backlog_grows: bool,
+    is_troubled: bool,
 }
 
 impl Scheduler {
@@ -76,7 +115,8 @@ impl Scheduler {
     /// # Panics
     /// If no upload would be allowed.
     pub fn new(config: SchedulerConfig, first: WalSequence) -> Self {
-        assert!(config.uploads_max > 0, "a flush needs an upload");
+        let UploadWindow { least, most, .. } = config.window;
+        assert!(0 < least && least <= most, "a flush needs an upload");
         Self {
             config,
             next: first,
@@ -87,6 +127,9 @@ impl Scheduler {
             last_flush: None,
             sealing: None,
             uploads: BTreeMap::new(),
+            bytes: 0,
+            backlog_grows: false,
+            is_troubled: false,
         }
     }
 
@@ -107,6 +150,23 @@ impl Scheduler {
         self.forced = true;
     }
 
+    /// Whether objects pile up, to half of their bound and more, and nothing can compact them.
+    pub fn backlog_grows(&mut self, grows: bool) {
+        self.backlog_grows = grows;
+    }
+
+    /// Whether the store asks for a rest, or its last write has failed.
+    pub fn store_is_troubled(&mut self, is_troubled: bool) {
+        self.is_troubled = is_troubled;
+    }
+
+    fn interval(&self) -> Duration {
+        match self.backlog_grows {
+            true => self.config.interval.max(STRETCHED_INTERVAL),
+            false => self.config.interval,
+        }
+    }
+
     /// The sequence after the last acknowledged one.
     pub fn acknowledged_end(&self) -> WalSequence {
         self.acknowledged_end
@@ -124,12 +184,13 @@ impl Scheduler {
 
     /// What to do at `now`.
     pub fn step(&mut self, now: Duration) -> Step {
-        let full = self.uploads.len() >= self.config.uploads_max;
+        let window = self.config.window.size(self.bytes, self.is_troubled);
+        let full = self.uploads.len() >= window;
         let idle = self.dirty.is_empty() && !self.forced;
         if idle || self.sealing.is_some() || full {
             return Step::Idle;
         }
-        let due = self.last_flush.map(|last| last + self.config.interval);
+        let due = self.last_flush.map(|last| last + self.interval());
         if let Some(due) = due.filter(|due| !self.urgent && !self.forced && *due > now) {
             return Step::WaitUntil(due);
         }
@@ -158,13 +219,15 @@ impl Scheduler {
         assert!(sealing.sequence == sequence, "one seal at a time");
         match outcome {
             Sealed::Empty => {}
-            Sealed::Object => {
+            Sealed::Object(bytes) => {
                 self.last_flush = Some(sealing.began);
                 self.next = sequence
                     .next()
                     .expect("a session has fewer than 2^64 objects");
-                let before = self.uploads.insert(sequence, false);
+                let stored = false;
+                let before = self.uploads.insert(sequence, Upload { bytes, stored });
                 assert!(before.is_none(), "a sequence is used once");
+                self.bytes += bytes;
             }
         }
     }
@@ -174,18 +237,23 @@ impl Scheduler {
     /// # Panics
     /// If that object is not under way.
     pub fn stored(&mut self, sequence: WalSequence) -> Vec<WalSequence> {
-        let stored = self
+        let upload = self
             .uploads
             .get_mut(&sequence)
             .expect("only what is under way is stored");
-        assert!(!*stored, "an object is stored once");
-        *stored = true;
+        assert!(!upload.stored, "an object is stored once");
+        upload.stored = true;
         if !rules::holds(Rule::AcknowledgedInSequence) {
             return vec![sequence];
         }
         let mut acknowledged = Vec::new();
-        while let Some(first) = self.uploads.first_entry().filter(|entry| *entry.get()) {
-            let sequence = first.remove_entry().0;
+        while let Some(first) = self
+            .uploads
+            .first_entry()
+            .filter(|first| first.get().stored)
+        {
+            let (sequence, upload) = first.remove_entry();
+            self.bytes -= upload.bytes;
             assert!(
                 sequence == self.acknowledged_end,
                 "acknowledged without a gap"
@@ -204,11 +272,18 @@ mod tests {
     const INTERVAL: Duration = Duration::from_millis(10);
 
     fn scheduler(uploads_max: usize) -> Scheduler {
-        let config = SchedulerConfig {
-            interval: INTERVAL,
-            uploads_max,
+        let window = UploadWindow {
+            least: uploads_max,
+            most: uploads_max,
+            bytes: u64::MAX,
         };
-        Scheduler::new(config, WalSequence::new(1))
+        Scheduler::new(
+            SchedulerConfig {
+                interval: INTERVAL,
+                window,
+            },
+            WalSequence::new(1),
+        )
     }
 
     fn at(ms: u64) -> Duration {
@@ -227,7 +302,7 @@ mod tests {
         let mut scheduler = scheduler(4);
         scheduler.force();
         let sequence = seal(&mut scheduler, at(1));
-        scheduler.sealed(sequence, Sealed::Object);
+        scheduler.sealed(sequence, Sealed::Object(1));
         assert_eq!(scheduler.stored(sequence), [sequence]);
         assert_eq!(scheduler.step(at(9)), Step::Idle);
         scheduler.force();
@@ -252,7 +327,7 @@ mod tests {
         );
         scheduler.dirty(ShardId(0));
         assert_eq!(scheduler.step(at(5)), Step::Idle, "one seal at a time");
-        scheduler.sealed(WalSequence::new(1), Sealed::Object);
+        scheduler.sealed(WalSequence::new(1), Sealed::Object(1));
         assert_eq!(scheduler.step(at(6)), Step::WaitUntil(at(15)));
         assert_eq!(seal(&mut scheduler, at(15)), WalSequence::new(2));
     }
@@ -262,10 +337,10 @@ mod tests {
         let mut scheduler = scheduler(4);
         scheduler.dirty(ShardId(0));
         let first = seal(&mut scheduler, at(0));
-        scheduler.sealed(first, Sealed::Object);
+        scheduler.sealed(first, Sealed::Object(1));
         scheduler.urgent(ShardId(1));
         assert_eq!(seal(&mut scheduler, at(1)), WalSequence::new(2));
-        scheduler.sealed(WalSequence::new(2), Sealed::Object);
+        scheduler.sealed(WalSequence::new(2), Sealed::Object(1));
         scheduler.dirty(ShardId(1));
         assert_eq!(scheduler.step(at(2)), Step::WaitUntil(at(11)));
     }
@@ -287,7 +362,7 @@ mod tests {
         for n in 1..=2 {
             scheduler.urgent(ShardId(0));
             let sequence = seal(&mut scheduler, at(n));
-            scheduler.sealed(sequence, Sealed::Object);
+            scheduler.sealed(sequence, Sealed::Object(1));
         }
         scheduler.urgent(ShardId(0));
         assert_eq!(scheduler.step(at(100)), Step::Idle);
@@ -303,6 +378,82 @@ mod tests {
         );
         assert_eq!(scheduler.acknowledged_end(), WalSequence::new(3));
         assert_eq!(seal(&mut scheduler, at(100)), WalSequence::new(3));
+    }
+
+    #[test]
+    fn the_window_grows_with_slow_uploads_within_bytes_and_not_while_the_store_has_trouble() {
+        let window = UploadWindow {
+            least: 2,
+            most: 5,
+            bytes: 1_000,
+        };
+        for (bytes, is_troubled, size) in [
+            (0, false, 5),
+            (999, false, 5),
+            (1_000, false, 2),
+            (0, true, 2),
+            (u64::MAX, true, 2),
+        ] {
+            assert_eq!(
+                window.size(bytes, is_troubled),
+                size,
+                "{bytes} {is_troubled}"
+            );
+        }
+        let config = SchedulerConfig {
+            interval: INTERVAL,
+            window,
+        };
+        let mut scheduler = Scheduler::new(config, WalSequence::new(1));
+        // Objects of so many bytes, flushed as long as the window lets them.
+        let fill = |scheduler: &mut Scheduler, bytes: u64| {
+            for n in 0.. {
+                scheduler.urgent(ShardId(0));
+                match scheduler.step(at(n)) {
+                    Step::Seal { sequence, .. } => {
+                        scheduler.sealed(sequence, Sealed::Object(bytes));
+                    }
+                    _ => return scheduler.uploads(),
+                }
+            }
+            unreachable!("the window is bounded")
+        };
+        assert_eq!(fill(&mut scheduler, 10), 5);
+        for n in 1..=5 {
+            scheduler.stored(WalSequence::new(n));
+        }
+        scheduler.store_is_troubled(true);
+        assert_eq!(fill(&mut scheduler, 10), 2);
+        scheduler.store_is_troubled(false);
+        assert_eq!(fill(&mut scheduler, 400), 5, "20 + 3 x 400 bytes");
+        for n in 6..=10 {
+            scheduler.stored(WalSequence::new(n));
+        }
+        assert_eq!(fill(&mut scheduler, 600), 2, "2 x 600 bytes");
+    }
+
+    #[test]
+    fn the_interval_stretches_while_the_backlog_grows_but_not_for_bytes_or_proofs() {
+        let mut scheduler = scheduler(4);
+        scheduler.backlog_grows(true);
+        scheduler.dirty(ShardId(0));
+        let first = seal(&mut scheduler, at(0));
+        scheduler.sealed(first, Sealed::Object(1));
+        scheduler.dirty(ShardId(0));
+        assert_eq!(scheduler.step(at(11)), Step::WaitUntil(STRETCHED_INTERVAL));
+        scheduler.urgent(ShardId(0));
+        let second = seal(&mut scheduler, at(12));
+        scheduler.sealed(second, Sealed::Object(1));
+        scheduler.force();
+        let third = seal(&mut scheduler, at(13));
+        scheduler.sealed(third, Sealed::Object(1));
+        scheduler.dirty(ShardId(0));
+        scheduler.backlog_grows(false);
+        assert_eq!(scheduler.step(at(14)), Step::WaitUntil(at(23)));
+        // An interval that is longer anyhow stays as it is.
+        scheduler.config.interval = Duration::from_secs(5);
+        scheduler.backlog_grows(true);
+        assert_eq!(scheduler.step(at(14)), Step::WaitUntil(at(5_013)));
     }
 
     /// A small generator of numbers, so that every run is the same.
@@ -352,7 +503,7 @@ mod tests {
                     if numbers.below(5) == 0 {
                         scheduler.sealed(sequence, Sealed::Empty);
                     } else {
-                        scheduler.sealed(sequence, Sealed::Object);
+                        scheduler.sealed(sequence, Sealed::Object(1));
                         under_way.push(sequence);
                         last_begun = Some(now);
                     }

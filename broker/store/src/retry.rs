@@ -357,7 +357,7 @@ mod tests {
         let (prefix, reason) = (String::new(), String::new());
         let later = ListError::Unavailable { prefix, reason };
         assert_eq!(later.again(), Again::Later);
-        let key = crate::ObjectKey::new("k").unwrap();
+        let key = crate::ObjectKey::new("a/b").unwrap();
         assert_eq!(PutError::AlreadyExists { key }.again(), Again::Never);
         let wrapped = crate::probe::ProbeError::Get { source: slow_down };
         assert_eq!(again(&wrapped), Again::SlowDown { retry_after });

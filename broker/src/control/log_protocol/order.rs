@@ -6,7 +6,7 @@ use store::PutError;
 
 use super::*;
 use crate::shard::ShardId;
-use crate::wal::{Scheduler, SchedulerConfig, Sealed, Step};
+use crate::wal::{Scheduler, SchedulerConfig, Sealed, Step, UploadWindow};
 
 /// Objects 1 (P) and 2 (Q) are on their way and 2 arrives first. Object 1 never does: the session
 /// dies, and the taker's fence at 1 ends it.
@@ -20,7 +20,11 @@ fn objects_are_acknowledged_strictly_in_sequence() {
             stage.take(old, &[0, 1]).await;
             let config = SchedulerConfig {
                 interval: Duration::ZERO,
-                uploads_max: 2,
+                window: UploadWindow {
+                    least: 2,
+                    most: 2,
+                    bytes: u64::MAX,
+                },
             };
             let mut scheduler = Scheduler::new(config, WalSequence::new(1));
             for number in 1..=2 {
@@ -29,7 +33,7 @@ fn objects_are_acknowledged_strictly_in_sequence() {
                 else {
                     panic!("two uploads may run");
                 };
-                scheduler.sealed(sequence, Sealed::Object);
+                scheduler.sealed(sequence, Sealed::Object(1));
             }
             stage.flush(old, 2, &[(1, 0, 5)]).await.unwrap();
             let acknowledged = scheduler.stored(WalSequence::new(2));

@@ -1,8 +1,9 @@
-//! The object store is out of reach, or asks to slow down: what a broker does with its session and
-//! its retries.
+//! The object store is out of reach, asks to slow down, or the metadata store is: what a broker
+//! does with its session, its retries and its flushes.
 
 use super::cluster::{eventually, set_drain};
 use super::*;
+use crate::control::compactor::Compactor;
 use coord::keys::seen;
 use coord::keys::session::{self, SessionRecord};
 use store::GetRange;
@@ -238,6 +239,43 @@ fn a_flush_is_tried_again_when_the_budget_of_retries_is_used_up() {
             began.elapsed()
         );
         world.faulty.clear();
+        rig.finish().await;
+    });
+}
+
+/// DESIGN §4: while the metadata store is out of reach nothing can be compacted; from half of the
+/// bound on there is one object a second.
+#[test]
+fn the_flush_interval_stretches_while_objects_pile_up_without_the_metadata_store() {
+    test(async {
+        let world = World::new();
+        // Objects that prove the session are rare, else they would take the batches along.
+        let settings = [
+            ("log.wal_backlog_objects", "64"),
+            ("broker.session_ttl_ms", "8000"),
+        ];
+        let rig = world
+            .start_on(Some(1), world.faulty.clone(), &settings)
+            .await;
+        let mut compacting = Tasks::new(&rig.context);
+        compacting.spawn("compactor", Compactor::new(rig.context.clone()).run());
+        let id = rig.create("orders", 1).await;
+        world.kv.set_reachable(false);
+        let began = Instant::now();
+        rig.produce_many(id, 33).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "not yet");
+        eventually("they pile up", || rig.context.backlog_grows()).await;
+        let began = Instant::now();
+        rig.produce_many(id, 4).await;
+        // The first may go at once.
+        let least = Duration::from_millis(2_500);
+        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+        world.kv.set_reachable(true);
+        eventually("they are compacted", || !rig.context.backlog_is_high.get()).await;
+        let began = Instant::now();
+        rig.produce_many(id, 4).await;
+        assert!(began.elapsed() < least, "{:?}", began.elapsed());
+        drop(compacting);
         rig.finish().await;
     });
 }

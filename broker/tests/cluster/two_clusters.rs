@@ -15,20 +15,20 @@ const ONE: &str = "prod";
 const OTHER: &str = "prod-2";
 const GROUP: &str = "billing";
 
-/// Cluster and namespace of one name, and small segments for the first one only: the other deletes
-/// nothing by itself.
-fn settings(name: &'static str) -> Vec<(&'static str, &'static str)> {
-    let mut settings = vec![("KAFSCALE_CLUSTER", name), ("KAFSCALE_S3_NAMESPACE", name)];
-    if name == ONE {
-        settings.push(("KAFSCALE_SEGMENT_BYTES", "64KiB"));
-    }
-    settings
+/// Cluster and namespace of one name, and small segments.
+fn settings(name: &'static str) -> [(&'static str, &'static str); 3] {
+    [
+        ("KAFSCALE_CLUSTER", name),
+        ("KAFSCALE_S3_NAMESPACE", name),
+        ("KAFSCALE_SEGMENT_BYTES", "64KiB"),
+    ]
 }
 
 /// Sends numbers as lines of half a KiB.
-fn produce(node: &Node, topic: &str, numbers: std::ops::Range<u32>) {
+fn produce(node: &Node, topic: &str, partition: &str, numbers: std::ops::Range<u32>) {
     let lines: Vec<String> = numbers.map(|number| format!("{number:0>512}")).collect();
-    node.run(&["produce", topic], &format!("{}\n", lines.join("\n")));
+    let arguments = ["produce", topic, "--partition", partition];
+    node.run(&arguments, &format!("{}\n", lines.join("\n")));
 }
 
 fn told(node: &Node, arguments: &[&str]) -> String {
@@ -47,13 +47,23 @@ fn committed(node: &Node, topic: &str) -> Option<i64> {
     all.get(&partition).map(|committed| committed.offset.get())
 }
 
-fn keys_of(world: &World, name: &str) -> BTreeSet<String> {
-    let objects = world.s3().objects();
-    let under = |root: &str| objects.keys(&format!("{root}/{name}/"));
-    under("kafscale")
-        .into_iter()
-        .chain(under("kafscale-wal"))
-        .collect()
+/// The segments of a cluster's topic: of its first partition, where nothing is written later.
+fn segments(world: &World, name: &str) -> BTreeSet<String> {
+    let prefix = format!("kafscale/{name}/orders/0/segment-");
+    world.s3().objects().keys(&prefix).into_iter().collect()
+}
+
+/// Every object lies below a prefix of one of the two.
+#[track_caller]
+fn assert_apart(world: &World) {
+    let roots =
+        [ONE, OTHER].map(|name| [format!("kafscale/{name}/"), format!("kafscale-wal/{name}/")]);
+    let roots = roots.as_flattened();
+    let keys = world.s3().objects().keys("");
+    let stray = keys
+        .iter()
+        .find(|key| !roots.iter().any(|root| key.starts_with(root)));
+    assert_eq!(stray, None);
 }
 
 #[test]
@@ -66,13 +76,18 @@ fn two_clusters_share_a_bucket_and_an_etcd_and_never_see_each_other() {
         node.run(&["topic", "create", "orders", "--partitions", "2"], "");
     }
     one.run(&["topic", "create", "only-here", "--partitions", "2"], "");
-    produce(&one, "orders", 0..1_000);
-    produce(&one, "only-here", 0..1_000);
-    produce(&other, "orders", 5_000..5_500);
+    for topic in ["orders", "only-here"] {
+        produce(&one, topic, "0", 0..500);
+        produce(&one, topic, "1", 500..1_000);
+    }
+    produce(&other, "orders", "0", 5_000..5_500);
     commit(&one, "orders", 7);
     commit(&other, "orders", 3);
-    let before = keys_of(&world, OTHER);
-    assert!(before.len() >= 3, "{before:?}");
+    eventually("both have segments", || {
+        !segments(&world, ONE).is_empty() && !segments(&world, OTHER).is_empty()
+    });
+    let before = segments(&world, OTHER);
+    assert_apart(&world);
 
     // The first compacts, collects garbage and deletes everything, while the other serves.
     let over = AtomicBool::new(false);
@@ -81,8 +96,8 @@ fn two_clusters_share_a_bucket_and_an_etcd_and_never_see_each_other() {
         let serving = scope.spawn(|| {
             let mut end = 5_500;
             while !over.load(Ordering::Relaxed) {
-                produce(&other, "orders", end..end + 50);
-                end += 50;
+                produce(&other, "orders", "1", end..end + 5);
+                end += 5;
             }
             end
         });
@@ -101,9 +116,10 @@ fn two_clusters_share_a_bucket_and_an_etcd_and_never_see_each_other() {
     let expected: Vec<u32> = (5_000..end).collect();
     assert_eq!(other.read("orders"), expected);
     assert!(
-        keys_of(&world, OTHER).is_superset(&before),
-        "no object of the other has gone"
+        segments(&world, OTHER).is_superset(&before),
+        "no segment of the other has gone"
     );
+    assert_apart(&world);
     assert_eq!(told(&one, &["topic", "list"]), "");
     assert_eq!(told(&other, &["topic", "list"]), "orders\n");
     assert_eq!(committed(&one, "orders"), None, "it went with its topic");

@@ -387,10 +387,12 @@ impl Garbage {
             Err(GetError::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        let stays = WalKind::Fence;
-        Ok(WalHeader::parse(&head).is_ok_and(|header| {
-            header.kind == WalKind::Empty || header.kind == stays && !rules::holds(Rule::FencesStay)
-        }))
+        let goes = |kind| match kind {
+            WalKind::Empty => true,
+            WalKind::Fence => !rules::holds(Rule::FencesStay),
+            WalKind::Open | WalKind::Data => false,
+        };
+        Ok(WalHeader::parse(&head).is_ok_and(|header| goes(header.kind)))
     }
 }
 

@@ -253,14 +253,16 @@ impl Taker<'_> {
                     session,
                     broker: source.broker,
                 };
-                let newest = sources
-                    .iter()
-                    .rfind(|other| other.session != self.me.session);
-                let fences = newest.is_some_and(|newest| newest.session == session)
-                    || rules::holds(Rule::FenceEverySource);
+                let is_newest = || {
+                    let others = |other: &&Source| other.session != self.me.session;
+                    sources.iter().rfind(others).map(|other| other.session) == Some(session)
+                };
+                let fences = rules::holds(Rule::FenceEverySource) || is_newest();
                 let end = match self.mode {
                     CommitMode::Conditional if fences => harvest.fence(owner, floor).await?,
-                    _ => self.committed_end(harvest, owner, floor).await?,
+                    CommitMode::Guarded | CommitMode::Conditional => {
+                        self.committed_end(harvest, owner, floor).await?
+                    }
                 };
                 ends.insert(session, end);
             }

@@ -33,6 +33,7 @@ use super::commit::{CommitError, commit};
 use super::context::Context;
 use super::directories::{Bundle, Bundler};
 use super::handle::FlushSignal;
+use super::health::transfer_time;
 use super::image::{bytes_of, stored_batch};
 use super::own_objects::{self, OwnStored, store_own};
 use super::retry::Pauses;
@@ -564,7 +565,7 @@ pub async fn store_object(
         CommitMode::Conditional => PutCondition::IfAbsent,
         CommitMode::Guarded => PutCondition::None,
     };
-    let mut failing = Failing::new(context, key);
+    let mut failing = Failing::new(context, key, body.len());
     let mut pauses = Pauses::default();
     loop {
         let put = || {
@@ -604,21 +605,24 @@ pub async fn store_object(
 struct Failing<'a> {
     context: &'a Context,
     key: &'a str,
+    /// How long an answer may take.
+    patience: Duration,
     began: Instant,
     is_refusing: bool,
 }
 
 impl<'a> Failing<'a> {
-    fn new(context: &'a Context, key: &'a str) -> Self {
+    fn new(context: &'a Context, key: &'a str, bytes: u64) -> Self {
         Self {
             context,
             key,
+            patience: context.config.health.latency_crit + transfer_time(bytes),
             began: Instant::now(),
             is_refusing: false,
         }
     }
 
-    /// Sends a PUT and waits for its answer, which may never come. From the critical latency on
+    /// Sends a PUT and waits for its answer, which may never come. When patience is at an end
     /// clients are told; and when the store has answered a write that was sent later, this one is
     /// sent a second time beside the first: its connection may be dead, and all acknowledgements
     /// wait for it.
@@ -628,8 +632,7 @@ impl<'a> Failing<'a> {
     {
         let (context, sent) = (self.context, Instant::now());
         let mut first = std::pin::pin!(put());
-        let critical = context.config.health.latency_crit;
-        if let Ok(answer) = tokio::time::timeout(critical, &mut first).await {
+        if let Ok(answer) = tokio::time::timeout(self.patience, &mut first).await {
             return answer;
         }
         self.refuse("no answer yet");

@@ -2,7 +2,8 @@
 //!
 //! [`Health`] is a state machine without I/O or clock. Reads and writes are judged apart, so that
 //! fast reads never hide writes that fail; the worse of the two is the state. A request counts when
-//! it ends, or when it is older than the critical latency, whichever comes first, and once.
+//! it ends, or when it is older than the critical latency, whichever comes first, and once. What its
+//! bytes may take on their way is no latency, so that large messages are no outage.
 //! [`watch`] looks at it, probes the store while it is not healthy, so that it recovers without
 //! traffic, and while it is under suspicion, so that a quiet broker finds out. While all is well an
 //! idle broker sends nothing.
@@ -17,6 +18,15 @@ use std::time::{Duration, Instant};
 use super::retry::RequestKind;
 use track::{Sums, Track};
 pub use watch::watch;
+
+/// Slowest line, in bytes a second, on which the bytes of a request say nothing of the store: the
+/// time that they may take does not count as latency.
+const LINE_BYTES_PER_SECOND: u64 = 8 << 20;
+
+/// The time that so many bytes may take on their way.
+pub fn transfer_time(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1_000) / LINE_BYTES_PER_SECOND)
+}
 
 /// How the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,8 +69,18 @@ pub enum End {
 struct Request {
     kind: RequestKind,
     began: Duration,
+    /// Bytes that it sends or has asked for.
+    bytes: u64,
     /// The part of the window in which it was counted as slow, before it has ended.
     counted: Option<u64>,
+}
+
+impl Request {
+    /// How long it has taken, beside the time for its bytes.
+    fn latency(&self, now: Duration) -> Duration {
+        let taken = now.saturating_sub(self.began);
+        taken.saturating_sub(transfer_time(self.bytes))
+    }
 }
 
 /// The state machine. Times are those of one monotonic clock.
@@ -106,27 +126,30 @@ impl Health {
         (track, &self.config)
     }
 
-    /// A request is sent.
-    pub fn begin(&mut self, now: Duration, kind: RequestKind) -> RequestId {
+    /// A request is sent, with so many bytes, or asking for so many as far as that is known.
+    pub fn begin(&mut self, now: Duration, kind: RequestKind, bytes: u64) -> RequestId {
         let id = RequestId(self.next);
         self.next += 1;
         let request = Request {
             kind,
             began: now,
+            bytes,
             counted: None,
         };
         self.under_way.insert(id, request);
         id
     }
 
-    /// A request has ended. One that was given up counts as slow if it was, else for nothing.
+    /// A request has ended, with so many bytes. One that was given up counts as slow if it was, else
+    /// for nothing.
     ///
     /// # Panics
     /// If that request is not under way.
-    pub fn end(&mut self, now: Duration, id: RequestId, end: End) {
+    pub fn end(&mut self, now: Duration, id: RequestId, end: End, bytes: u64) {
         let request = self.under_way.remove(&id);
-        let request = request.expect("only what is under way ends, once");
-        let latency = now.saturating_sub(request.began);
+        let mut request = request.expect("only what is under way ends, once");
+        request.bytes = request.bytes.max(bytes);
+        let latency = request.latency(now);
         let is_overdue = latency >= self.config.latency.1;
         if (request.kind, end) == (RequestKind::Write, End::Answered) {
             self.answered_write_began = self.answered_write_began.max(Some(request.began));
@@ -160,20 +183,16 @@ impl Health {
 
     /// What has been under way for longer than the critical latency is slow, whatever comes of it.
     fn count_overdue(&mut self, now: Duration) {
-        // In the order in which they began.
         for request in self.under_way.values_mut() {
-            let age = now.saturating_sub(request.began);
-            if age < self.config.latency.1 {
-                break;
-            }
-            if request.counted.is_some() {
+            let latency = request.latency(now);
+            if request.counted.is_some() || latency < self.config.latency.1 {
                 continue;
             }
             let track = match request.kind {
                 RequestKind::Read => &mut self.reads,
                 RequestKind::Write => &mut self.writes,
             };
-            request.counted = Some(track.record(&self.config, now, age, true));
+            request.counted = Some(track.record(&self.config, now, latency, true));
         }
     }
 
@@ -236,11 +255,11 @@ impl SharedHealth {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request is sent; it is given up when the guard is dropped.
-    pub fn begin(this: &Arc<Self>, kind: RequestKind) -> Watched {
+    /// A request is sent; it is given up when the guard is dropped. See [`Health::begin`].
+    pub fn begin(this: &Arc<Self>, kind: RequestKind, bytes: u64) -> Watched {
         let began = this.origin.elapsed();
         Watched {
-            id: Some(this.lock().begin(began, kind)),
+            id: Some(this.lock().begin(began, kind, bytes)),
             began,
             health: this.clone(),
         }
@@ -281,16 +300,16 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// It has ended, well or not; gives how long it took.
-    pub fn end(mut self, ok: bool) -> Duration {
+    /// It has ended, well or not, with so many bytes; gives how long it took in all.
+    pub fn end(mut self, ok: bool, bytes: u64) -> Duration {
         let end = if ok { End::Answered } else { End::Failed };
-        self.ended(end)
+        self.ended(end, bytes)
     }
 
-    fn ended(&mut self, end: End) -> Duration {
+    fn ended(&mut self, end: End, bytes: u64) -> Duration {
         let now = self.health.origin.elapsed();
         if let Some(id) = self.id.take() {
-            self.health.lock().end(now, id, end);
+            self.health.lock().end(now, id, end, bytes);
         }
         now.saturating_sub(self.began)
     }
@@ -298,7 +317,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.ended(End::GivenUp);
+        self.ended(End::GivenUp, 0);
     }
 }
 

@@ -90,17 +90,20 @@ impl Objects {
         self.metrics.store_retries.increment();
     }
 
-    /// Sends one request when its turn has come; gives its time from then on, too.
+    /// Sends one request, which sends or asks for so many bytes, when its turn has come; `got` are
+    /// those of its answer. Gives its time from then on, too.
     async fn send<T, E: Failure>(
         &self,
         kind: RequestKind,
+        bytes: u64,
         request: StoreFuture<Result<T, E>>,
+        got: impl Fn(&T) -> u64,
     ) -> (Result<T, E>, Duration) {
         self.pacer.turn().await;
-        let watched = SharedHealth::begin(&self.health, kind);
+        let watched = SharedHealth::begin(&self.health, kind, bytes);
         let outcome = request.await;
         let again = outcome.as_ref().err().map_or(Again::Never, Failure::again);
-        let latency = watched.end(again == Again::Never);
+        let latency = watched.end(again == Again::Never, outcome.as_ref().map_or(0, got));
         self.tell(kind, again);
         (outcome, latency)
     }
@@ -141,8 +144,15 @@ impl Objects {
     /// # Errors
     /// As the store answers.
     pub async fn get_once(&self, key: &str, range: GetRange) -> Result<GetOutcome, GetError> {
+        let asked = match &range {
+            GetRange::Range(range) => range.end.saturating_sub(range.start),
+            GetRange::Suffix(bytes) => *bytes,
+            // Not known before the answer.
+            GetRange::Full => 0,
+        };
         let request = self.store.get(object_key(key), range);
-        let (outcome, latency) = self.send(RequestKind::Read, request).await;
+        let got = |found: &GetOutcome| found.bytes.len() as u64;
+        let (outcome, latency) = self.send(RequestKind::Read, asked, request, got).await;
         self.metrics.gets.increment();
         match &outcome {
             Ok(found) => {
@@ -176,7 +186,7 @@ impl Objects {
     ) -> Result<PutOutcome, PutError> {
         let bytes = body.len();
         let request = self.store.put(object_key(key), body, condition);
-        let (outcome, latency) = self.send(RequestKind::Write, request).await;
+        let (outcome, latency) = self.send(RequestKind::Write, bytes, request, |_| 0).await;
         self.metrics.puts.increment();
         match &outcome {
             Ok(_) => {
@@ -249,7 +259,7 @@ impl Objects {
 
     async fn list_once(&self, request: &ListRequest) -> Result<ListPage, ListError> {
         let request = self.store.list(request.clone());
-        let (outcome, _) = self.send(RequestKind::Read, request).await;
+        let (outcome, _) = self.send(RequestKind::Read, 0, request, |_| 0).await;
         self.metrics.lists.increment();
         if outcome.is_err() {
             self.metrics.list_errors.increment();

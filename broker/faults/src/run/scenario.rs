@@ -22,6 +22,8 @@ const WAL: &str = "kafscale-wal/";
 /// The partition whose owner is the victim.
 const AIM: Partition = Partition(0);
 const GATE: &str = "late";
+/// How late each word to and from etcd is: a commit still fits into the clients' time-out.
+const ETCD_DELAY: Duration = Duration::from_millis(200);
 /// How long a broker may take to refuse what it cannot do without etcd.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(8);
 /// How a broker finds the store, as its metric has it.
@@ -276,10 +278,9 @@ fn refused(
 /// Keep-alives come late and in time: no session ends, and produce does not notice.
 fn etcd_slow(stage: &mut Stage<'_>) -> Result<(), RunError> {
     let before = stage.epochs();
-    let delay = stage.ttl() / 10;
-    stage.say(&format!("{delay:?} each way"));
+    stage.say(&format!("{ETCD_DELAY:?} each way"));
     for node in &stage.cluster.nodes {
-        node.etcd.set(Link::Slow(delay));
+        node.etcd.set(Link::Slow(ETCD_DELAY));
     }
     stage.wait_for_progress(1, stage.ttl() * 3)?;
     stage.pause(stage.ttl() * 3)?;

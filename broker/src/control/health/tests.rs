@@ -63,7 +63,7 @@ impl World {
     }
 
     fn send(&mut self, kind: RequestKind, meets: Meets, limit: Option<Duration>) {
-        let id = self.health.begin(self.now, kind);
+        let id = self.health.begin(self.now, kind, 0);
         let ends = match meets {
             Meets::Answers(after) => Some((self.now + after, End::Answered)),
             Meets::Fails(after) => Some((self.now + after, End::Failed)),
@@ -89,7 +89,7 @@ impl World {
                     _ => None,
                 };
                 match ends {
-                    Some(end) => self.health.end(self.now, sent.id, end),
+                    Some(end) => self.health.end(self.now, sent.id, end, 0),
                     None => self.sent.push(sent),
                 }
             }
@@ -183,7 +183,7 @@ fn a_slow_store_is_degraded_and_a_very_slow_one_unavailable() {
 #[test]
 fn a_request_that_hangs_is_slow_from_the_critical_latency_on_once() {
     let mut health = health();
-    let hanging = health.begin(at(0), RequestKind::Write);
+    let hanging = health.begin(at(0), RequestKind::Write, 0);
     health.step(ms(1_999));
     assert_eq!(health.window().samples, 0);
     for now in (2_000..15_000).step_by(100) {
@@ -191,7 +191,7 @@ fn a_request_that_hangs_is_slow_from_the_critical_latency_on_once() {
     }
     let seen = health.window();
     assert_eq!((seen.samples, seen.errors, seen.mean()), (1, 0, CRITICAL));
-    health.end(ms(15_000), hanging, End::Failed);
+    health.end(ms(15_000), hanging, End::Failed, 0);
     let seen = health.window();
     assert_eq!(
         (seen.samples, seen.errors),
@@ -199,15 +199,39 @@ fn a_request_that_hangs_is_slow_from_the_critical_latency_on_once() {
         "it failed, and counts once"
     );
     // An answer adds nothing; what is given up early says nothing, what is given up late was slow.
-    let late = health.begin(at(20), RequestKind::Write);
+    let late = health.begin(at(20), RequestKind::Write, 0);
     health.step(at(23));
-    health.end(at(24), late, End::Answered);
-    let early = health.begin(at(30), RequestKind::Write);
-    health.end(at(31), early, End::GivenUp);
+    health.end(at(24), late, End::Answered, 0);
+    let early = health.begin(at(30), RequestKind::Write, 0);
+    health.end(at(31), early, End::GivenUp, 0);
     assert_eq!(health.window().samples, 2);
-    let late = health.begin(at(32), RequestKind::Write);
-    health.end(at(34), late, End::GivenUp);
+    let late = health.begin(at(32), RequestKind::Write, 0);
+    health.end(at(34), late, End::GivenUp, 0);
     assert_eq!((health.window().samples, health.window().errors), (3, 1));
+}
+
+#[test]
+fn large_messages_on_a_slow_line_are_no_outage() {
+    let mut health = health();
+    let (bytes, takes) = (100 << 20, at(10));
+    for n in 0..60 {
+        let (write, read) = (RequestKind::Write, RequestKind::Read);
+        let write = health.begin(at(n * 10), write, bytes);
+        // How much a read brings may be known only when it ends.
+        let read = health.begin(at(n * 10), read, 0);
+        health.end(at(n * 10) + ms(1_900), read, End::Answered, 16 << 20);
+        for second in 0..10 {
+            assert_eq!(health.step(at(n * 10 + second)), None);
+        }
+        health.end(at(n * 10) + takes, write, End::Answered, 0);
+    }
+    let hangs = health.begin(at(600), RequestKind::Write, bytes);
+    let overdue = at(600) + transfer_time(bytes) + CRITICAL;
+    health.step(overdue - ms(1));
+    let before = health.window().samples;
+    health.step(overdue);
+    assert_eq!(health.window().samples, before + 1, "it hangs in the end");
+    health.end(at(700), hangs, End::Failed, 0);
 }
 
 #[test]
@@ -238,11 +262,11 @@ fn fast_reads_do_not_hide_writes_that_fail() {
     let mut health = health();
     for n in 0..3_000 {
         let now = ms(n * 10);
-        let read = health.begin(now, RequestKind::Read);
-        health.end(now + ms(5), read, End::Answered);
+        let read = health.begin(now, RequestKind::Read, 0);
+        health.end(now + ms(5), read, End::Answered, 0);
         if n % 100 == 0 {
-            let write = health.begin(now, RequestKind::Write);
-            health.end(now + ms(5), write, End::Failed);
+            let write = health.begin(now, RequestKind::Write, 0);
+            health.end(now + ms(5), write, End::Failed, 0);
         }
         health.step(now + ms(5));
     }

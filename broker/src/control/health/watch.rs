@@ -2,7 +2,7 @@
 //! the way out for a broker that is cut off.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coord::keys::session::SessionState;
 use futures_util::future::LocalBoxFuture;
@@ -37,6 +37,7 @@ pub async fn watch(context: Rc<Context>) {
         writes: 0,
         published: SessionState::Healthy,
         publishing: None,
+        alone_since: None,
     };
     watch.run().await;
 }
@@ -53,6 +54,8 @@ struct Watch {
     /// What others know.
     published: SessionState,
     publishing: Option<Publishing>,
+    /// Since when we are unavailable and another is healthy.
+    alone_since: Option<Instant>,
 }
 
 impl Watch {
@@ -129,13 +132,19 @@ impl Watch {
         }
     }
 
-    /// Cut off: unavailable for longer than twice the time to live of a session, while somebody
-    /// else has no trouble (DESIGN §4).
-    fn is_cut(&self, look: &Look) -> bool {
+    /// Cut off: unavailable for longer than twice the time to live of a session, and somebody else
+    /// without trouble all that time (DESIGN §4). Brokers recover one after the other from an outage
+    /// of all: the last one must not give up because the first one is well.
+    fn is_cut(&mut self, look: &Look) -> bool {
         let context = &self.context;
-        look.state == HealthState::Unavailable
-            && look.lasted > context.config.broker.session_ttl * 2
-            && context.view.another_is_healthy(context.session.id)
+        let alone = look.state == HealthState::Unavailable
+            && context.view.another_is_healthy(context.session.id);
+        if !alone {
+            self.alone_since = None;
+            return false;
+        }
+        let since = *self.alone_since.get_or_insert_with(Instant::now);
+        since.elapsed() > context.config.broker.session_ttl * 2
     }
 
     fn probe(&mut self, look: &Look) {

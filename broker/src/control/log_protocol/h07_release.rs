@@ -18,9 +18,11 @@ fn h07_nothing_is_appended_once_a_release_is_under_way() {
         Rule::ReleasedTakesNoAppends,
         async || {
             let world = World::new();
-            let rig = world.start().await;
+            let mut rig = world.start().await;
             let id = rig.create("orders", 1).await;
             rig.produce_many(id, 2).await;
+            // As at a graceful end: nothing is taken any more.
+            rig.stand_still();
             rig.drain().await;
             world.kv.inject(Fault::AppliedReplyLost);
             rig.release().await;
@@ -44,9 +46,11 @@ fn h07_a_release_waits_for_every_acknowledgement() {
         Rule::ReleaseAfterAcknowledgements,
         async || {
             let world = World::new();
-            let old = Rc::new(world.start().await);
+            let mut old = world.start().await;
             let id = old.create("orders", 1).await;
             old.produce_many(id, 2).await;
+            old.stand_still();
+            let old = Rc::new(old);
             let mut gate = world.stop(Operation::Put, &wal_of(&old), 0);
             let produced = produce_later(&old, id);
             gate.reached().await;

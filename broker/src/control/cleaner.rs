@@ -62,7 +62,8 @@ impl Cleaner {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let ids: Vec<TopicPartition> = self.context.owned.borrow().keys().copied().collect();
-            self.cleaned.borrow_mut().retain(|id, _| ids.contains(id));
+            let owned = |id: &TopicPartition| self.context.owned.borrow().contains_key(id);
+            self.cleaned.borrow_mut().retain(|id, _| owned(id));
             for id in ids {
                 if let Err(error) = self.clean(id).await {
                     self.context.metrics.compaction_errors.increment();
@@ -127,7 +128,12 @@ impl Cleaner {
         };
         let mut rewritten = 0;
         for segment in segments.iter().filter(|segment| segment.end <= end) {
-            rewritten += usize::from(rewrite(&self.context, id, segment, &keys, tombstones).await?);
+            match rewrite(&self.context, id, segment, &keys, tombstones).await? {
+                Rewrite::Done => rewritten += 1,
+                Rewrite::Nothing => {}
+                // The time of a tombstone behind it must not begin while what it covers is left.
+                Rewrite::Overtaken => return Ok(rewritten),
+            }
         }
         self.cleaned.borrow_mut().insert(id, end);
         if rewritten > 0 {
@@ -161,27 +167,37 @@ fn dirty<'a>(
     if is_much || is_late { dirty } else { &[] }
 }
 
-/// Rewrites one segment without what is superseded; whether anything of it went.
+/// What became of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rewrite {
+    /// It is rewritten.
+    Done,
+    /// Nothing of it goes.
+    Nothing,
+    /// Retention, a compaction, a merge or a takeover was faster: it was not looked at.
+    Overtaken,
+}
+
+/// Rewrites one segment without what is superseded.
 async fn rewrite(
     context: &Context,
     id: TopicPartition,
     known: &ManifestSegment,
     keys: &Arc<KeyMap>,
     tombstones: Tombstones,
-) -> Result<bool, CompactionError> {
+) -> Result<Rewrite, CompactionError> {
     let Some(owned) = context.owned(id) else {
-        return Ok(false);
+        return Ok(Rewrite::Overtaken);
     };
     let mut state = owned.state.lock().await;
     let at = state.segments.iter().position(|segment| {
         segment.base == known.base && segment.bytes == known.bytes && segment.crc32 == known.crc32
     });
-    // Retention, a merge or a takeover was faster.
     let (Some(at), None, false) = (at, &state.seen.record.intent, state.gone) else {
-        return Ok(false);
+        return Ok(Rewrite::Overtaken);
     };
     let Some((_, body, etag)) = read_stored(context, &owned, known.base).await? else {
-        return Ok(false);
+        return Ok(Rewrite::Overtaken);
     };
     let (base, end, created) = (known.base, known.end, wall_clock());
     let keys = keys.clone();
@@ -200,7 +216,7 @@ async fn rewrite(
         reason,
     })?;
     let Some((kfs, points)) = built else {
-        return Ok(false);
+        return Ok(Rewrite::Nothing);
     };
     assert!(
         kfs.last_offset.next() == Some(end),
@@ -224,7 +240,7 @@ async fn rewrite(
     };
     adopt(context, &owned, &mut state, at..at + 1, stored).await?;
     context.metrics.rewrites.increment();
-    Ok(true)
+    Ok(Rewrite::Done)
 }
 
 /// Ends a rewrite that an earlier owner, or an earlier try, has left pending.

@@ -203,3 +203,31 @@ fn h4_a_rewrite_that_was_interrupted_is_ended_by_the_next_owner() {
         });
     }
 }
+
+/// A pass that cannot look at every segment ends there, and begins anew later.
+#[test]
+fn what_was_passed_over_is_not_taken_for_clean() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.compacted_topic("accounts").await;
+        rig.rounds(id, 1..=3).await;
+        rig.produce(id, &keyed(&[2], 0)).await.unwrap();
+        // A compaction is under way: nothing may be rewritten beside it.
+        let denied = Rule::always(Operation::Put, Fault::Denied);
+        world
+            .faulty
+            .add_rule(denied.prefix("kafscale/default/accounts/"));
+        assert!(compact(&rig.context, id, 64 << 20).await.is_err());
+        world.faulty.clear();
+        let cleaner = Cleaner::new(rig.context.clone());
+        assert_eq!(cleaner.clean(id).await.unwrap(), 0);
+        rig.compact_all(id).await;
+        assert!(cleaner.clean(id).await.unwrap() > 0);
+        rig.crash().await;
+        let rig = world.start().await;
+        let left: Vec<(u8, u8)> = rig.records(id).await.iter().map(|r| (r.1, r.2)).collect();
+        assert_eq!(left, [(11, 1), (12, 2), (1, 3), (3, 3), (13, 3), (2, 0)]);
+        rig.crash().await;
+    });
+}

@@ -35,7 +35,7 @@ pub use error::{ClientError, FailureKind};
 pub use group::{GroupConsumer, GroupSettings};
 pub use groups::{CommittedOffset, GroupDescription, GroupListing, GroupMember};
 pub use metadata::{BrokerAddress, Metadata, PartitionInfo, TopicInfo, TopicPartition};
-pub use offsets::{FoundOffset, OffsetSpec};
+pub use offsets::{FoundOffset, OffsetSpec, list_offsets};
 pub use partitioner::{murmur2, partition_of_key};
 pub use producer::{Acknowledged, Acks, Produced, Producer, ProducerSettings};
 pub use router::Client;

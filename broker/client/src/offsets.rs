@@ -111,26 +111,8 @@ impl Client {
         spec: OffsetSpec,
         found: &mut BTreeMap<TopicPartition, FoundOffset>,
     ) -> Result<(), ClientError> {
-        let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
-        for partition in wanted {
-            topics
-                .entry(&partition.topic)
-                .or_default()
-                .push(ListOffsetsPartition {
-                    partition_index: partition.partition.get(),
-                    timestamp: spec.on_wire(),
-                    ..Default::default()
-                });
-        }
-        let topics = topics.into_iter();
-        let request = ListOffsetsRequest {
-            replica_id: -1,
-            topics: topics
-                .map(|(name, partitions)| ListOffsetsTopic { name, partitions })
-                .collect(),
-            timeout_ms: 30_000,
-            ..Default::default()
-        };
+        let wanted = wanted.iter().map(|p| (&*p.topic, p.partition));
+        let request = list_offsets(wanted, spec);
         let reply = self.call(leader, &request)?;
         let mut failed = Ok(());
         for topic in &reply.decode()?.topics {
@@ -151,5 +133,30 @@ impl Client {
             }
         }
         failed
+    }
+}
+
+/// A request for one offset of each of these partitions, to their leader.
+pub fn list_offsets<'a>(
+    wanted: impl IntoIterator<Item = (&'a str, PartitionIndex)>,
+    spec: OffsetSpec,
+) -> ListOffsetsRequest<'a> {
+    let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
+    for (topic, partition) in wanted {
+        let wanted = ListOffsetsPartition {
+            partition_index: partition.get(),
+            timestamp: spec.on_wire(),
+            ..Default::default()
+        };
+        topics.entry(topic).or_default().push(wanted);
+    }
+    let topics = topics.into_iter();
+    ListOffsetsRequest {
+        replica_id: -1,
+        topics: topics
+            .map(|(name, partitions)| ListOffsetsTopic { name, partitions })
+            .collect(),
+        timeout_ms: 30_000,
+        ..Default::default()
     }
 }

@@ -7,10 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use client::{ClientError, ClientSettings, Connection};
+use client::{ClientError, ClientSettings, Connection, OffsetSpec, list_offsets};
 use segment::{Offset, PartitionIndex, TopicName, TopicPartition};
-use wire::messages::ListOffsetsRequest;
-use wire::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 
 /// Partitions that one call asks for, of all leaders together.
 pub const PARTITIONS_MAX: usize = 50_000;
@@ -20,8 +18,6 @@ const PARTITIONS_A_REQUEST: usize = 1_000;
 const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this no further leader is asked.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
-const LATEST: i64 = -1;
-const EARLIEST: i64 = -2;
 
 /// Where a partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +94,8 @@ fn ask(
     };
     let mut connection = Connection::open(&address, &settings)?;
     for partitions in leader.partitions.chunks(at_once) {
-        let starts = list(&mut connection, partitions, EARLIEST)?;
-        let ends = list(&mut connection, partitions, LATEST)?;
+        let starts = list(&mut connection, partitions, OffsetSpec::Earliest)?;
+        let ends = list(&mut connection, partitions, OffsetSpec::Latest)?;
         for (id, name) in partitions {
             let place = (name.as_str().to_owned(), id.partition);
             if let (Some(start), Some(end)) = (starts.get(&place), ends.get(&place)) {
@@ -118,25 +114,12 @@ fn ask(
 fn list(
     connection: &mut Connection,
     partitions: &[(TopicPartition, TopicName)],
-    timestamp: i64,
+    spec: OffsetSpec,
 ) -> Result<BTreeMap<(String, PartitionIndex), Offset>, ClientError> {
-    let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
-    for (id, name) in partitions {
-        let wanted = ListOffsetsPartition {
-            partition_index: id.partition.get(),
-            timestamp,
-            ..Default::default()
-        };
-        topics.entry(name.as_str()).or_default().push(wanted);
-    }
-    let topics = topics.into_iter();
-    let request = ListOffsetsRequest {
-        replica_id: -1,
-        topics: topics
-            .map(|(name, partitions)| ListOffsetsTopic { name, partitions })
-            .collect(),
-        ..Default::default()
-    };
+    let wanted = partitions
+        .iter()
+        .map(|(id, name)| (name.as_str(), id.partition));
+    let request = list_offsets(wanted, spec);
     let reply = connection.call(&request)?;
     let mut found = BTreeMap::new();
     for topic in &reply.decode()?.topics {

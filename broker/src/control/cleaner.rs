@@ -29,7 +29,7 @@ use store::{Body, PutCondition, PutError};
 use super::compactor::{CompactionError, manifest_segment};
 use super::context::{Context, wall_clock};
 use super::replace::{Stored, adopt, begin, etag_of, finish, put_over, read_stored};
-use super::segments::object_keys;
+use super::segments::{Whole, object_keys};
 use crate::partition::cleaning::{KeyMap, clean_body};
 use crate::topic_config::Compaction;
 
@@ -107,19 +107,18 @@ impl Cleaner {
             if keys.is_full() {
                 break;
             }
-            let Some((stored, body, _)) = read_stored(&self.context, &owned, segment.base).await?
-            else {
+            let Some(whole) = read_stored(&self.context, &owned, segment.base).await? else {
                 // Retention or a merge was faster: looked at again later.
                 return Ok(0);
             };
-            let add = move || keys.add_body(&body).map(|()| keys);
+            let add = move || keys.add_body(&whole.body).map(|()| keys);
             let added = tokio::task::spawn_blocking(add).await?;
             keys = added.map_err(|error| CompactionError::Damaged {
                 key: format!("segment {}", segment.base).into(),
                 position: 0,
                 reason: error.to_string(),
             })?;
-            end = stored.segment.end;
+            end = whole.segment.end;
         }
         let keys = Arc::new(keys);
         let tombstones = Tombstones {
@@ -196,7 +195,7 @@ async fn rewrite(
     let (Some(at), None, false) = (at, &state.seen.record.intent, state.gone) else {
         return Ok(Rewrite::Overtaken);
     };
-    let Some((_, body, etag)) = read_stored(context, &owned, known.base).await? else {
+    let Some(Whole { body, etag, .. }) = read_stored(context, &owned, known.base).await? else {
         return Ok(Rewrite::Overtaken);
     };
     let (base, end, created) = (known.base, known.end, wall_clock());
@@ -263,35 +262,37 @@ pub async fn resolve(context: &Context, id: TopicPartition) -> Result<(), Compac
         .iter()
         .position(|segment| segment.base == intent.base);
     let found = read_stored(context, &owned, intent.base).await?;
-    let (Some(at), Some((mut stored, body, etag))) = (at, found) else {
+    let (Some(at), Some(mut found)) = (at, found) else {
         // The log start has passed it, and its object is gone: no late PUT finds its ETag.
         return finish(context, &owned, &mut state).await;
     };
-    if Some(&etag) == etag_of(&intent).as_ref() {
-        let (base, created) = (intent.base, wall_clock());
+    let [_, key] = object_keys(&context.keys, &owned.dir, id.partition, intent.base);
+    if Some(&found.etag) == etag_of(&intent).as_ref() {
+        let (base, created, body) = (intent.base, wall_clock(), found.body);
         let kfs = tokio::task::spawn_blocking(move || KfsObject::build(base, created, vec![body]));
         let kfs = kfs.await??;
-        let [_, key] = object_keys(&context.keys, &owned.dir, id.partition, base);
         let put = Body::new(kfs.chunks.clone()).with_crc32(kfs.crc32);
         match context
             .objects
-            .put(&key, put, PutCondition::IfMatch(etag))
+            .put(&key, put, PutCondition::IfMatch(found.etag))
             .await
         {
             // Either ours is there now, or the one that was late: both are whole.
             Ok(_) | Err(PutError::Mismatch { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let again = read_stored(context, &owned, intent.base).await?;
-        let Some((now, ..)) = again else {
-            return finish(context, &owned, &mut state).await;
+        found = match read_stored(context, &owned, intent.base).await? {
+            Some(now) => now,
+            None => return finish(context, &owned, &mut state).await,
         };
-        stored = now;
     }
-    if stored.segment.end != intent.end {
-        let [_, key] = object_keys(&context.keys, &owned.dir, id.partition, intent.base);
+    if found.segment.end != intent.end {
         return Err(CompactionError::Alien { key });
     }
+    let stored = Stored {
+        segment: found.segment,
+        index: found.index,
+    };
     adopt(context, &owned, &mut state, at..at + 1, stored).await
 }
 

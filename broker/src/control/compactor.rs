@@ -25,13 +25,13 @@ use segment::{Offset, SessionId, TimestampMs, TopicPartition, WalSequence};
 use store::{Body, GetError, GetRange, PutCondition, PutError};
 
 use super::cleaner;
-use super::commit::{CommitError, commit};
+use super::commit::CommitError;
 use super::context::{Context, wall_clock};
 use super::image::stored_producer;
 use super::merge;
 use super::policy::{Backlog, Policy};
 use super::put_budget::PutBudget;
-use super::segments::{object_keys, read_manifest, segment_ref, write_manifest};
+use super::segments::{ReadSegmentError, object_keys, read_manifest, segment_ref, write_manifest};
 use super::takeover::{Owned, OwnedState};
 use super::time_index::told;
 use crate::partition::{RunSlot, SegmentPlan, run};
@@ -69,6 +69,9 @@ pub enum CompactionError {
         /// What is wrong.
         reason: String,
     },
+    /// A segment cannot be read.
+    #[error("{0}")]
+    Segment(#[from] ReadSegmentError),
     /// The batches make no segment.
     #[error("{0}")]
     Kfs(#[from] KfsError),
@@ -279,33 +282,12 @@ pub async fn compact(
     let Some(owned) = context.owned(id) else {
         return Ok(None);
     };
+    // Whatever was begun is finished before another intent is made.
+    cleaner::resolve(context, id).await?;
+    merge::resolve(context, id).await?;
     let mut state = owned.state.lock().await;
     if state.gone {
         return Ok(None);
-    }
-    if let Some(Intent {
-        kind: IntentKind::Rewrite { .. },
-        ..
-    }) = &state.seen.record.intent
-    {
-        drop(state);
-        cleaner::resolve(context, id).await?;
-        state = owned.state.lock().await;
-        if state.gone {
-            return Ok(None);
-        }
-    }
-    if let Some(Intent {
-        kind: IntentKind::Extend { .. },
-        ..
-    }) = &state.seen.record.intent
-    {
-        drop(state);
-        merge::merge(context, id, segment_bytes).await?;
-        state = owned.state.lock().await;
-        if state.gone {
-            return Ok(None);
-        }
     }
     let acknowledged_end = context.flushed.acknowledged_end();
     if !rules::holds(Rule::PendingIntentFirst) {
@@ -433,10 +415,8 @@ async fn write_segment(
     };
     let finished =
         plan::finish_compaction(&context.space, context.session.id, id, &state.seen, &finish);
-    let finished = finished.map_err(CommitError::from)?;
     let before = state.seen.record.producer_snapshot;
-    let partition_key = partition::key(&context.space, id);
-    state.seen = commit(&context.kv, &partition_key, &finished, Some(&state.seen)).await?;
+    state.write(context, id, finished).await?;
     let segment = manifest_segment(&kfs, base, plan.end, points);
     let adopted = segment_ref(&context.keys, &owned.dir, id.partition, &segment);
     let readable = segment.end > state.seen.record.log_start;
@@ -487,12 +467,9 @@ async fn begin(
         object_bytes: None,
         object_crc32c: None,
     };
-    let Context {
-        space, session, kv, ..
-    } = context;
-    let planned = plan::begin_intent(space, session.id, id, &state.seen, intent.clone());
-    let planned = planned.map_err(CommitError::from)?;
-    state.seen = commit(kv, &partition::key(space, id), &planned, Some(&state.seen)).await?;
+    let (space, session) = (&context.space, context.session.id);
+    let planned = plan::begin_intent(space, session, id, &state.seen, intent.clone());
+    state.write(context, id, planned).await?;
     Ok(intent)
 }
 

@@ -174,6 +174,26 @@ async fn has_all(rig: &Rig, id: TopicPartition, acknowledged: i64) -> Verdict {
     }
 }
 
+/// A broker, of a cluster if it has an id, with so many batches of five records in a partition.
+async fn orders(broker: Option<i32>, batches: usize) -> (World, Rig, TopicPartition) {
+    let world = World::new();
+    let rig = world.start_as(broker).await;
+    let id = rig.create("orders", 1).await;
+    rig.produce_many(id, batches).await;
+    (world, rig, id)
+}
+
+/// The broker dies, and the next one has the log of a partition up to `acknowledged`.
+async fn is_there_after_a_crash(
+    world: &World,
+    rig: Rig,
+    id: TopicPartition,
+    acknowledged: i64,
+) -> Verdict {
+    rig.crash().await;
+    has_all(&world.start().await, id, acknowledged).await
+}
+
 /// The log of a partition is served and starts here.
 fn starts_at(rig: &Rig, id: TopicPartition, expected: i64) -> Verdict {
     let found = rig.served_from(id).ok_or(Violation::NotServed)?;

@@ -2,12 +2,10 @@
 //!
 //! Control thread. Segments wholly below it are deleted afterwards.
 
-use coord::keys::partition;
 use coord::keys::plan;
 use coord::rules::{self, Rule};
 use segment::{Offset, TopicPartition};
 
-use super::commit::{CommitError, commit};
 use super::context::Context;
 use super::handle::TopicError;
 use super::segments::object_keys;
@@ -42,18 +40,13 @@ pub async fn raise_log_start(
     if to <= from {
         return Ok(from);
     }
-    let Context {
-        space, session, kv, ..
-    } = context;
-    let planned = plan::raise_log_start(space, session.id, id, &state.seen, to);
-    let planned = planned.map_err(|error| unavailable(CommitError::from(error)))?;
-    let committed = commit(kv, &partition::key(space, id), &planned, Some(&state.seen)).await;
-    match committed {
-        Ok(seen) => state.seen = seen,
-        Err(error) if rules::holds(Rule::LogStartRaisedInEtcdFirst) => {
-            return Err(unavailable(error));
-        }
-        Err(_) => {}
+    let (space, session) = (&context.space, context.session.id);
+    let planned = plan::raise_log_start(space, session, id, &state.seen, to);
+    let written = state.write(context, id, planned).await;
+    if let Err(error) = written
+        && rules::holds(Rule::LogStartRaisedInEtcdFirst)
+    {
+        return Err(unavailable(error));
     }
     shard
         .call(move |shard| drop(shard.raise_log_start(id, to)))

@@ -14,15 +14,15 @@ use bytes::Bytes;
 use coord::keys::cluster::CommitMode;
 use coord::keys::partition::{Intent, IntentKind};
 use coord::rules::{self, Rule};
-use segment::kfs::{self, KfsObject};
+use segment::kfs::KfsObject;
 use segment::manifest::{ManifestSegment, time_points};
 use segment::{Offset, TopicPartition};
-use store::{ETag, GetRange};
+use store::ETag;
 
 use super::compactor::{CompactionError, manifest_segment};
 use super::context::{Context, wall_clock};
-use super::replace::{Stored, adopt, begin, etag_of, finish, put_over};
-use super::segments::object_keys;
+use super::replace::{Stored, adopt, begin, etag_of, finish, put_over, read_stored};
+use super::segments::{ReadSegmentError, object_keys};
 use super::takeover::{Owned, OwnedState};
 
 /// So many segments are merged at least: every byte is written a few times in its life, at most.
@@ -30,36 +30,53 @@ const SEGMENTS_MIN: usize = 8;
 /// A segment of less than this part of a full one is small.
 const SMALL_PART: u64 = 4;
 
-/// Merges the oldest small segments of a partition, or finishes a merge that was begun; gives how
-/// many segments became one.
+/// Merges the oldest small segments of a partition; gives how many segments became one.
 ///
 /// # Errors
-/// [`CompactionError`]; the next call goes on where this one stopped.
+/// [`CompactionError`]; [`resolve`] goes on where this one stopped.
 pub async fn merge(
     context: &Context,
     id: TopicPartition,
     segment_bytes: u64,
 ) -> Result<Option<usize>, CompactionError> {
+    let unconditional = context.mode == CommitMode::Guarded;
+    if unconditional && rules::holds(Rule::NoMergeWithoutConditions) {
+        return Ok(None);
+    }
+    resolve(context, id).await?;
     let Some(owned) = context.owned(id) else {
         return Ok(None);
     };
     let mut state = owned.state.lock().await;
-    let unconditional = context.mode == CommitMode::Guarded;
-    if state.gone || unconditional && rules::holds(Rule::NoMergeWithoutConditions) {
+    // An intent of another kind is finished first, by whoever finishes those.
+    if state.gone || state.seen.record.intent.is_some() {
         return Ok(None);
     }
-    let chosen = match &state.seen.record.intent {
-        None => choose(&state.segments, segment_bytes),
+    match choose(&state.segments, segment_bytes) {
+        Some(chosen) => carry_out(context, &owned, &mut state, chosen).await,
+        None => Ok(None),
+    }
+}
+
+/// Finishes a merge that was begun, by us or by an earlier owner.
+///
+/// # Errors
+/// [`CompactionError`]; it stays pending.
+pub async fn resolve(context: &Context, id: TopicPartition) -> Result<(), CompactionError> {
+    let Some(owned) = context.owned(id) else {
+        return Ok(());
+    };
+    let mut state = owned.state.lock().await;
+    let pending = match &state.seen.record.intent {
         Some(intent) if matches!(intent.kind, IntentKind::Extend { .. }) => {
-            Some(within(&state.segments, intent.base, intent.end))
+            within(&state.segments, intent.base, intent.end)
         }
-        // Compaction finishes its own.
-        Some(_) => None,
+        _ => return Ok(()),
     };
-    let Some(chosen) = chosen else {
-        return Ok(None);
-    };
-    carry_out(context, &owned, &mut state, chosen).await
+    if !state.gone {
+        carry_out(context, &owned, &mut state, pending).await?;
+    }
+    Ok(())
 }
 
 /// The first run of small segments that is worth merging: neighbors that fit one segment together.
@@ -163,39 +180,26 @@ async fn read_inputs(
     owned: &Owned,
     inputs: &[ManifestSegment],
 ) -> Result<Inputs, CompactionError> {
+    let partition = owned.handle.id.partition;
     let mut bodies = Vec::with_capacity(inputs.len());
     let mut etag = None;
     for input in inputs {
-        let [_, key] = object_keys(
-            &context.keys,
-            &owned.dir,
-            owned.handle.id.partition,
-            input.base,
-        );
-        let found = context.objects.get(&key, GetRange::Full).await?;
-        etag.get_or_insert(found.etag);
-        let bytes = found.bytes.clone();
-        let verified = tokio::task::spawn_blocking(move || kfs::verify(&bytes)).await?;
-        let damaged = |reason: String| CompactionError::Damaged {
-            key: key.as_str().into(),
-            position: 0,
-            reason,
+        let damaged = |reason: &str| ReadSegmentError::Damaged {
+            key: context.keys.segment(&owned.dir, partition, input.base),
+            reason: reason.to_owned(),
         };
-        if let Some(fault) = verified.faults.first() {
-            return Err(damaged(fault.to_string()));
-        }
-        let body = kfs::body_range(found.object_len);
-        let body = body.ok_or_else(|| damaged("it is too short".to_owned()))?;
-        bodies.push(found.bytes.slice(body.start as usize..body.end as usize));
-        let end = verified.last_offset.and_then(Offset::next);
-        if end == Some(input.end) {
+        let found = read_stored(context, owned, input.base).await?;
+        let whole = found.ok_or_else(|| damaged("it is gone"))?;
+        etag.get_or_insert(whole.etag);
+        bodies.push(whole.body);
+        if whole.segment.end == input.end {
             continue;
         }
         // The first may be the merged one already, from an earlier try.
-        if bodies.len() == 1 && end == inputs.last().map(|last| last.end) {
+        if bodies.len() == 1 && Some(whole.segment.end) == inputs.last().map(|last| last.end) {
             break;
         }
-        return Err(damaged("it does not end where it should".to_owned()));
+        return Err(damaged("it does not end where it should").into());
     }
     let etag = etag.expect("there is a first segment");
     Ok(Inputs { bodies, etag })

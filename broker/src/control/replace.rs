@@ -5,19 +5,18 @@
 
 use std::ops::Range;
 
-use coord::keys::partition::{self, Intent, IntentKind};
+use coord::keys::partition::{Intent, IntentKind};
 use coord::keys::plan::{self, Finish};
 use coord::rules::{self, Rule};
 use segment::Offset;
 use segment::index::Index;
-use segment::kfs::{self, KfsObject};
-use segment::manifest::{ManifestSegment, time_points};
+use segment::kfs::KfsObject;
+use segment::manifest::ManifestSegment;
 use store::{Body, ETag, GetError, GetRange, PutCondition, PutError};
 
-use super::commit::{CommitError, commit};
 use super::compactor::{CompactionError, tidy};
 use super::context::Context;
-use super::segments::{object_keys, segment_ref};
+use super::segments::{Whole, object_keys, read_whole, segment_ref};
 use super::takeover::{Owned, OwnedState};
 
 /// A segment object that is in the store.
@@ -49,14 +48,9 @@ pub async fn begin(
     state: &mut OwnedState,
     intent: Intent,
 ) -> Result<(), CompactionError> {
-    let Context {
-        space, session, kv, ..
-    } = context;
-    let id = owned.handle.id;
-    let planned = plan::begin_intent(space, session.id, id, &state.seen, intent);
-    let planned = planned.map_err(CommitError::from)?;
-    state.seen = commit(kv, &partition::key(space, id), &planned, Some(&state.seen)).await?;
-    Ok(())
+    let (space, session, id) = (&context.space, context.session.id, owned.handle.id);
+    let planned = plan::begin_intent(space, session, id, &state.seen, intent);
+    Ok(state.write(context, id, planned).await?)
 }
 
 /// Takes the pending intent out of the record; the compacted end stays.
@@ -68,14 +62,9 @@ pub async fn finish(
     owned: &Owned,
     state: &mut OwnedState,
 ) -> Result<(), CompactionError> {
-    let Context {
-        space, session, kv, ..
-    } = context;
-    let id = owned.handle.id;
-    let planned = plan::finish_compaction(space, session.id, id, &state.seen, &Finish::default());
-    let planned = planned.map_err(CommitError::from)?;
-    state.seen = commit(kv, &partition::key(space, id), &planned, Some(&state.seen)).await?;
-    Ok(())
+    let (space, session, id) = (&context.space, context.session.id, owned.handle.id);
+    let planned = plan::finish_compaction(space, session, id, &state.seen, &Finish::default());
+    Ok(state.write(context, id, planned).await?)
 }
 
 /// PUTs a segment over the one with this ETag. If that has changed, it is ours already, from an
@@ -145,60 +134,16 @@ pub async fn adopt(
     Ok(())
 }
 
-/// Reads the segment at `base` and checks all of it; none if it is not there.
+/// Reads the segment at `base` of a partition whole; none if it is not there.
 ///
 /// # Errors
-/// [`CompactionError::Damaged`], or the store failed.
+/// [`CompactionError::Segment`].
 pub async fn read_stored(
     context: &Context,
     owned: &Owned,
     base: Offset,
-) -> Result<Option<(Stored, bytes::Bytes, ETag)>, CompactionError> {
-    let [_, key] = object_keys(&context.keys, &owned.dir, owned.handle.id.partition, base);
-    let found = match context.objects.get(&key, GetRange::Full).await {
-        Ok(found) => found,
-        Err(GetError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let bytes = found.bytes.clone();
-    let verified = tokio::task::spawn_blocking(move || {
-        let report = kfs::verify(&bytes);
-        let body = kfs::body_range(bytes.len() as u64)
-            .map(|body| bytes.slice(body.start as usize..body.end as usize));
-        let points = body.clone().and_then(|body| time_points(&[body]).ok());
-        (
-            report,
-            body,
-            points.unwrap_or_default(),
-            crc32fast::hash(&bytes),
-        )
-    });
-    let (report, body, time_points, crc32) = verified.await?;
-    let damaged = |reason: String| CompactionError::Damaged {
-        key: key.as_str().into(),
-        position: 0,
-        reason,
-    };
-    if let Some(fault) = report.faults.first() {
-        return Err(damaged(fault.to_string()));
-    }
-    let (Some(header), Some(end), Some(body)) = (
-        report.header,
-        report.last_offset.and_then(Offset::next),
-        body,
-    ) else {
-        return Err(damaged("it holds no batch".to_owned()));
-    };
-    let segment = ManifestSegment {
-        base,
-        end,
-        bytes: found.object_len,
-        crc32,
-        created: header.created,
-        max_timestamp: report.max_timestamp,
-        max_timestamp_offset: None,
-        time_points,
-    };
-    let index = report.index;
-    Ok(Some((Stored { segment, index }, body, found.etag)))
+) -> Result<Option<Whole>, CompactionError> {
+    let Context { objects, keys, .. } = context;
+    let partition = owned.handle.id.partition;
+    Ok(read_whole(objects, keys, &owned.dir, partition, base).await?)
 }

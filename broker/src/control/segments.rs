@@ -5,14 +5,16 @@
 //! makes one longer, so such an entry is right whatever epoch wrote it; a restart without a
 //! compaction does not cost a read of every segment. Any other segment is read once, whole.
 
+use bytes::Bytes;
 use coord::keys::partition::PartitionRecord;
 use coord::rules::{self, Rule};
+use segment::index::Index;
 use segment::keys::{KeySpace, ObjectKey as Named, TopicDir};
 use segment::kfs;
 use segment::manifest::{Manifest, ManifestSegment, time_points};
 use segment::producer_snapshot::ProducerSnapshot;
 use segment::{Offset, PartitionIndex, TopicPartition};
-use store::{Body, GetError, GetRange, PutCondition};
+use store::{Body, ETag, GetError, GetRange, PutCondition};
 
 use super::image::{ImageError, contiguous, superseded};
 use super::objects::Objects;
@@ -76,9 +78,11 @@ pub async fn find_segments(
             None => unknown.push(base),
         }
     }
-    let read = |base| read_segment(objects, keys, dir, id.partition, base);
-    for segment in objects.read_many(unknown, read).await {
-        all.extend(segment?);
+    // One that has gone meanwhile does not count as coverage.
+    let read = |base| read_whole(objects, keys, dir, id.partition, base);
+    for found in objects.read_many(unknown, read).await {
+        let found = found.map_err(|error| ImageError::Segments(error.to_string()))?;
+        all.extend(found.map(|whole| whole.segment));
     }
     let chain = contiguous(&all, record.compacted_end);
     let merged = superseded(&all, &chain).into_iter();
@@ -146,52 +150,90 @@ pub async fn read_manifest(
     }
 }
 
-/// Reads a segment that no manifest tells of. `None` where it has gone meanwhile, or does not reach
-/// its end: then it does not count as coverage.
-async fn read_segment(
+/// A segment that was read whole, every byte of it checked.
+#[derive(Debug)]
+pub struct Whole {
+    /// What a manifest tells of it.
+    pub segment: ManifestSegment,
+    /// Its index.
+    pub index: Index,
+    /// Its batches.
+    pub body: Bytes,
+    /// ETag of the object.
+    pub etag: ETag,
+}
+
+/// Why a segment cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadSegmentError {
+    /// The store failed.
+    #[error("{0}")]
+    Get(#[from] GetError),
+    /// It is not what a segment is.
+    #[error("{key} is damaged: {reason}")]
+    Damaged {
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The blocking pool failed.
+    #[error("the work was not finished: {0}")]
+    Pool(#[from] tokio::task::JoinError),
+}
+
+/// Reads a segment whole. `None` where there is none (any more).
+///
+/// # Errors
+/// [`ReadSegmentError`].
+pub async fn read_whole(
     objects: &Objects,
     keys: &KeySpace,
     dir: &TopicDir,
     partition: PartitionIndex,
     base: Offset,
-) -> Result<Option<ManifestSegment>, ImageError> {
+) -> Result<Option<Whole>, ReadSegmentError> {
     let key = keys.segment(dir, partition, base);
     let found = match objects.get(&key, GetRange::Full).await {
-        Ok(found) => found.bytes,
+        Ok(found) => found,
         Err(GetError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(ImageError::Segments(error.to_string())),
+        Err(error) => return Err(error.into()),
     };
-    let bytes = found.len() as u64;
-    let crc32 = crc32fast::hash(&found);
-    let verify = move || {
-        let report = kfs::verify(&found);
-        let body =
-            kfs::body_range(bytes).map(|body| found.slice(body.start as usize..body.end as usize));
-        let points = body.map(|body| time_points(&[body]));
-        (report, points.and_then(Result::ok).unwrap_or_default())
-    };
-    let verified = tokio::task::spawn_blocking(verify).await;
-    let (report, time_points) =
-        verified.map_err(|error| ImageError::Segments(error.to_string()))?;
-    if let Some(fault) = report.faults.first() {
-        return Err(ImageError::Segments(format!("{key} is damaged: {fault}")));
+    let bytes = found.bytes;
+    let read = tokio::task::spawn_blocking(move || check_whole(base, &bytes)).await?;
+    match read {
+        Ok((segment, index, body)) => Ok(Some(Whole {
+            segment,
+            index,
+            body,
+            etag: found.etag,
+        })),
+        Err(reason) => Err(ReadSegmentError::Damaged { key, reason }),
     }
-    let (Some(header), Some(last)) = (report.header, report.last_offset) else {
-        return Err(ImageError::Segments(format!("{key} is empty")));
+}
+
+fn check_whole(base: Offset, bytes: &Bytes) -> Result<(ManifestSegment, Index, Bytes), String> {
+    let report = kfs::verify(bytes);
+    if let Some(fault) = report.faults.first() {
+        return Err(fault.to_string());
+    }
+    let body = kfs::body_range(bytes.len() as u64);
+    let end = report.last_offset.and_then(Offset::next);
+    let (Some(header), Some(end), Some(body)) = (report.header, end, body) else {
+        return Err("it holds no batch".to_owned());
     };
-    let end = last
-        .next()
-        .ok_or_else(|| ImageError::Segments(format!("{key} ends nowhere")))?;
-    Ok(Some(ManifestSegment {
+    let body = bytes.slice(body.start as usize..body.end as usize);
+    let segment = ManifestSegment {
         base,
         end,
-        bytes,
-        crc32,
+        bytes: bytes.len() as u64,
+        crc32: crc32fast::hash(bytes),
         created: header.created,
         max_timestamp: report.max_timestamp,
         max_timestamp_offset: None,
-        time_points,
-    }))
+        time_points: time_points(std::slice::from_ref(&body)).unwrap_or_default(),
+    };
+    Ok((segment, report.index, body))
 }
 
 /// Writes the manifest: a hint, so a failure is only logged; whether it was written.

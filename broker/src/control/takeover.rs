@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use coord::keys::cluster::CommitMode;
 use coord::keys::partition::{Owner, PartitionRecord, Source};
-use coord::keys::plan::{self, Extent, PARTITIONS_MAX, Take};
+use coord::keys::plan::{self, Extent, PARTITIONS_MAX, PlanError, Planned, Take};
 use coord::keys::{Keyspace, Seen, committed, floor, partition, seen};
 use coord::kv::{Kv, KvError, Revision, range_all};
 use coord::rules::{self, Rule};
@@ -20,6 +20,7 @@ use segment::{Offset, ProducerId, SessionId, TimestampMs, TopicPartition, WalSeq
 use tokio::sync::Mutex;
 
 use super::commit::{Change, CommitError, commit, commit_all};
+use super::context::Context;
 use super::directories::Bundle;
 use super::harvest::{Found, Harvest, HarvestError};
 use super::image::{self, ImageError, Sections, first_needed, order_sections};
@@ -82,6 +83,23 @@ pub struct OwnedState {
     pub segments: Vec<ManifestSegment>,
     /// It is deleted or released: nothing of it is changed any more.
     pub gone: bool,
+}
+
+impl OwnedState {
+    /// Carries out a change of the record that was planned on what is known of it.
+    ///
+    /// # Errors
+    /// [`CommitError`]: it was not planned, or not made.
+    pub async fn write(
+        &mut self,
+        context: &Context,
+        id: TopicPartition,
+        planned: Result<Planned<PartitionRecord>, PlanError>,
+    ) -> Result<(), CommitError> {
+        let key = partition::key(&context.space, id);
+        self.seen = commit(&context.kv, &key, &planned?, Some(&self.seen)).await?;
+        Ok(())
+    }
 }
 
 /// A partition that has been taken.

@@ -17,8 +17,8 @@ use segment::{Offset, TimestampMs, TopicPartition};
 use super::context::Context;
 use super::segments::read_manifest;
 
-/// Manifests that are cached.
-const MANIFESTS_MAX: usize = 32;
+/// Manifests that are cached: one of 1,000 segments of 64 MiB has about 1.6 MB.
+const MANIFESTS_MAX: usize = 8;
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -401,11 +401,12 @@ impl PartitionLog {
             hasher
         });
         let last = run.last();
-        let completions = std::mem::take(&mut self.open_completions);
-        let (completions, open) = completions
-            .into_iter()
-            .partition(|completion| completion.base_offset <= last);
-        self.open_completions = open;
+        let mut completions = std::mem::take(&mut self.open_completions);
+        if !self.open.is_empty() {
+            let all = completions.into_iter();
+            (completions, self.open_completions) =
+                all.partition(|completion| completion.base_offset <= last);
+        }
         self.sealed.push_back(Sealed {
             run: run.clone(),
             record_count,

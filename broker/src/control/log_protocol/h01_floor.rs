@@ -77,17 +77,12 @@ fn h01_the_floor_stays_below_what_is_needed() {
     closes(
         Rule::FloorBelowNeeded,
         async || {
-            let world = World::new();
-            let rig = world.start().await;
-            let id = rig.create("orders", 1).await;
+            let (world, rig, id) = orders(None, 2).await;
             let other = rig.create("compacted", 1).await;
-            rig.produce_many(id, 2).await;
             rig.produce_many(other, 2).await;
             rig.compact_all(other).await;
             rig.collect().await;
-            rig.crash().await;
-            let rig = world.start().await;
-            has_all(&rig, id, 10).await
+            is_there_after_a_crash(&world, rig, id, 10).await
         },
         Violation::Lost {
             acknowledged: 10,
@@ -103,10 +98,7 @@ fn h01_nothing_is_deleted_below_a_floor_that_is_not_confirmed() {
     closes(
         Rule::DeleteBelowConfirmedFloor,
         async || {
-            let world = World::new();
-            let old = world.start_as(Some(1)).await;
-            let id = old.create("orders", 1).await;
-            old.produce_many(id, 2).await;
+            let (world, old, id) = orders(Some(1), 2).await;
             old.compact_all(id).await;
             old.produce_many(id, 1).await;
             old.lose_lease().await;
@@ -127,18 +119,13 @@ fn h01_a_floor_whose_outcome_is_unknown_is_read_back() {
     closes(
         Rule::UnknownOutcomeIsRead,
         async || {
-            let world = World::new();
-            let rig = world.start().await;
-            let id = rig.create("orders", 1).await;
-            rig.produce_many(id, 2).await;
+            let (world, rig, id) = orders(None, 2).await;
             rig.compact_all(id).await;
             rig.produce_many(id, 1).await;
             world.kv.inject(Fault::RequestLost);
             rig.collect().await;
             assert_eq!(world.kinds(segment::wal::WalKind::Data), 1);
-            rig.crash().await;
-            let rig = world.start().await;
-            has_all(&rig, id, 15).await
+            is_there_after_a_crash(&world, rig, id, 15).await
         },
         Violation::Lost {
             acknowledged: 15,
@@ -154,10 +141,7 @@ fn h01_a_session_that_is_over_raises_no_floor() {
     closes(
         Rule::WriterLives,
         async || {
-            let world = World::new();
-            let old = world.start_as(Some(1)).await;
-            let id = old.create("orders", 1).await;
-            old.produce_many(id, 2).await;
+            let (world, old, id) = orders(Some(1), 2).await;
             old.compact_all(id).await;
             old.produce_many(id, 1).await;
             old.lose_lease().await;

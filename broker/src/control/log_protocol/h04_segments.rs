@@ -61,10 +61,7 @@ fn h04_an_alien_segment_is_not_adopted() {
     closes(
         Rule::AdoptOnlyOurBytes,
         async || {
-            let world = World::new();
-            let rig = world.start().await;
-            let id = rig.create("orders", 1).await;
-            rig.produce_many(id, 2).await;
+            let (world, rig, id) = orders(None, 2).await;
             let alien = KfsObject::build(Offset::ZERO, TimestampMs::ZERO, vec![batch(0, 10)]);
             let alien = Body::new(alien.unwrap().chunks);
             let objects = &rig.context.objects;
@@ -75,9 +72,7 @@ fn h04_an_alien_segment_is_not_adopted() {
                 assert!(refused.contains("exists and has other bytes"), "{refused}");
             }
             rig.collect().await;
-            rig.crash().await;
-            let rig = world.start().await;
-            has_all(&rig, id, 10).await
+            is_there_after_a_crash(&world, rig, id, 10).await
         },
         Violation::OtherRecords { found: vec![0] },
     );
@@ -156,10 +151,7 @@ fn h04_an_index_that_does_not_match_is_built_again() {
     closes(
         Rule::IndexIsDerived,
         async || {
-            let world = World::new();
-            let rig = world.start().await;
-            let id = rig.create("orders", 1).await;
-            rig.produce_many(id, 2).await;
+            let (_world, rig, id) = orders(None, 2).await;
             rig.compact_all(id).await;
             let place = move |shard: &Rc<crate::shard::Shard>| {
                 shard.with_log(id, |log| log.place(Offset::ZERO)).flatten()
@@ -195,10 +187,7 @@ fn h04_a_manifest_is_only_a_hint() {
     closes(
         Rule::ManifestIsAHint,
         async || {
-            let world = World::new();
-            let rig = world.start().await;
-            let id = rig.create("orders", 1).await;
-            rig.produce_many(id, 2).await;
+            let (world, rig, id) = orders(None, 2).await;
             rig.compact_all(id).await;
             let owned = rig.context.owned(id).unwrap();
             let state = owned.state.lock().await;
@@ -219,9 +208,7 @@ fn h04_a_manifest_is_only_a_hint() {
             let body = Body::from(manifest.encode());
             let objects = &rig.context.objects;
             objects.put(&key, body, PutCondition::None).await.unwrap();
-            rig.crash().await;
-            let rig = world.start().await;
-            has_all(&rig, id, 10).await
+            is_there_after_a_crash(&world, rig, id, 10).await
         },
         Violation::LogStart {
             expected: 0,

@@ -17,10 +17,7 @@ fn h07_nothing_is_appended_once_a_release_is_under_way() {
     closes(
         Rule::ReleasedTakesNoAppends,
         async || {
-            let world = World::new();
-            let mut rig = world.start().await;
-            let id = rig.create("orders", 1).await;
-            rig.produce_many(id, 2).await;
+            let (world, mut rig, id) = orders(None, 2).await;
             // As at a graceful end: nothing is taken any more.
             rig.stand_still();
             rig.drain().await;
@@ -45,10 +42,7 @@ fn h07_a_release_waits_for_every_acknowledgement() {
     closes(
         Rule::ReleaseAfterAcknowledgements,
         async || {
-            let world = World::new();
-            let mut old = world.start().await;
-            let id = old.create("orders", 1).await;
-            old.produce_many(id, 2).await;
+            let (world, mut old, id) = orders(None, 2).await;
             old.stand_still();
             let old = Rc::new(old);
             let mut gate = world.stop(Operation::Put, &wal_of(&old), 0);

@@ -17,10 +17,7 @@ fn h08_a_late_delete_meets_nothing_of_the_next_topic() {
     closes(
         Rule::GenerationsHavePrefixes,
         async || {
-            let world = World::new();
-            let rig = world.start().await;
-            let old = rig.create("orders", 1).await;
-            rig.produce_many(old, 2).await;
+            let (world, rig, old) = orders(None, 2).await;
             rig.compact_all(old).await;
             let mut gate = world.stop(Operation::Delete, FIRST, 0);
             let late = world.faulty.delete(vec![ObjectKey::new(FIRST).unwrap()]);
@@ -36,9 +33,7 @@ fn h08_a_late_delete_meets_nothing_of_the_next_topic() {
             rig.collect().await;
             gate.open();
             late.await.unwrap();
-            rig.crash().await;
-            let rig = world.start().await;
-            has_all(&rig, id, 10).await
+            is_there_after_a_crash(&world, rig, id, 10).await
         },
         Violation::LogStart {
             expected: 0,
@@ -66,9 +61,7 @@ fn h08_a_new_topic_never_adopts_objects() {
                 rig.produce_many(id, 1).await;
                 rig.compact_all(id).await;
             }
-            rig.crash().await;
-            let rig = world.start().await;
-            has_all(&rig, id, 10).await
+            is_there_after_a_crash(&world, rig, id, 10).await
         },
         Violation::LogStart {
             expected: 0,

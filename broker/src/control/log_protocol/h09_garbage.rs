@@ -88,10 +88,7 @@ fn h09_objects_of_unknown_sessions_are_never_deleted() {
     closes(
         Rule::UnknownSessionsStay,
         async || {
-            let world = World::new();
-            let rig = world.start().await;
-            let id = rig.create("orders", 1).await;
-            rig.produce_many(id, 3).await;
+            let (world, rig, id) = orders(None, 3).await;
             let cluster_id = rig.context.cluster_id.clone();
             rig.crash().await;
             let restored = World {
@@ -107,9 +104,7 @@ fn h09_objects_of_unknown_sessions_are_never_deleted() {
             restored.kv.txn(planned.txn).await.unwrap();
             let rig = restored.start().await;
             rig.collect().await;
-            rig.crash().await;
-            let rig = world.start().await;
-            has_all(&rig, id, 15).await
+            is_there_after_a_crash(&world, rig, id, 15).await
         },
         Violation::Lost {
             acknowledged: 15,
@@ -124,19 +119,14 @@ fn h09_what_any_record_names_stays() {
     closes(
         Rule::NamedObjectsStay,
         async || {
-            let world = World::new();
-            let rig = world.start().await;
-            let id = rig.create("orders", 1).await;
+            let (world, rig, id) = orders(None, 2).await;
             let other = rig.create("compacted", 1).await;
-            rig.produce_many(id, 2).await;
             rig.produce_many(other, 2).await;
             rig.crash().await;
             let rig = world.start().await;
             rig.compact_all(other).await;
             rig.collect().await;
-            rig.crash().await;
-            let rig = world.start().await;
-            has_all(&rig, id, 10).await
+            is_there_after_a_crash(&world, rig, id, 10).await
         },
         Violation::NotServed,
     );
@@ -148,11 +138,8 @@ fn h09_what_was_released_counts_for_the_floor() {
     closes(
         Rule::ReleasedPartitionsCount,
         async || {
-            let world = World::new();
-            let mut old = world.start_as(Some(1)).await;
-            let id = old.create("orders", 1).await;
+            let (world, mut old, id) = orders(Some(1), 2).await;
             let other = old.create("stays", 1).await;
-            old.produce_many(id, 2).await;
             old.produce_many(other, 2).await;
             old.stand_still();
             // What `Ownership::give` does.

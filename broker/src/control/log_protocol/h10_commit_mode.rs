@@ -13,10 +13,7 @@ fn h10_a_broker_whose_probe_disagrees_does_not_start() {
     closes(
         Rule::OneCommitMode,
         async || {
-            let world = World::new();
-            let old = world.start_as(Some(1)).await;
-            let id = old.create("orders", 1).await;
-            old.produce_many(id, 2).await;
+            let (world, old, id) = orders(Some(1), 2).await;
             old.crash().await;
             let probed = World {
                 mode: CommitMode::Guarded,

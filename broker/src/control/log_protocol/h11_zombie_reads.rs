@@ -20,10 +20,7 @@ fn h11_a_session_without_proof_answers_no_reads() {
     closes(
         Rule::ProofExpires,
         async || {
-            let world = World::new();
-            let old = world.start_as(Some(1)).await;
-            let id = old.create("orders", 1).await;
-            old.produce_many(id, 2).await;
+            let (world, old, id) = orders(Some(1), 2).await;
             old.lose_lease().await;
             let new = world.start_as(Some(2)).await;
             new.produce_many(id, 1).await;
@@ -52,10 +49,7 @@ fn h11_an_owner_that_is_cut_off_meets_the_fence() {
     closes(
         Rule::CutOffSessionsMeetTheFence,
         async || {
-            let world = World::new();
-            let old = world.start_as(Some(1)).await;
-            let id = old.create("orders", 1).await;
-            old.produce_many(id, 2).await;
+            let (world, old, id) = orders(Some(1), 2).await;
             old.is_cut_off().await;
             let new = world.start_as(Some(2)).await;
             let tries = &old.context.metrics.keep_alive_errors;
@@ -79,10 +73,7 @@ fn h11_a_wal_object_that_is_gone_re_reads_the_record() {
     closes(
         Rule::MissingObjectsAreLookedInto,
         async || {
-            let world = World::new();
-            let first = world.start_as(Some(1)).await;
-            let id = first.create("orders", 1).await;
-            first.produce_many(id, 2).await;
+            let (world, first, id) = orders(Some(1), 2).await;
             first.crash().await;
             // What it has taken is not in its memory.
             let old = world.start_as(Some(1)).await;
@@ -160,10 +151,7 @@ fn h11_a_consumer_is_not_reset_by_a_zombie() {
     closes(
         Rule::OutOfRangeNeedsProof,
         async || {
-            let world = World::new();
-            let old = world.start_as(Some(1)).await;
-            let id = old.create("orders", 1).await;
-            old.produce_many(id, 2).await;
+            let (world, old, id) = orders(Some(1), 2).await;
             assert_eq!(fetch(&old, id, 99).await, ErrorCode::OFFSET_OUT_OF_RANGE);
             old.lose_lease().await;
             let new = world.start_as(Some(2)).await;

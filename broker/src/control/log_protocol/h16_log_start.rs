@@ -82,10 +82,7 @@ fn h16_a_log_start_that_is_reported_is_stored() {
     closes(
         Rule::LogStartRaisedInEtcdFirst,
         async || {
-            let world = World::new();
-            let old = world.start_as(Some(1)).await;
-            let id = old.create("orders", 1).await;
-            old.produce_many(id, 2).await;
+            let (world, old, id) = orders(Some(1), 2).await;
             old.lose_lease().await;
             let reported = raise_log_start(&old.context, id, Offset::new(5)).await;
             let new = world.start_as(Some(2)).await;

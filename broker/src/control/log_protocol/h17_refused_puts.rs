@@ -54,9 +54,7 @@ fn h17_our_own_object_in_the_way_is_our_success() {
                 produced = rig.produce(id, &bytes) => drop(produced.unwrap()),
                 _ = rig.context.failure.wait() => return Err(Violation::SessionEnds),
             }
-            rig.crash().await;
-            let rig = world.start().await;
-            has_all(&rig, id, 5).await
+            is_there_after_a_crash(&world, rig, id, 5).await
         },
         Violation::SessionEnds,
     );

@@ -14,10 +14,7 @@ fn h21_bytes_that_were_moved_are_looked_up_again() {
     closes(
         Rule::MovedBytesAreLookedUp,
         async || {
-            let world = World::new();
-            let rig = world.start().await;
-            let id = rig.create("orders", 1).await;
-            rig.produce_many(id, 2).await;
+            let (world, rig, id) = orders(None, 2).await;
             let wal = wal_of(&rig);
             rig.crash().await;
             // After a restart nothing of it is in memory.

@@ -239,7 +239,11 @@ pub struct Look {
 #[derive(Debug)]
 pub struct SharedHealth {
     origin: Instant,
+    /// Failures that are older say nothing of the state.
+    window: Duration,
     health: Mutex<Health>,
+    /// When the last request failed, and of what.
+    last_failure: Mutex<Option<(Duration, String)>>,
 }
 
 impl SharedHealth {
@@ -247,7 +251,9 @@ impl SharedHealth {
     pub fn new(config: HealthConfig) -> Self {
         Self {
             origin: Instant::now(),
+            window: config.window,
             health: Mutex::new(Health::new(config)),
+            last_failure: Mutex::default(),
         }
     }
 
@@ -270,6 +276,16 @@ impl SharedHealth {
         let sent = sent.saturating_duration_since(self.origin);
         let began = self.lock().answered_write_began;
         began.is_some_and(|began| began > sent)
+    }
+
+    /// What the last request failed of, if that was within the window: what an operator wants to
+    /// read beside the state.
+    pub fn last_failure(&self) -> Option<String> {
+        let now = self.origin.elapsed();
+        let last = self.last_failure.lock();
+        let last = last.unwrap_or_else(PoisonError::into_inner);
+        let (at, failure) = last.as_ref()?;
+        (now.saturating_sub(*at) <= self.window).then(|| failure.clone())
     }
 
     /// One look. Probes are wanted where nothing has been answered for `pause`.
@@ -300,10 +316,17 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// It has ended, well or not, with so many bytes; gives how long it took in all.
-    pub fn end(mut self, ok: bool, bytes: u64) -> Duration {
-        let end = if ok { End::Answered } else { End::Failed };
-        self.ended(end, bytes)
+    /// It has been answered, with so many bytes; gives how long it took in all.
+    pub fn answered(mut self, bytes: u64) -> Duration {
+        self.ended(End::Answered, bytes)
+    }
+
+    /// It has failed; gives how long it took in all.
+    pub fn failed(mut self, failure: String) -> Duration {
+        let at = self.health.origin.elapsed();
+        let last = self.health.last_failure.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = Some((at, failure));
+        self.ended(End::Failed, 0)
     }
 
     fn ended(&mut self, end: End, bytes: u64) -> Duration {

@@ -4,6 +4,7 @@
 //! all requests ([`Pacer`]). What must not be retried (a 412, a refusal) comes back at once. When
 //! the store asks one request to slow down, all wait before they are sent.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,11 @@ impl Objects {
         self.health.step(pause)
     }
 
+    /// What the last request failed of; see [`SharedHealth::last_failure`].
+    pub fn last_failure(&self) -> Option<String> {
+        self.health.last_failure()
+    }
+
     /// Whether the store has asked for a rest that is not over, or the last write has failed.
     pub fn is_troubled(&self) -> bool {
         self.pacer.is_troubled()
@@ -92,7 +98,7 @@ impl Objects {
 
     /// Sends one request, which sends or asks for so many bytes, when its turn has come; `got` are
     /// those of its answer. Gives its time from then on, too.
-    async fn send<T, E: Failure>(
+    async fn send<T, E: Failure + Display>(
         &self,
         kind: RequestKind,
         bytes: u64,
@@ -103,7 +109,10 @@ impl Objects {
         let watched = SharedHealth::begin(&self.health, kind, bytes);
         let outcome = request.await;
         let again = outcome.as_ref().err().map_or(Again::Never, Failure::again);
-        let latency = watched.end(again == Again::Never, outcome.as_ref().map_or(0, got));
+        let latency = match &outcome {
+            Err(error) if again != Again::Never => watched.failed(error.to_string()),
+            outcome => watched.answered(outcome.as_ref().map_or(0, got)),
+        };
         self.tell(kind, again);
         (outcome, latency)
     }

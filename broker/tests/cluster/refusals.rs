@@ -266,6 +266,13 @@ fn assert_outlived(fault: Fault, words: &[&str]) {
     for word in words {
         assert!(log.contains(word), "{word}: {log}");
     }
+    eventually("the state of the store is told with its reason", || {
+        let log = node.log();
+        let told = log
+            .lines()
+            .find(|line| line.contains("the object store is unavailable:"));
+        told.is_some_and(|line| words.iter().all(|word| line.contains(word)))
+    });
     assert_eq!(node.read("orders")[0], 1, "reads go on");
     assert!(world.s3().faults().remove(rule));
     eventually("produce goes on", || {

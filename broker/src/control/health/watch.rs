@@ -113,23 +113,32 @@ impl Watch {
             return;
         }
         metrics.health_transitions.increment();
-        context
-            .refusal
-            .store_is_unavailable(state == HealthState::Unavailable);
+        let last_failure = context.objects.last_failure();
+        let last_failure = last_failure.as_deref().unwrap_or("none: it is slow");
         let (latency_ms, error_rate) = (look.latency.as_millis() as u64, look.error_rate);
         match state {
             HealthState::Healthy => {
                 tracing::info!(latency_ms, error_rate, "the object store has recovered");
             }
             HealthState::Degraded => {
-                tracing::warn!(latency_ms, error_rate, "the object store is slow or fails");
+                tracing::warn!(
+                    latency_ms,
+                    error_rate,
+                    last_failure,
+                    "the object store is slow or fails"
+                );
             }
             HealthState::Unavailable => tracing::error!(
                 latency_ms,
                 error_rate,
+                last_failure,
                 "the object store is unavailable: produce is refused, reads from memory go on"
             ),
         }
+        // After the line above: who is refused finds the reason in the log.
+        context
+            .refusal
+            .store_is_unavailable(state == HealthState::Unavailable);
     }
 
     /// Cut off: unavailable for longer than twice the time to live of a session, and somebody else

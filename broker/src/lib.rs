@@ -20,5 +20,6 @@ pub mod proof;
 pub mod runtime;
 pub mod shard;
 pub mod start;
+pub mod tools;
 pub mod topic_config;
 pub mod wal;

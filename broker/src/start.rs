@@ -43,7 +43,7 @@ use crate::metrics::ControlMetrics;
 use crate::shard::ShardId;
 use life::{DRAIN_TIMEOUT, Lasting, live};
 use pages::Switch;
-pub use stores::{Stores, open};
+pub use stores::{Stores, health_config, key_space, open, open_unprobed};
 
 /// Threads for blocking and heavy work, beside one that waits for each shard to end.
 const BLOCKING_THREADS: usize = 4;

@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::control::operator::OperatorError;
 use crate::logging::LoggingError;
 use crate::start::StartError;
+use crate::tools::ToolError;
 
 const CODE_FAILED: u8 = 1;
 const CODE_USAGE: u8 = 2;
@@ -35,6 +36,12 @@ pub(crate) enum CliError {
     /// A broker that did not start, or did not go on.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What a tool works on cannot be opened.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// The runtime of this thread cannot be made.
+    #[error("start a runtime: {0}")]
+    Runtime(io::Error),
     /// An option or an argument.
     #[error("{0}; see --help")]
     Usage(String),
@@ -113,6 +120,8 @@ impl CliError {
             Self::Operator(OperatorError::Connect(_)) => CODE_UNREACHABLE,
             Self::Operator(_)
             | Self::Start(_)
+            | Self::Tool(_)
+            | Self::Runtime(_)
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::Damaged { .. }

@@ -15,14 +15,13 @@ use arc_swap::ArcSwap;
 use coord::keys::Keyspace;
 use coord::keys::session::SessionState;
 use futures_channel::oneshot;
-use segment::keys::KeySpace;
 use segment::{BrokerId, TopicPartition, WalSequence};
-use store::ObjectKey;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::pages::{Switch, pages};
 use super::shards::{Shards, start_shards, stop_shards, stop_shards_now, watch_shards};
+use super::stores::{health_config, key_space};
 use super::{Running, StartError, Stores};
 use crate::config::{Advertised, Config};
 use crate::control::catalog::Catalog;
@@ -31,7 +30,6 @@ use crate::control::compactor::Compactor;
 use crate::control::context::{Context, Failure, FlushProgress, Refusal, wall_clock};
 use crate::control::flusher::{Drain, Flusher};
 use crate::control::garbage::Garbage;
-use crate::control::health::HealthConfig;
 use crate::control::keeper::{Keeper, PROOFS, ProofRequest};
 use crate::control::lags::Lags;
 use crate::control::listener::{Dealer, Listener};
@@ -134,11 +132,7 @@ impl Parts {
         } = self;
         let keys = key_space(&config)?;
         let space = Keyspace::new(&config.broker.cluster)?;
-        let health = HealthConfig {
-            window: config.health.window,
-            latency: (config.health.latency_warn, config.health.latency_crit),
-            errors: (config.health.error_rate_warn, config.health.error_rate_crit),
-        };
+        let health = health_config(&config);
         let reads = config.s3.concurrency;
         let objects = Objects::new(stores.objects, metrics.clone(), reads, health);
         let alone = (!stores.shared).then_some(BrokerId::ZERO);
@@ -212,16 +206,6 @@ impl Parts {
         };
         Ok((Rc::new(context), shards))
     }
-}
-
-/// The names of objects, checked.
-fn key_space(config: &Config) -> Result<KeySpace, StartError> {
-    let s3 = &config.s3;
-    let keys = KeySpace::new(&s3.prefix, &s3.wal_prefix, &s3.namespace)?;
-    for root in [keys.segments_root(), keys.wal_root()] {
-        ObjectKey::new(format!("{root}x"))?;
-    }
-    Ok(keys)
 }
 
 /// A broker whose session has begun.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use coord::keys::cluster::CommitMode;
 use coord::kv::Kv;
 use coord::kv::embedded::{Embedded, METADATA_FILE};
-use coord::kv::etcd::{Etcd, EtcdOptions, Password};
+use coord::kv::etcd::{Etcd, EtcdOptions, EtcdStatus, Password};
 use coord::rules::{self, Rule};
 use segment::keys::KeySpace;
 use store::local::{LocalOptions, LocalStore};
@@ -16,10 +16,11 @@ use store::s3::{
     LifecycleRule, ReadReplica, RequestChecksums, S3Options, S3Store, Sse, StaticCredentials,
     covers,
 };
-use store::{ListRequest, ObjectStore};
+use store::{ListRequest, ObjectKey, ObjectStore};
 
 use super::StartError;
 use crate::config::{Checksums, Config, Encryption, Mode, Secret};
+use crate::control::health::HealthConfig;
 use crate::control::retry::{Pacer, Pauses, RequestKind};
 
 /// Tries of the probe where the store does not answer.
@@ -53,17 +54,46 @@ pub async fn open(config: &Config) -> Result<Stores, StartError> {
     }
 }
 
-/// Opens the bucket and etcd, and checks that the bucket keeps its promises.
-async fn open_cluster(config: &Config) -> Result<Stores, StartError> {
+/// Opens the stores for a tool: nothing is probed or written. Gives the object store, the metadata
+/// store, and how a reader is told where they are.
+///
+/// # Errors
+/// [`StartError`]; a directory that another process uses is refused.
+pub async fn open_unprobed(
+    config: &Config,
+) -> Result<(Arc<dyn ObjectStore>, Arc<dyn Kv>, String), StartError> {
+    match config.mode() {
+        Mode::Embedded => {
+            let stores = open_embedded(config).await?;
+            Ok((stores.objects, stores.kv, stores.place))
+        }
+        Mode::Cluster => {
+            let (s3, etcd, _) = connect(config).await?;
+            Ok((Arc::new(s3), Arc::new(etcd), place(config)))
+        }
+    }
+}
+
+/// Connects to the bucket and etcd.
+async fn connect(config: &Config) -> Result<(S3Store, Etcd, EtcdStatus), StartError> {
     let etcd = Etcd::connect(etcd_options(config)).await?;
     let status = etcd.check().await?;
     let s3 = S3Store::connect(s3_options(config)).await?;
+    Ok((s3, etcd, status))
+}
+
+fn place(config: &Config) -> String {
+    let bucket = config.s3.bucket.as_deref().unwrap_or_default();
+    let endpoint = config.s3.endpoint.as_deref().unwrap_or("AWS");
+    let etcd = config.etcd.endpoints.join(", ");
+    format!("s3://{bucket} at {endpoint}; metadata in etcd {etcd}")
+}
+
+/// Opens the bucket and etcd, and checks that the bucket keeps its promises.
+async fn open_cluster(config: &Config) -> Result<Stores, StartError> {
+    let (s3, etcd, status) = connect(config).await?;
     let objects: Arc<dyn ObjectStore> = Arc::new(s3.clone());
-    let keys = KeySpace::new(
-        &config.s3.prefix,
-        &config.s3.wal_prefix,
-        &config.s3.namespace,
-    )?;
+    let keys = key_space(config)?;
     let report = probe_store(&objects, keys.wal_root()).await?;
     check_lifecycle(&s3, keys.wal_root()).await?;
     for problem in &report.problems {
@@ -73,13 +103,10 @@ async fn open_cluster(config: &Config) -> Result<Stores, StartError> {
         true => CommitMode::Conditional,
         false => CommitMode::Guarded,
     };
-    let bucket = config.s3.bucket.as_deref().unwrap_or_default();
-    let endpoint = config.s3.endpoint.as_deref().unwrap_or("AWS");
-    let etcd_endpoints = config.etcd.endpoints.join(", ");
     tracing::info!(
-        bucket,
-        endpoint,
-        etcd = etcd_endpoints,
+        bucket = config.s3.bucket.as_deref().unwrap_or_default(),
+        endpoint = config.s3.endpoint.as_deref().unwrap_or("AWS"),
+        etcd = config.etcd.endpoints.join(", "),
         etcd_version = status.version,
         ?mode,
         "stores opened"
@@ -87,10 +114,30 @@ async fn open_cluster(config: &Config) -> Result<Stores, StartError> {
     Ok(Stores {
         objects,
         kv: Arc::new(etcd),
-        place: format!("s3://{bucket} at {endpoint}; metadata in etcd {etcd_endpoints}"),
+        place: place(config),
         mode,
         shared: true,
     })
+}
+
+/// The names of objects, checked.
+pub fn key_space(config: &Config) -> Result<KeySpace, StartError> {
+    let s3 = &config.s3;
+    let keys = KeySpace::new(&s3.prefix, &s3.wal_prefix, &s3.namespace)?;
+    for root in [keys.segments_root(), keys.wal_root()] {
+        ObjectKey::new(format!("{root}x"))?;
+    }
+    Ok(keys)
+}
+
+/// The thresholds of the health states.
+pub fn health_config(config: &Config) -> HealthConfig {
+    let health = &config.health;
+    HealthConfig {
+        window: health.window,
+        latency: (health.latency_warn, health.latency_crit),
+        errors: (health.error_rate_warn, health.error_rate_crit),
+    }
 }
 
 fn s3_options(config: &Config) -> S3Options {

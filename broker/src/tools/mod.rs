@@ -1,0 +1,152 @@
+//! Tools that work on bucket and metadata themselves, whether brokers run or not.
+//!
+//! One thread, no session: nothing here owns a partition. What a tool changes is guarded by the
+//! revisions and ETags that it has read, so that a broker that runs meanwhile is never hurt. On the
+//! embedded store a tool holds the lock of the data directory, so that a running broker refuses it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use coord::keys::cluster::{self, ClusterRecord, CommitMode};
+use coord::keys::{CodecError, Keyspace, KeyspaceError, seen};
+use coord::kv::embedded::METADATA_FILE;
+use coord::kv::{Kv, KvError};
+use segment::keys::KeySpace;
+use store::ObjectStore;
+
+use crate::config::{Config, Mode};
+use crate::control::objects::Objects;
+use crate::start::{StartError, health_config, key_space, open_unprobed};
+
+/// Why a tool cannot work on a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The stores cannot be opened.
+    #[error(transparent)]
+    Open(#[from] StartError),
+    /// There is no data directory.
+    #[error(
+        "{0} holds no {METADATA_FILE}: set KAFSCALE_DATA_DIR to the directory of a broker, or \
+         KAFSCALE_S3_BUCKET and KAFSCALE_ETCD_ENDPOINTS to those of a cluster"
+    )]
+    NoData(PathBuf),
+    /// The metadata store failed.
+    #[error("metadata: {0}")]
+    Kv(#[from] KvError),
+    /// The name of the cluster names no keys.
+    #[error(transparent)]
+    Space(#[from] KeyspaceError),
+    /// A record cannot be read.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// No broker has ever started there.
+    #[error(
+        "there is no cluster named {0:?}: check KAFSCALE_CLUSTER and where its metadata is, or \
+         start its first broker"
+    )]
+    NoCluster(String),
+}
+
+/// Where a cluster keeps everything, as tools see it.
+#[derive(Clone)]
+pub struct Ground {
+    /// The object store.
+    pub store: Arc<dyn ObjectStore>,
+    /// The same, bounded and retried.
+    pub objects: Objects,
+    /// The metadata store.
+    pub kv: Arc<dyn Kv>,
+    /// Keys of objects.
+    pub keys: KeySpace,
+    /// Keys of metadata.
+    pub space: Keyspace,
+    /// How a reader is told where that is.
+    pub place: String,
+    /// What the cluster is; none where no broker has ever started.
+    pub cluster: Option<ClusterRecord>,
+    /// Its name.
+    pub name: String,
+}
+
+impl Ground {
+    /// What the cluster is.
+    ///
+    /// # Errors
+    /// [`ToolError::NoCluster`] where no broker has ever started.
+    pub fn cluster(&self) -> Result<&ClusterRecord, ToolError> {
+        let none = || ToolError::NoCluster(self.name.clone());
+        self.cluster.as_ref().ok_or_else(none)
+    }
+
+    /// How WAL objects are committed.
+    ///
+    /// # Errors
+    /// [`ToolError::NoCluster`] where no broker has ever started.
+    pub fn mode(&self) -> Result<CommitMode, ToolError> {
+        Ok(self.cluster()?.commit_mode)
+    }
+}
+
+/// Opens the stores that the settings name. Writes nothing.
+///
+/// # Errors
+/// [`ToolError`]; a data directory that a broker uses is refused.
+pub async fn open(config: &Config) -> Result<Ground, ToolError> {
+    if config.mode() == Mode::Embedded {
+        let directory = &config.log.data_dir;
+        if !directory.join(METADATA_FILE).is_file() {
+            return Err(ToolError::NoData(directory.clone()));
+        }
+    }
+    let keys = key_space(config)?;
+    let space = Keyspace::new(&config.broker.cluster)?;
+    let (store, kv, place) = open_unprobed(config).await?;
+    let cluster = kv.get(cluster::key(&space)).await?;
+    let cluster = seen::<ClusterRecord>(cluster.as_ref())?;
+    let metrics = Arc::default();
+    let health = health_config(config);
+    Ok(Ground {
+        objects: Objects::new(store.clone(), metrics, config.s3.concurrency, health),
+        store,
+        kv,
+        keys,
+        space,
+        place,
+        cluster: cluster.map(|seen| seen.record),
+        name: config.broker.cluster.clone(),
+    })
+}
+
+#[cfg(test)]
+#[allow(dead_code, reason = "the tools that use it follow")]
+pub(crate) mod testing {
+    //! Grounds for tests.
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::control::health::HealthConfig;
+
+    /// Stores of a cluster that never fail, as a tool sees them.
+    pub(crate) fn ground(store: Arc<dyn ObjectStore>, kv: Arc<dyn Kv>, mode: CommitMode) -> Ground {
+        let never = HealthConfig {
+            window: Duration::from_secs(60),
+            latency: (Duration::from_secs(60), Duration::from_secs(60)),
+            errors: (1.0, 1.0),
+        };
+        Ground {
+            objects: Objects::new(store.clone(), Arc::default(), 64, never),
+            store,
+            kv,
+            keys: KeySpace::default(),
+            space: Keyspace::new("kafscale").unwrap(),
+            place: "memory".to_owned(),
+            cluster: Some(ClusterRecord {
+                cluster_id: "test".to_owned(),
+                commit_mode: mode,
+                created_ms: segment::TimestampMs::new(0),
+            }),
+            name: "kafscale".to_owned(),
+        }
+    }
+}

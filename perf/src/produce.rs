@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use wire::messages::produce::ProduceRequest;
 use wire::{ErrorCode, decode_response};
 
@@ -163,28 +163,46 @@ impl ProduceRun {
         })
     }
 
-    /// Connects, and opens every partition with one batch.
+    /// Connects, and opens every partition with one batch; the connections do so side by side, as a
+    /// batch may wait for a flush.
     fn lanes(&self, topic: &Topic) -> Result<Vec<Lane<Rotation>>> {
         let payload = self.shape.build(wall_clock(), None)?;
-        let mut lanes = Vec::new();
-        for (number, assignment) in topic.assign(self.connections).into_iter().enumerate() {
-            let mut connection = Connection::open(&assignment.address)?;
-            let version = topic.produce_version(&connection)?;
-            let mut opening = Rotation::new(topic, &assignment, &payload, version, -1)?;
-            for template in &mut opening.templates {
-                open_partition(&mut connection, template, version)?;
-            }
-            lanes.push(Lane {
-                number,
-                connection,
-                source: Rotation::new(topic, &assignment, &payload, version, self.acks)?,
-                version,
-                batch_bytes: payload.bytes.len() as u64,
-                batch_records: payload.records,
-                acks: self.acks,
-            });
+        let assignments = topic.assign(self.connections);
+        std::thread::scope(|scope| {
+            let payload = &payload;
+            let open = |(number, assignment): (usize, Assignment)| {
+                scope.spawn(move || self.lane(topic, number, &assignment, payload))
+            };
+            let opening: Vec<_> = assignments.into_iter().enumerate().map(open).collect();
+            let opened = opening.into_iter().map(|lane| lane.join());
+            opened
+                .map(|lane| lane.map_err(|_| anyhow!("a connection panicked"))?)
+                .collect()
+        })
+    }
+
+    fn lane(
+        &self,
+        topic: &Topic,
+        number: usize,
+        assignment: &Assignment,
+        payload: &Payload,
+    ) -> Result<Lane<Rotation>> {
+        let mut connection = Connection::open(&assignment.address)?;
+        let version = topic.produce_version(&connection)?;
+        let mut opening = Rotation::new(topic, assignment, payload, version, -1)?;
+        for template in &mut opening.templates {
+            open_partition(&mut connection, template, version)?;
         }
-        Ok(lanes)
+        Ok(Lane {
+            number,
+            connection,
+            source: Rotation::new(topic, assignment, payload, version, self.acks)?,
+            version,
+            batch_bytes: payload.bytes.len() as u64,
+            batch_records: payload.records,
+            acks: self.acks,
+        })
     }
 }
 

@@ -21,18 +21,22 @@ pub async fn run(context: Rc<Context>) {
         tokio::time::sleep(every).await;
         let ids: Vec<TopicPartition> = context.owned.borrow().keys().copied().collect();
         for id in ids {
-            if let Err(reason) = retain(&context, id).await {
+            if let Err(reason) = retain(&context, id, wall_clock()).await {
                 tracing::warn!(partition = %id, reason, "retention is tried again later");
             }
         }
     }
 }
 
-/// Applies retention to one partition; gives its log start.
+/// Applies retention to one partition at this time; gives its log start where it is raised.
 ///
 /// # Errors
 /// The metadata store or the shard does not answer.
-pub async fn retain(context: &Context, id: TopicPartition) -> Result<Option<Offset>, String> {
+pub async fn retain(
+    context: &Context,
+    id: TopicPartition,
+    now: TimestampMs,
+) -> Result<Option<Offset>, String> {
     let metadata = context.metadata.load_full();
     let Some(topic) = metadata.topic_by_id(id.topic) else {
         return Ok(None);
@@ -46,7 +50,7 @@ pub async fn retain(context: &Context, id: TopicPartition) -> Result<Option<Offs
     let Some(pieces) = pieces.await.map_err(|gone| gone.to_string())? else {
         return Ok(None);
     };
-    let oldest = time.map(|time| wall_clock().get().saturating_sub(time));
+    let oldest = time.map(|time| now.get().saturating_sub(time));
     let by_time = oldest.and_then(|oldest| expired_end(&pieces, TimestampMs::new(oldest)));
     let by_size = bytes.and_then(|bytes| oversize_end(&pieces, bytes));
     let Some(to) = by_time.max(by_size) else {

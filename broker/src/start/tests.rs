@@ -3,6 +3,7 @@
 
 mod cleaning;
 mod cluster;
+mod day;
 mod garbage;
 mod large;
 mod merge;
@@ -832,7 +833,10 @@ fn retention_deletes_what_is_old_or_too_much_and_nothing_else() {
         rig.produce_many(id, 4).await;
         rig.compact_all(id).await;
         let bases = rig.produce_many(id, 4).await;
-        let retained = async || retain(&rig.context, id).await.unwrap().map(Offset::get);
+        let retained = async || {
+            let raised = retain(&rig.context, id, wall_clock()).await.unwrap();
+            raised.map(Offset::get)
+        };
         set(&[("retention.ms", "-1")]).await;
         assert_eq!(retained().await, None);
         // By size: the segment goes, since the WAL alone has that much.

@@ -34,7 +34,7 @@ pub(super) async fn serve(shard: Rc<Shard>, socket: Socket) {
     let served = read_requests(&shard, &mut frames, &state, &replies, peer).await;
     if let Err(error) = served {
         count(&shard, &error);
-        tracing::debug!(%peer, %error, "closing a connection");
+        tell(&shard, peer, &error);
     }
 }
 
@@ -88,6 +88,18 @@ async fn read_requests(
         if close {
             return Ok(());
         }
+    }
+}
+
+/// Says why a connection is closed. What is too large for the settings is for the operator to know,
+/// once in a while: its client sees no more than a closed connection, and tries again for ever.
+fn tell(shard: &Shard, peer: std::net::SocketAddr, error: &FrameError) {
+    let is_too_large = matches!(error, FrameError::Length { length, .. } if *length > 0);
+    if is_too_large && shard.connections.may_warn(shard.now_ms()) {
+        tracing::warn!(%peer, %error, "closing a connection: raise KAFSCALE_MEMORY_BYTES, of which \
+            one request may take its shard's half, if such requests are meant to be");
+    } else {
+        tracing::debug!(%peer, %error, "closing a connection");
     }
 }
 

@@ -10,8 +10,11 @@ use std::rc::Rc;
 /// Room for small requests that arrive together. A frame that fits needs no memory but this, which its
 /// connection has anyway: it does not wait for any, so that heartbeats go on when the budget is used up.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// A frame larger than this gets its buffer in steps, as its bytes arrive.
+/// A frame larger than this gets its memory in steps, as its bytes arrive.
 const STEP_BYTES: usize = 1 << 20;
+/// A frame of which so much has arrived gets a buffer for all of it: memory that was never written is only
+/// a promise of the kernel. Until then each step is a copy, which is cheap for so few bytes.
+const WHOLE_FROM_BYTES: usize = 8 << 20;
 const PREFIX_BYTES: usize = 4;
 /// Most bytes of a frame, whatever the memory: no record batch of use comes near it.
 const FRAME_BYTES_MAX: u64 = 1 << 30;
@@ -73,7 +76,7 @@ impl FrameReader {
         while self.buffer.len() < PREFIX_BYTES {
             self.buffer.reserve(BUFFER_BYTES);
             state.mid_frame.set(!self.buffer.is_empty());
-            let count = self.read.fill(&mut self.buffer).await?;
+            let count = self.read.fill(&mut self.buffer, BUFFER_BYTES).await?;
             state.progress_ms.set(now_ms());
             if count == 0 {
                 let (found, expected) = (self.buffer.len(), PREFIX_BYTES);
@@ -124,19 +127,22 @@ impl FrameReader {
     ) -> Result<(), FrameError> {
         while self.buffer.len() < expected {
             if granted < expected && self.buffer.len() >= granted {
-                // Doubling keeps the copies below the size of the frame; memory follows the bytes, not
-                // the prefix.
+                // Memory follows the bytes, not the prefix.
                 let step = expected.min(STEP_BYTES.max(granted * 2));
                 state.mid_frame.set(false);
                 reserved.grow((step - granted) as u64).await;
                 granted = step;
-                let mut larger = BytesMut::with_capacity(step);
+            }
+            if self.buffer.capacity() < granted {
+                let whole = granted > WHOLE_FROM_BYTES;
+                let mut larger = BytesMut::with_capacity(if whole { expected } else { granted });
                 larger.extend_from_slice(&self.buffer);
                 self.buffer = larger;
             }
             state.mid_frame.set(true);
             state.progress_ms.set(now_ms());
-            let count = self.read.fill(&mut self.buffer).await?;
+            let most = granted - self.buffer.len();
+            let count = self.read.fill(&mut self.buffer, most).await?;
             state.progress_ms.set(now_ms());
             if count == 0 {
                 return Err(FrameError::Truncated {

@@ -24,6 +24,9 @@ use crate::shard::Shard;
 /// How often connections are looked at for time-outs.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the operator is told of refused requests.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
 /// What the sweeper looks at. Shard-owned.
 pub(crate) struct ConnectionState {
     closer: Closer,
@@ -44,6 +47,8 @@ pub struct Connections {
     /// Bytes of frames that are read or carried out.
     pub(crate) memory: Rc<MemoryBudget>,
     connections_max: usize,
+    /// From when on a refused request may be told of again.
+    quiet_until_ms: Cell<u64>,
 }
 
 impl Connections {
@@ -54,7 +59,19 @@ impl Connections {
             next: Cell::new(0),
             memory: MemoryBudget::new(config.memory_bytes_per_shard() / 2),
             connections_max: config.shard.connections_max,
+            quiet_until_ms: Cell::new(0),
         }
+    }
+
+    /// Whether the operator is told of a refused request now: not more often than every
+    /// [`WARN_EVERY`], since clients and strangers decide how many there are.
+    pub(crate) fn may_warn(&self, now_ms: u64) -> bool {
+        let may = now_ms >= self.quiet_until_ms.get();
+        if may {
+            let quiet = WARN_EVERY.as_millis() as u64;
+            self.quiet_until_ms.set(now_ms + quiet);
+        }
+        may
     }
 
     /// Number of connections.

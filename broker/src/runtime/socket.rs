@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use bytes::BytesMut;
+use monoio::buf::IoBufMut;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
 
@@ -48,19 +49,20 @@ impl Socket {
 pub struct ReadHalf(OwnedReadHalf<TcpStream>);
 
 impl ReadHalf {
-    /// Reads once into the free capacity of `buffer`, after what it holds; gives the bytes read, 0 at the end
-    /// of the stream. Await it to its end: a dropped read loses bytes.
+    /// Reads once into the free capacity of `buffer`, after what it holds, `most` bytes at most; gives the
+    /// bytes read, 0 at the end of the stream. Await it to its end: a dropped read loses bytes.
     ///
     /// # Errors
     /// As the socket gives them.
     ///
     /// # Panics
-    /// If `buffer` has no free capacity.
-    pub async fn fill(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        assert!(buffer.capacity() > buffer.len(), "a read needs room");
+    /// If `buffer` has no free capacity, or `most` is 0.
+    pub async fn fill(&mut self, buffer: &mut BytesMut, most: usize) -> io::Result<usize> {
         let free = buffer.split_off(buffer.len());
-        let (result, filled) = self.0.read(free).await;
-        buffer.unsplit(filled);
+        let room = free.capacity().min(most);
+        assert!(room > 0, "a read needs room");
+        let (result, filled) = self.0.read(free.slice_mut(..room)).await;
+        buffer.unsplit(filled.into_inner());
         result
     }
 }

@@ -160,7 +160,7 @@ impl Compactor {
 
     /// Whether the budget of PUTs allows this compaction now. A local store has none: its requests
     /// cost nothing.
-    fn is_affordable(&self, candidate: &CompactionCandidate, backlog: &Backlog) -> bool {
+    pub(crate) fn is_affordable(&self, candidate: &CompactionCandidate, backlog: &Backlog) -> bool {
         let is_local = self.context.proof.is_forever();
         if is_local || !self.policy.is_budgeted(candidate, backlog) {
             return true;

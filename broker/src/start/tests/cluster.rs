@@ -1,7 +1,12 @@
 //! Several brokers on one pair of stores: who serves what, and what a zombie may do.
 
 use super::*;
+use crate::control::compactor::Compactor;
+use crate::control::policy::Backlog;
+use crate::shard::CompactionCandidate;
 use coord::keys::drain::{self, DrainRecord};
+use coord::keys::partition::{self, PartitionRecord};
+use coord::keys::seen;
 use coord::kv::{Op, Txn};
 use segment::TopicId;
 
@@ -315,6 +320,68 @@ fn a_proof_by_object_goes_out_and_counts() {
             "what proves nothing more goes"
         );
         assert_eq!(world.kinds(WalKind::Fence), 1);
+        rig.finish().await;
+    });
+}
+
+/// A source that a release has closed covers the objects that hold something, not the session.
+#[test]
+fn what_is_released_names_only_the_objects_that_hold_something() {
+    test(async {
+        let world = World::new();
+        let rig = world.start_as(Some(1)).await;
+        let first = rig.create("orders", 2).await;
+        let second = TopicPartition::new(first.topic, PartitionIndex::new(1));
+        // Objects 1 to 7, one for each flush.
+        rig.produce_many(first, 3).await;
+        rig.compact_all(first).await;
+        rig.produce_many(second, 1).await;
+        rig.produce_many(first, 1).await;
+        rig.produce_many(second, 2).await;
+        let (kv, space) = (rig.context.kv.clone(), rig.context.space.clone());
+        let session = rig.context.session.id;
+        rig.finish().await;
+        for (id, expected) in [(first, (5, 6)), (second, (4, 8))] {
+            let found = kv.get(partition::key(&space, id)).await.unwrap();
+            let seen = seen::<PartitionRecord>(found.as_ref()).unwrap().unwrap();
+            let spans = seen.record.sources.iter().map(|source| {
+                assert_eq!(source.session, session);
+                let end = source.end_sequence.unwrap();
+                (source.first_sequence.get(), end.get())
+            });
+            assert_eq!(spans.collect::<Vec<_>>(), [expected], "{id}");
+        }
+    });
+}
+
+/// H23: the compactor asks the budget before it compacts what is small.
+#[test]
+fn h23_small_compactions_wait_for_their_budget() {
+    test(async {
+        let world = World::new();
+        let rig = world.start_as(Some(1)).await;
+        let id = rig.create("orders", 1).await;
+        let candidate = CompactionCandidate {
+            id,
+            bytes: 100,
+            segment_bytes: 64 << 20,
+            oldest: (rig.context.session.id, WalSequence::new(1)),
+            age_ms: 0,
+        };
+        let large = CompactionCandidate {
+            bytes: 64 << 20,
+            ..candidate
+        };
+        let backlog = Backlog {
+            session: rig.context.session.id,
+            first: WalSequence::new(1),
+            end: WalSequence::new(2),
+            inherited: 0,
+        };
+        let compactor = Compactor::new(rig.context.clone());
+        let asked = (0..100).filter(|_| compactor.is_affordable(&candidate, &backlog));
+        assert!(asked.count() < 20, "a minute's worth at most");
+        assert!(compactor.is_affordable(&large, &backlog), "has no budget");
         rig.finish().await;
     });
 }

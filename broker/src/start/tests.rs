@@ -8,6 +8,7 @@ mod garbage;
 mod large;
 mod merge;
 mod missing;
+mod opening;
 mod store_trouble;
 mod times;
 
@@ -35,7 +36,7 @@ use crate::partition::{ColdPlace, ReadSnapshot, run};
 use crate::shard::{self, Shard, ShardMsg};
 use crate::shard::{ProduceCall, ProduceError, ProducePart, Produced};
 use crate::topic_config::TopicConfig;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use coord::keys::cluster::CommitMode;
 use coord::keys::session::SessionState;
 use coord::kv::simulated::{Simulated, SimulatedConfig};

@@ -109,6 +109,22 @@ fn wire_and_segment_know_nothing_of_each_other() {
     assert!(!all["store"].contains("wire"));
 }
 
+/// Whoever reads the bucket needs no broker, and brings no runtime of its own.
+#[test]
+fn the_reader_knows_the_stores_and_nothing_of_brokers() {
+    let all = dependencies();
+    for forbidden in ["broker", "wire", "client", "cache", "tokio", "monoio"] {
+        assert!(
+            !all["reader"].contains(forbidden),
+            "reader depends on {forbidden}"
+        );
+    }
+    for name in ["segment", "coord", "store"] {
+        assert!(!all[name].contains("reader"), "{name} depends on reader");
+    }
+    assert_absent("segment/reader/src", &["tokio::", "modified_ms"]);
+}
+
 #[test]
 fn only_the_runtime_module_names_monoio() {
     for folder in [

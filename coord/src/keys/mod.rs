@@ -19,6 +19,7 @@ pub mod group;
 pub mod group_offset;
 pub mod partition;
 pub mod plan;
+pub mod processor;
 pub mod producer_block;
 pub mod session;
 pub mod session_record;

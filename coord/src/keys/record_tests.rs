@@ -157,9 +157,10 @@ proptest! {
             owner: Some(owner), epoch: 3, commit_counter: sequence, unfenced,
         });
         round_trips(&group_offset::GroupOffsetRecord {
-            offset: Offset::new(number), leader_epoch: LeaderEpoch::NONE, metadata: text,
+            offset: Offset::new(number), leader_epoch: LeaderEpoch::NONE, metadata: text.clone(),
             commit_ms: now, expire_ms: many.map(TimestampMs::new),
         });
+        round_trips(&processor::ProcessorRecord { offset: Offset::new(number), writer: text });
     }
 
     #[test]
@@ -209,7 +210,10 @@ proptest! {
         prop_assert_eq!(group::parse(&space, &key), Ok(group_name.clone()));
         let key = group_offset::key(&space, &group_name, partition);
         prop_assert!(group_offset::group_span(&space, &group_name).contains(&key));
-        prop_assert_eq!(group_offset::parse(&space, &key), Ok((group_name, partition)));
+        prop_assert_eq!(group_offset::parse(&space, &key), Ok((group_name.clone(), partition)));
+        let key = processor::key(&space, &group_name, partition);
+        prop_assert!(processor::processor_span(&space, &group_name).contains(&key));
+        prop_assert_eq!(processor::parse(&space, &key), Ok((group_name, partition)));
         prop_assert!(session::parse(&space, &key).is_err());
     }
 

@@ -15,6 +15,7 @@ use store::ObjectStore;
 use store::s3::{ConnectError as S3Error, S3Options, S3Store};
 
 use crate::error::ReadError;
+use crate::held::HeldDirectories;
 use crate::look::kv_retried;
 use crate::objects::Objects;
 use crate::partition::{PartitionReader, ReaderOptions};
@@ -30,13 +31,15 @@ pub enum OpenError {
     Metadata(#[from] EtcdError),
 }
 
-/// Where a cluster keeps everything. Cheap to clone; clones share their connections.
+/// Where a cluster keeps everything. Cheap to clone; clones share their connections and
+/// the directories of WAL objects that were read, so all readers should come from one.
 #[derive(Clone)]
 pub struct Bucket {
     pub(crate) objects: Objects,
     pub(crate) kv: Arc<dyn Kv>,
     pub(crate) keys: Arc<KeySpace>,
     pub(crate) space: Keyspace,
+    pub(crate) held: Arc<HeldDirectories>,
 }
 
 impl fmt::Debug for Bucket {
@@ -98,6 +101,7 @@ impl Bucket {
             kv,
             keys: Arc::new(keys),
             space,
+            held: Arc::default(),
         }
     }
 

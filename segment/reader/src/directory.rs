@@ -1,13 +1,16 @@
 //! Directories of WAL objects: from the objects' ends, or many at a time from bundles.
 
+use std::sync::Arc;
+
 use coord::keys::partition::Source;
 use segment::WalSequence;
-use segment::keys::{KeySpace, ObjectKey as Named};
+use segment::keys::ObjectKey as Named;
 use segment::wal::{WAL_TAIL_BYTES, WalDirectory, WalTail, parse_directories};
 use store::{GetError, GetRange, ListRequest};
 
+use crate::bucket::Bucket;
 use crate::error::ReadError;
-use crate::objects::Objects;
+use crate::held::Span;
 
 /// Objects of one bundle at most: one that begins so far before a sequence may tell of it.
 const BUNDLE_OBJECTS: u64 = 64;
@@ -32,11 +35,11 @@ pub(crate) struct Page {
 
 /// Lists one page of a session from a sequence on.
 pub(crate) async fn list(
-    objects: &Objects,
-    keys: &KeySpace,
+    bucket: &Bucket,
     source: &Source,
     from: WalSequence,
 ) -> Result<Page, ReadError> {
+    let Bucket { objects, keys, .. } = bucket;
     let mut request = ListRequest::new(keys.session_prefix(source.broker, source.session));
     let before = from.get().checked_sub(BUNDLE_OBJECTS + 1);
     request.start_after =
@@ -62,11 +65,19 @@ pub(crate) async fn list(
 
 /// Reads the directory of one WAL object; none where there is no such object.
 pub(crate) async fn read_one(
-    objects: &Objects,
-    keys: &KeySpace,
+    bucket: &Bucket,
     source: &Source,
     sequence: WalSequence,
-) -> Result<Option<WalDirectory>, ReadError> {
+) -> Result<Option<Arc<[WalDirectory]>>, ReadError> {
+    let Bucket { objects, keys, .. } = bucket;
+    let span = Span {
+        session: source.session,
+        first: sequence,
+        last: sequence,
+    };
+    if let Some(held) = bucket.held.get(span) {
+        return Ok(Some(held));
+    }
     let key = keys.wal(source.broker, source.session, sequence);
     let found = match objects.get(&key, GetRange::Suffix(WAL_TAIL_BYTES)).await {
         Ok(found) => found,
@@ -102,7 +113,7 @@ pub(crate) async fn read_one(
         let says = format!("it says that it is object {sequence} of session {session}");
         return Err(damaged(&says));
     }
-    Ok(Some(directory))
+    Ok(Some(bucket.held.hold(span, vec![directory])))
 }
 
 /// Reads a bundle; none if it is gone or is not what its key says: it is only a help.
@@ -110,12 +121,20 @@ pub(crate) async fn read_one(
 /// What it tells of is durable and lies below the end of its session, so it proves as much as the
 /// objects themselves.
 pub(crate) async fn read_bundle(
-    objects: &Objects,
-    keys: &KeySpace,
+    bucket: &Bucket,
     source: &Source,
     block: Block,
-) -> Result<Option<Vec<WalDirectory>>, ReadError> {
+) -> Result<Option<Arc<[WalDirectory]>>, ReadError> {
+    let Bucket { objects, keys, .. } = bucket;
     let Block { first, last } = block;
+    let span = Span {
+        session: source.session,
+        first,
+        last,
+    };
+    if let Some(held) = bucket.held.get(span) {
+        return Ok(Some(held));
+    }
     let key = keys.wal_directories(source.broker, source.session, first, last);
     let found = match objects.get(&key, GetRange::Full).await {
         Ok(found) => found,
@@ -141,7 +160,7 @@ pub(crate) async fn read_bundle(
             "a bundle of directories is not what its name says; not used"
         );
     }
-    Ok(is_sound.then_some(directories))
+    Ok(is_sound.then(|| bucket.held.hold(span, directories)))
 }
 
 fn is_of(directory: &WalDirectory, source: &Source) -> bool {

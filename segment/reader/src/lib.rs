@@ -44,7 +44,7 @@
 //!   or an offset that does not follow makes the reader look at the metadata again and go on at the
 //!   same offset, a bounded number of times.
 //! - Memory is bounded by the bytes of a run, whatever the size of an object; a single batch that
-//!   is larger comes whole.
+//!   is larger comes whole. All readers of a bucket share some 10 MiB of directories.
 //!
 //! Futures here need no runtime of their own, but those of S3 and etcd need tokio's.
 
@@ -54,6 +54,7 @@ mod bucket;
 mod checkpoint;
 mod directory;
 mod error;
+mod held;
 mod look;
 mod objects;
 mod partition;
@@ -68,3 +69,6 @@ pub use checkpoint::{CheckpointError, EtcdCheckpoints, FileCheckpoints};
 pub use error::ReadError;
 pub use partition::{Bounds, PartitionReader, ReaderOptions};
 pub use run::{Record, Records, Run, RunBatch};
+
+#[cfg(test)]
+mod tests;

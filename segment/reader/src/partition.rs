@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use segment::record::{DecodeLimits, find_timestamp};
 use segment::{Offset, PartitionIndex, TimestampMs, TopicPartition};
 use store::retry::Backoff;
 
@@ -24,6 +23,9 @@ use crate::stretch::{Order, Stretch, Want};
 const STALE_MAX: u32 = 10;
 /// Bounds of the first and the longest pause between two of them.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+/// Looks at the metadata at the end of a scan, each of which finds it changed, before the scan begins
+/// anew.
+const ENDS_MAX: usize = 64;
 /// Sections that are read at a time.
 const SECTIONS_AT_ONCE: usize = 16;
 
@@ -167,19 +169,11 @@ impl PartitionReader {
             let Some(run) = self.fetch(Some(since)).await? else {
                 return Ok(None);
             };
-            for batch in &run.batches {
-                if batch.header.attributes.is_control() {
-                    continue;
-                }
-                let found = find_timestamp(&batch.bytes, since, &DecodeLimits::default());
-                let found = found.map_err(|source| ReadError::Records {
-                    key: batch.key.to_string(),
-                    offset: batch.header.base_offset,
-                    source,
-                })?;
-                if let Some((offset, _)) = found.filter(|(offset, _)| *offset >= run.position) {
-                    self.seek(offset);
-                    return Ok(Some(offset));
+            for record in run.records() {
+                let record = record?;
+                if record.timestamp >= since {
+                    self.seek(record.offset);
+                    return Ok(Some(record.offset));
                 }
             }
         }
@@ -391,14 +385,10 @@ impl PartitionReader {
         at: &mut Offset,
         since: Option<TimestampMs>,
     ) -> Result<bool, ReadError> {
-        // The log start may have passed the position.
+        // The log start may have passed the position: the caller looks.
         self.look_again().await?;
-        let log_start = self.current().record.log_start;
-        if *at < log_start {
-            return Err(ReadError::LogStartPassed {
-                position: *at,
-                log_start,
-            });
+        if *at < self.current().record.log_start {
+            return Ok(false);
         }
         let held = self.chain.as_ref().and_then(|chain| chain.at(*at).cloned());
         let held = match held {
@@ -517,51 +507,55 @@ impl PartitionReader {
 
     /// Looks at WAL objects until there is a section at the position; false at the end of the log.
     async fn find_section(&mut self, at: Offset) -> Result<bool, ReadError> {
-        loop {
-            let mut scan = self.take_scan();
-            while scan.found.front().is_some_and(|section| section.end <= at) {
-                scan.found.pop_front();
-            }
-            if !scan.found.is_empty() {
-                self.scan = Some(scan);
+        for _ in 0..ENDS_MAX {
+            if self.scan_to(at, false).await? {
                 return Ok(true);
             }
-            match scan.step(&self.bucket, at).await? {
-                Step::Further => self.scan = Some(scan),
-                Step::End => {
-                    self.scan = Some(scan);
-                    let Some(end) = self.confirm_end().await? else {
-                        if at < self.current().record.compacted_end {
-                            let what = format!("the record of partition {}", self.id);
-                            return Err(ReadError::Unsteady { what });
-                        }
-                        continue;
-                    };
-                    if at > end {
-                        return Err(ReadError::BeyondEnd { position: at, end });
-                    }
-                    return Ok(false);
-                }
+            match self.confirm_end().await? {
+                Some(end) if at > end => return Err(ReadError::BeyondEnd { position: at, end }),
+                Some(_) => return Ok(false),
+                // It has been compacted meanwhile.
+                None if at < self.current().record.compacted_end => break,
+                None => {}
             }
         }
+        Err(self.unsteady())
     }
 
     /// Looks at all WAL objects; gives the end of the log.
     async fn find_end(&mut self) -> Result<Offset, ReadError> {
         let at = self.position.unwrap_or(Offset::ZERO);
-        loop {
-            let mut scan = self.take_scan();
-            let step = scan.step(&self.bucket, at).await?;
-            self.scan = Some(scan);
-            if step == Step::End
-                && let Some(end) = self.confirm_end().await?
-            {
+        for _ in 0..ENDS_MAX {
+            self.scan_to(at, true).await?;
+            if let Some(end) = self.confirm_end().await? {
                 return Ok(end);
+            }
+        }
+        Err(self.unsteady())
+    }
+
+    /// Looks at WAL objects until there is a section that ends behind `at`, or, if `all`, to the end;
+    /// whether there is such a section.
+    async fn scan_to(&mut self, at: Offset, all: bool) -> Result<bool, ReadError> {
+        let mut scan = self.take_scan();
+        loop {
+            while scan.found.front().is_some_and(|section| section.end <= at) {
+                scan.found.pop_front();
+            }
+            let is_found = !scan.found.is_empty();
+            if (is_found && !all) || scan.step(&self.bucket, at).await? == Step::End {
+                self.scan = Some(scan);
+                return Ok(is_found);
             }
         }
     }
 
-    /// The scan; without one, the caches of an earlier place go with it.
+    fn unsteady(&self) -> ReadError {
+        let what = format!("the record of partition {}", self.id);
+        ReadError::Unsteady { what }
+    }
+
+    /// The scan; a new one if there is none.
     fn take_scan(&mut self) -> Scan {
         let look = self.current().clone();
         self.scan.take().unwrap_or_else(|| Scan::new(self.id, look))

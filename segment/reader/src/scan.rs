@@ -179,7 +179,7 @@ impl Scan {
         if is_short || is_told || is_done {
             return Ok(());
         }
-        let page = list(&bucket.objects, &bucket.keys, source, self.next).await?;
+        let page = list(bucket, source, self.next).await?;
         // A page that shows nothing new ends the listing, whatever it says.
         let is_new = page.last > self.hint.shown && page.last >= Some(self.next);
         self.hint = Hint {
@@ -208,8 +208,8 @@ impl Scan {
             if block.last < self.next {
                 continue;
             }
-            let read = read_bundle(&bucket.objects, &bucket.keys, source, block).await?;
-            for directory in read.into_iter().flatten() {
+            let read = read_bundle(bucket, source, block).await?;
+            for directory in read.iter().flat_map(|read| read.iter()) {
                 let sequence = directory.header().sequence;
                 let is_next = sequence == self.next && end.is_none_or(|end| sequence < end);
                 if is_next && !self.take(bucket, source, directory, position)? {
@@ -242,7 +242,7 @@ impl Scan {
         let mut to = from.saturating_add(width);
         to = to.min(end.map_or(u64::MAX, WalSequence::get));
         to = to.min(bundle.map_or(u64::MAX, |block| block.first.get()));
-        let read = |sequence| read_one(&bucket.objects, &bucket.keys, source, sequence);
+        let read = |sequence| read_one(bucket, source, sequence);
         let sequences = (from..to).map(WalSequence::new);
         let mut directories = std::pin::pin!(
             futures_util::stream::iter(sequences.map(read)).buffered(WINDOW as usize)
@@ -250,6 +250,7 @@ impl Scan {
         while let Some(directory) = directories.next().await {
             match directory? {
                 Some(directory) => {
+                    let directory = directory.first().expect("one was read");
                     if !self.take(bucket, source, directory, position)? {
                         return Ok(self.after_fence());
                     }
@@ -287,7 +288,7 @@ impl Scan {
         &mut self,
         bucket: &Bucket,
         source: &Source,
-        directory: WalDirectory,
+        directory: &WalDirectory,
         position: Offset,
     ) -> Result<bool, ReadError> {
         let header = directory.header();

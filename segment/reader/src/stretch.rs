@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use segment::batch::{Batch, BatchHeader, Batches};
+use segment::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, Batches};
 use segment::{LeaderEpoch, Offset, TimestampMs};
 use store::{ETag, GetError, GetRange};
 
@@ -74,7 +74,9 @@ impl Stretch {
         bytes: u64,
     ) -> Result<Vec<RunBatch>, ReadError> {
         assert!(!self.is_done(), "there is something left to read");
-        let piece = self.get(objects, bytes).await?;
+        let piece = self
+            .get(objects, bytes.max(BATCH_HEADER_BYTES as u64))
+            .await?;
         let mut after = self.clone();
         let batches = after.walk(&piece, want)?;
         if after.next > self.next {
@@ -99,7 +101,7 @@ impl Stretch {
     }
 
     async fn get(&mut self, objects: &Objects, bytes: u64) -> Result<Bytes, ReadError> {
-        let to = self.next.saturating_add(bytes.max(1)).min(self.end);
+        let to = self.next.saturating_add(bytes).min(self.end);
         let range = self.next..to;
         let found = match objects.get(&self.key, GetRange::Range(range.clone())).await {
             Ok(found) => found,

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use coord::keys::processor::{self, ProcessorRecord};
 use coord::keys::{encode, seen};
-use coord::kv::{Compare, Op, Revision, Txn};
+use coord::kv::{Compare, KvError, Op, Revision, Txn};
 use segment::{Offset, TopicPartition};
 
 use super::CheckpointError;
 use crate::bucket::Bucket;
 use crate::look::kv_retried;
 use crate::pause::uniform;
+
+/// Tries of one save on top of earlier ones of ours.
+const SAVES_MAX: usize = 4;
 
 /// The offsets of the processor of one name. Two processors of one name do not overwrite each
 /// other's: a save compares the mod revision of what this one has read or written last.
@@ -57,6 +60,22 @@ impl EtcdCheckpoints {
     /// loaded counts as absent); [`CheckpointError::Kv`] if the store failed: a later save tells
     /// whether this one was done.
     pub async fn save(&mut self, id: TopicPartition, next: Offset) -> Result<(), CheckpointError> {
+        for _ in 0..SAVES_MAX {
+            if self.try_save(id, next).await? {
+                return Ok(());
+            }
+        }
+        let reason = "earlier saves land in between".to_owned();
+        Err(KvError::Failed { reason }.into())
+    }
+
+    /// One save; false if an earlier one of ours, whose outcome was unknown, was found: the next try
+    /// goes on top of it.
+    async fn try_save(
+        &mut self,
+        id: TopicPartition,
+        next: Offset,
+    ) -> Result<bool, CheckpointError> {
         let key = processor::key(&self.bucket.space, &self.name, id);
         let before = self.revisions.get(&id).copied().unwrap_or(Revision::ZERO);
         let record = ProcessorRecord {
@@ -72,16 +91,12 @@ impl EtcdCheckpoints {
         let reply = kv_retried(|| self.bucket.kv.txn(txn.clone())).await?;
         if reply.succeeded {
             self.revisions.insert(id, reply.revision);
-            return Ok(());
+            return Ok(true);
         }
         match seen::<ProcessorRecord>(reply.get(0))? {
             Some(found) if found.record.writer == self.writer => {
                 self.revisions.insert(id, found.mod_revision);
-                if found.record == record {
-                    return Ok(());
-                }
-                // An earlier save of ours, whose outcome was unknown: this one goes on top of it.
-                Box::pin(self.save(id, next)).await
+                Ok(found.record == record)
             }
             found => Err(CheckpointError::Overtaken {
                 name: self.name.clone(),

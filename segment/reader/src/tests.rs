@@ -1,0 +1,5 @@
+//! Readers against histories that are made object by object.
+
+mod histories;
+mod moments;
+mod world;

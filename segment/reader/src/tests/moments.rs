@@ -4,7 +4,7 @@ use bytes::Bytes;
 use coord::keys::cluster::CommitMode;
 use coord::kv::simulated::Fault;
 use coord::kv::wait;
-use segment::batch::Codec;
+use segment::batch::{Batches, Codec};
 use segment::kfs::KfsObject;
 use segment::record::{NewRecord, RecordBatchBuilder};
 use segment::{Offset, TimestampMs, TopicId};
@@ -380,4 +380,71 @@ fn readers_of_one_bucket_share_what_objects_tell() {
     assert_eq!(read_all(&mut reader()).unwrap(), world.live);
     let error = read_all(&mut world.reader(1_000)).unwrap_err();
     assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+}
+
+/// An index that is older than its segment may point at a batch, and at the wrong one.
+#[test]
+fn an_index_of_the_segment_before_is_found_out() {
+    let mut world = World::new(CommitMode::Conditional);
+    world.has_manifest = false;
+    world.flush(
+        &[(120, Codec::None), (120, Codec::None), (120, Codec::None)],
+        false,
+    );
+    world.compact(1);
+    let key = keys(&world, ".kfs").remove(0);
+    let whole = world.bytes(&key);
+    let body = whole.slice(32..whole.len() - 16);
+    let old: Vec<Bytes> = Batches::strict(&body)
+        .map(|batch| body.slice_ref(batch.unwrap().bytes))
+        .collect();
+    // Log compaction leaves one record in each of the first two batches, which together are as long
+    // as the first was.
+    let left = |base: i64, len: usize| {
+        let mut batch = RecordBatchBuilder::new()
+            .base_offset(Offset::new(base))
+            .last_offset_delta(119);
+        let record = NewRecord {
+            timestamp: time_of(base),
+            key: None,
+            value: Some(&vec![b'x'; len]),
+            headers: &[("h", None)],
+        };
+        batch.push(record).unwrap();
+        batch.build().unwrap()
+    };
+    let first = left(0, 1);
+    let lens = 1..old[0].len();
+    let second = lens
+        .map(|len| left(120, len))
+        .find(|second| first.len() + second.len() == old[0].len())
+        .unwrap();
+    let chunks = vec![first, second, old[2].clone()];
+    let kfs = KfsObject::build(Offset::ZERO, TimestampMs::ZERO, chunks).unwrap();
+    world.put(&key, kfs.chunks, PutCondition::None);
+    let mut reader = world.reader(1 << 20);
+    reader.seek(Offset::new(120));
+    let log = read_all(&mut reader).unwrap();
+    assert_eq!(log.first_key_value().unwrap().0, &120);
+    assert_eq!(log.len(), 121);
+}
+
+#[test]
+fn a_segment_that_lacks_its_last_batch_is_damaged() {
+    let mut world = World::new(CommitMode::Conditional);
+    world.has_manifest = false;
+    world.flush(FEW, false);
+    world.compact(1);
+    let key = keys(&world, ".kfs").remove(0);
+    let whole = world.bytes(&key);
+    let body = whole.slice(32..whole.len() - 16);
+    let last = Batches::strict(&body).last().unwrap().unwrap().position;
+    let cut = [&whole[..32 + last], &whole[whole.len() - 16..]].concat();
+    world.put(&key, vec![cut.into()], PutCondition::None);
+    let mut reader = world.reader(1 << 20);
+    let error = read_all(&mut reader).unwrap_err();
+    assert!(
+        matches!(&error, ReadError::Damaged { key: named, .. } if *named == key),
+        "{error}"
+    );
 }

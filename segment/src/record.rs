@@ -6,6 +6,7 @@
 mod builder;
 mod clean;
 mod codec;
+mod cut;
 mod lookup;
 mod marker;
 mod reader;
@@ -13,6 +14,7 @@ mod reader;
 pub use builder::{BuildError, NewRecord, RecordBatchBuilder};
 pub use clean::{CleanError, Cleaned, Tombstones, clean_batch, empty_batch};
 pub use codec::{CodecError, DecodeLimits, compress, decompress};
+pub use cut::cut_batch;
 pub use lookup::{find_timestamp, max_timestamp_offset};
 pub use marker::{ControlMarker, MarkerKind};
 pub use reader::{Record, RecordHeaders, RecordSet, Records};

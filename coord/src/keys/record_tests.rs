@@ -133,6 +133,10 @@ proptest! {
         round_trips(&tombstone::TombstoneRecord {
             name: text.clone(), generation: 1, partition_count: 3, deleted_ms: now,
         });
+        round_trips(&restore::RestoreRecord {
+            topic_id: TopicId::new([2; 16]), generation: sequence as u32, source: text.clone(),
+            until_ms: now, begun_ms: now,
+        });
         round_trips(&topic::TopicRecord {
             topic_id: TopicId::new([1; 16]), generation: sequence as u32, partition_count: 1,
             configs: [(text.clone(), text.clone())].into(), created_ms: now,
@@ -193,7 +197,8 @@ proptest! {
         let slot = slot::SlotId::new((index % 64) as u16).unwrap();
         prop_assert_eq!(topic::parse(&space, &topic::key(&space, &name)), Ok(name.clone()));
         let key = topic_generation::key(&space, &name);
-        prop_assert_eq!(topic_generation::parse(&space, &key), Ok(name));
+        prop_assert_eq!(topic_generation::parse(&space, &key), Ok(name.clone()));
+        prop_assert_eq!(restore::parse(&space, &restore::key(&space, &name)), Ok(name));
         let key = tombstone::key(&space, partition.topic);
         prop_assert_eq!(tombstone::parse(&space, &key), Ok(partition.topic));
         let key = partition::key(&space, partition);

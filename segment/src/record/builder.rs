@@ -300,6 +300,7 @@ fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) -> Result<(), BuildErro
     Ok(())
 }
 
-fn length(bytes: usize) -> Result<i32, BuildError> {
+/// A length as the format states it.
+pub(super) fn length(bytes: usize) -> Result<i32, BuildError> {
     i32::try_from(bytes).map_err(|_| BuildError::TooLarge)
 }

@@ -43,6 +43,11 @@ impl<'a> RecordSet<'a> {
         self.bytes.len()
     }
 
+    /// The records when not compressed.
+    pub(super) fn uncompressed(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The records, in offset order. Ends after the first error.
     pub fn iter(&self) -> Records<'_> {
         Records {
@@ -139,6 +144,11 @@ struct RawRecord<'a> {
 }
 
 impl<'a> Records<'a> {
+    /// Bytes of the uncompressed records that have been read: where the next one starts.
+    pub(super) fn position(&self) -> usize {
+        self.cursor.position()
+    }
+
     fn step(&mut self) -> Result<Record<'a>, RecordError> {
         let record = self.number;
         let position = self.cursor.position();

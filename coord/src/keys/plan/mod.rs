@@ -2,13 +2,14 @@
 //! out.
 //!
 //! Every one compares the mod revision of what it read **and** the presence of the writer's own
-//! session key, so neither a stale reader nor a dead session changes anything, however late its
+//! session key (those of tools, which have none: revisions alone), so neither a stale reader nor a dead session changes anything, however late its
 //! request arrives. On failure (`otherwise`) the key that is most likely to have changed is read
 //! back.
 //!
 //! An ambiguous outcome is resolved by [`Planned::resolve`] from a new reading, never assumed.
 
 mod log;
+mod made;
 mod ownership;
 mod producers;
 mod sessions;
@@ -25,6 +26,10 @@ use segment::{Offset, SessionId};
 pub use log::{
     Finish, SourceTrim, begin_intent, commit_sequence, finish_compaction, raise_floor,
     raise_log_start,
+};
+pub use made::{
+    adopt_offset, adopt_partition, adopt_topic, begin_restore, discard_restore, finish_restore,
+    restore_partition,
 };
 pub use ownership::{
     Extent, PARTITIONS_MAX, Take, TakePlan, append_epoch, close_sources, release_partition,

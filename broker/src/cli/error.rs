@@ -10,6 +10,8 @@ use crate::control::operator::OperatorError;
 use crate::logging::LoggingError;
 use crate::start::StartError;
 use crate::tools::ToolError;
+use crate::tools::adopt::AdoptError;
+use crate::tools::restore::RestoreError;
 
 const CODE_FAILED: u8 = 1;
 const CODE_USAGE: u8 = 2;
@@ -39,6 +41,12 @@ pub(crate) enum CliError {
     /// What a tool works on cannot be opened.
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// A topic that was not restored.
+    #[error(transparent)]
+    Restore(Box<RestoreError>),
+    /// Topics that were not adopted.
+    #[error(transparent)]
+    Adopt(Box<AdoptError>),
     /// The runtime of this thread cannot be made.
     #[error("start a runtime: {0}")]
     Runtime(io::Error),
@@ -83,6 +91,18 @@ pub(crate) enum CliError {
     Signals(io::Error),
 }
 
+impl From<RestoreError> for CliError {
+    fn from(error: RestoreError) -> Self {
+        Self::Restore(Box::new(error))
+    }
+}
+
+impl From<AdoptError> for CliError {
+    fn from(error: AdoptError) -> Self {
+        Self::Adopt(Box::new(error))
+    }
+}
+
 impl CliError {
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path: PathBuf = path.to_owned();
@@ -120,6 +140,8 @@ impl CliError {
             Self::Operator(OperatorError::Connect(_)) => CODE_UNREACHABLE,
             Self::Operator(_)
             | Self::Start(_)
+            | Self::Restore(_)
+            | Self::Adopt(_)
             | Self::Tool(_)
             | Self::Runtime(_)
             | Self::Read { .. }

@@ -4,6 +4,7 @@
 //! goes to standard output, everything else to standard error. A reader that closes the pipe ends
 //! a command quietly.
 
+mod adopt;
 mod broker;
 mod cluster;
 mod connect;
@@ -19,6 +20,7 @@ mod output;
 mod produce;
 mod progress;
 mod reset;
+mod restore;
 mod segment;
 mod table;
 mod time;
@@ -70,6 +72,8 @@ enum ClientCommand {
     Group(group::GroupArgs),
     Cluster(cluster::ClusterArgs),
     Segment(segment::SegmentArgs),
+    Restore(restore::RestoreArgs),
+    Adopt(adopt::AdoptArgs),
 }
 
 /// The whole command line, with `broker` and a flag for each of its settings.
@@ -111,6 +115,8 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         ClientCommand::Group(args) => group::run(&cli.connect, &args),
         ClientCommand::Cluster(args) => cluster::run(&args),
         ClientCommand::Segment(args) => segment::run(&args),
+        ClientCommand::Restore(args) => restore::run(&args),
+        ClientCommand::Adopt(args) => adopt::run(&args),
     }
 }
 

@@ -4,6 +4,11 @@
 //! revisions and ETags that it has read, so that a broker that runs meanwhile is never hurt. On the
 //! embedded store a tool holds the lock of the data directory, so that a running broker refuses it.
 
+pub mod adopt;
+mod epochs;
+mod place;
+pub mod restore;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

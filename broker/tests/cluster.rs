@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "cluster/adopt.rs"]
+mod adopt;
 mod common;
 #[path = "cluster/gauges.rs"]
 mod gauges;
@@ -14,6 +16,8 @@ mod moves;
 mod operator;
 #[path = "cluster/refusals.rs"]
 mod refusals;
+#[path = "cluster/restore.rs"]
+mod restore;
 #[path = "cluster/two_clusters.rs"]
 mod two_clusters;
 #[path = "cluster/world.rs"]

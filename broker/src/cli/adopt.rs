@@ -18,15 +18,15 @@ const NAMED_MAX: usize = 20;
 
 const AFTER_HELP: &str = "\
 Examples:
-  export KAFSCALE_S3_PREFIX= KAFSCALE_S3_NAMESPACE=default
+  export KAFSCALE_S3_PREFIX=/ KAFSCALE_S3_NAMESPACE=default
   kafscale adopt --dry-run                  look at everything, write nothing
   kafscale adopt                            adopt all topics
   kafscale adopt --topics orders,payments
 
-Stop every broker of the original first, and do not start it again: it would write what nobody sees.
-No broker of the new cluster may run either. Segments stay where they lie; nothing is deleted, and no
-key of the original in etcd is changed. Topics keep their ids, groups their committed offsets. Run it
-again after an interruption: it goes on. The exit code is 1 if a topic was refused.";
+Stop every broker of the original first, and do not start it again: it would write what nobody
+sees. No broker of the new cluster may run either. Segments stay where they lie; nothing is deleted,
+and no key of the original in etcd is changed. Topics keep their ids, groups their committed
+offsets. Run it again after an interruption: it goes on. The exit code is 1 if a topic was refused.";
 
 /// Serve a bucket and etcd that the original KafScale (format version 1) wrote
 #[derive(Debug, Args)]

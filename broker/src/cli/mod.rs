@@ -44,6 +44,7 @@ Examples:
   kafscale consume orders --from-beginning         print what is there, and what comes
   kafscale group describe billing                  show how far a group has read
   kafscale cluster describe                        show the brokers of a cluster
+  kafscale restore --topic orders --target orders-noon --to 2026-05-01T12:00:00Z
   kafscale segment verify kafscale-data/kafscale/default/orders/0/*.kfs
 
 Exit codes:

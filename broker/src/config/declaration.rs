@@ -394,7 +394,7 @@ settings! {
         prefix: KeyPrefix {
             Some("s3-prefix"), ["KAFSCALE_S3_PREFIX"], "s3.prefix",
             default "kafscale/", in Allowed::Text(512),
-            "Prefix of segment keys; empty is the layout of the original KafScale."
+            "Prefix of segment keys; `/` (none) is the layout of the original KafScale."
         }
         wal_prefix: KeyPrefix {
             Some("s3-wal-prefix"), ["KAFSCALE_S3_WAL_PREFIX"], "s3.wal_prefix",

@@ -176,7 +176,8 @@ impl Kind for Text {
     }
 }
 
-/// A prefix of object keys: empty, or ends in `/`, and no part of it is empty, `.` or `..`.
+/// A prefix of object keys: empty, or ends in `/`, and no part of it is empty, `.` or `..`. A lone `/`
+/// is the empty prefix, which a variable of the environment cannot say otherwise.
 pub struct KeyPrefix;
 
 impl Kind for KeyPrefix {
@@ -184,8 +185,8 @@ impl Kind for KeyPrefix {
     const UNIT: &'static str = "key prefix";
     fn parse(text: &str, allowed: Allowed) -> Result<String, String> {
         let text = Text::parse(text, allowed)?;
-        if text.is_empty() {
-            return Ok(text);
+        if text.is_empty() || text == "/" {
+            return Ok(String::new());
         }
         let Some(body) = text.strip_suffix('/') else {
             return Err("does not end in `/`".to_owned());
@@ -475,12 +476,14 @@ mod tests {
         assert!(Text::parse("..", Allowed::Name(10)).is_err());
         assert!(Text::parse("a\nb", Allowed::Text(10)).is_err());
         assert!(Text::parse("abcdef", Allowed::Text(5)).is_err());
-        assert_eq!(KeyPrefix::parse("", Allowed::Text(99)), Ok(String::new()));
+        for none in ["", "/"] {
+            assert_eq!(KeyPrefix::parse(none, Allowed::Text(99)), Ok(String::new()));
+        }
         assert_eq!(
             KeyPrefix::parse("a/b/", Allowed::Text(99)),
             Ok("a/b/".to_owned())
         );
-        for text in ["a", "/", "a//", "../", "/a/"] {
+        for text in ["a", "//", "a//", "../", "/a/"] {
             assert!(KeyPrefix::parse(text, Allowed::Text(99)).is_err(), "{text}");
         }
         assert_eq!(

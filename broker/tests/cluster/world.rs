@@ -212,13 +212,8 @@ impl World {
         }
     }
 
-    /// A broker with the usual settings, of which some are replaced.
-    pub(crate) fn command(
-        &self,
-        id: &str,
-        kafka: SocketAddr,
-        settings: &[(&str, &str)],
-    ) -> Command {
+    /// A command that works on bucket and metadata.
+    pub(crate) fn tool(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("KAFSCALE_") {
@@ -228,14 +223,26 @@ impl World {
         let etcd = format!("http://{}", self.etcd.client);
         let (endpoint, namespace) = self.s3.place();
         command
-            .arg("broker")
+            .args(arguments)
             .env("KAFSCALE_S3_BUCKET", BUCKET)
             .env("KAFSCALE_S3_REGION", "us-east-1")
             .env("KAFSCALE_S3_ENDPOINT", endpoint)
             .env("KAFSCALE_S3_NAMESPACE", namespace)
             .env("KAFSCALE_S3_ACCESS_KEY", ACCESS_KEY)
             .env("KAFSCALE_S3_SECRET_KEY", SECRET_KEY)
-            .env("KAFSCALE_ETCD_ENDPOINTS", etcd)
+            .env("KAFSCALE_ETCD_ENDPOINTS", etcd);
+        command
+    }
+
+    /// A broker with the usual settings, of which some are replaced.
+    pub(crate) fn command(
+        &self,
+        id: &str,
+        kafka: SocketAddr,
+        settings: &[(&str, &str)],
+    ) -> Command {
+        let mut command = self.tool(&["broker"]);
+        command
             .env("KAFSCALE_SESSION_TTL_MS", TTL_MS)
             .env("KAFSCALE_FLUSH_INTERVAL_MS", "20")
             .env("KAFSCALE_SHARDS", "2")

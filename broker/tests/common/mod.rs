@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each suite uses a part of this")]
 
 pub(crate) mod child;
+pub(crate) mod original;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

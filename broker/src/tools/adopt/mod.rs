@@ -1,6 +1,6 @@
 //! `kafscale adopt`: serves a bucket and etcd that the original KafScale (format version 1) wrote.
 //!
-//! Its segments stay where they lie: with an empty `KAFSCALE_S3_PREFIX` and the original's namespace,
+//! Its segments stay where they lie: with no prefix (`KAFSCALE_S3_PREFIX=/`) and the original's namespace,
 //! the directory of a topic's generation 0 is the original's. What is written is new: indexes that
 //! are missing, manifests, and our own metadata. Nothing is deleted, no key of the original in etcd is
 //! changed.
@@ -76,7 +76,7 @@ pub enum AdoptError {
     /// The objects lie elsewhere.
     #[error(
         "there is no object under {0:?}, and the original has given out offsets: set \
-         KAFSCALE_S3_PREFIX= (nothing), and KAFSCALE_S3_NAMESPACE and KAFSCALE_S3_BUCKET as for the \
+         KAFSCALE_S3_PREFIX=/ (none), and KAFSCALE_S3_NAMESPACE and KAFSCALE_S3_BUCKET as for the \
          original"
     )]
     NoObjects(String),

@@ -142,6 +142,11 @@ impl World {
             for batch in Batches::strict(&body) {
                 let batch = batch.unwrap();
                 assert!(batch.header.leader_epoch <= record.leader_epoch);
+                let base = batch.header.base_offset;
+                let epoch = record.epochs.iter().rfind(|past| past.start <= base);
+                // A consumer asks where the epoch of this batch ended.
+                let epoch = epoch.map(|past| past.epoch);
+                assert!(topic_name == "a" || epoch == Some(batch.header.leader_epoch));
                 let set = RecordSet::decode(batch.bytes, &DecodeLimits::default()).unwrap();
                 batches.push(batch.bytes.to_vec());
                 for read in set.iter().map(Result::unwrap).filter(|r| r.offset >= start) {

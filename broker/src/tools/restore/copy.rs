@@ -138,7 +138,7 @@ impl Copy {
             Ok(left) => left,
             Err(error) => {
                 let offset = header.base_offset;
-                tracing::warn!(%offset, %error, "a batch counts by its header");
+                tracing::debug!(%offset, %error, "a batch counts by its header");
                 copied.unreadable += 1;
                 match header.max_timestamp <= self.terms.until {
                     true => Cleaned::Whole,

@@ -378,6 +378,10 @@ impl Job<'_> {
         let mut at = start;
         while at < source_end {
             let Some(run) = next(&mut reader).await.map_err(failed)? else {
+                // The rest of it may have gone while it was read.
+                if reader.position().is_some_and(|gone| gone >= source_end) {
+                    break;
+                }
                 return Err(RestoreError::Short {
                     partition,
                     at,

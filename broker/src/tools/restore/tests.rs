@@ -9,6 +9,7 @@ use coord::keys::partition::{self, PartitionRecord};
 use coord::keys::{Record, encode, restore as announced, topic_generation};
 use coord::kv::simulated::Simulated;
 use coord::kv::{Kv, Op, Txn, wait};
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use segment::batch::{Batches, Codec};
 use segment::keys::TopicDir;
@@ -457,6 +458,40 @@ fn what_cannot_be_restored_is_refused() {
         let error = world.restore(&collides).await.unwrap_err();
         assert!(matches!(error, RestoreError::Collision(..)), "{error}");
     });
+}
+
+/// Retention goes on under a restore: what has gone is no part of it, and the rest is.
+#[test]
+fn what_goes_while_it_is_read_is_left_out() {
+    for (log_start, expected) in [(6, vec![6, 7]), (8, Vec::new())] {
+        test(async {
+            let world = World::new();
+            world.source(&[(0, small())]).await;
+            let id = TopicPartition::new(SOURCE, PartitionIndex::ZERO);
+            let key = partition::key(&world.ground.space, id);
+            let before: PartitionRecord = world.read(key.clone()).unwrap();
+            let first = world.keys("/a/0/segment-00000000000000000000.kfs");
+            let progress = |step| {
+                if let Step::Total(_) = step {
+                    let log_start = Offset::new(log_start);
+                    let record = PartitionRecord {
+                        log_start,
+                        ..before.clone()
+                    };
+                    world.put(key.clone(), &record);
+                    let gone = first
+                        .iter()
+                        .map(|key| store::ObjectKey::new(key.as_str()).unwrap());
+                    let deleted = world.ground.store.delete(gone.collect());
+                    assert!(deleted.now_or_never().unwrap()[0].1.is_ok());
+                }
+            };
+            restore(&world.ground, &wanted(5), &progress).await.unwrap();
+            let (rows, ..) = world.served("b", 0).await;
+            let offsets: Vec<i64> = rows.iter().map(|row| row.0).collect();
+            assert_eq!(offsets, expected);
+        });
+    }
 }
 
 /// The manifest tells brokers all: they read no segment when they take the topic.

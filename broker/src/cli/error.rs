@@ -47,9 +47,6 @@ pub(crate) enum CliError {
     /// Topics that were not adopted.
     #[error(transparent)]
     Adopt(Box<AdoptError>),
-    /// The runtime of this thread cannot be made.
-    #[error("start a runtime: {0}")]
-    Runtime(io::Error),
     /// An option or an argument.
     #[error("{0}; see --help")]
     Usage(String),
@@ -143,7 +140,6 @@ impl CliError {
             | Self::Restore(_)
             | Self::Adopt(_)
             | Self::Tool(_)
-            | Self::Runtime(_)
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::Damaged { .. }

@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Command};
-use tokio::task::LocalSet;
 
 use super::error::CliError;
 use crate::config::{self, Config, LogLevel};
 use crate::logging;
-use crate::tools::{Ground, open};
+use crate::tools::{Ground, block_on, open};
 
 /// Where bucket and metadata are: the KAFSCALE_* environment of the brokers, or their settings file.
 #[derive(Debug, Args)]
@@ -31,16 +30,10 @@ impl GroundArgs {
         let config = self.load()?;
         // What the tool has to say it prints; the log is for what goes wrong below it.
         logging::init(LogLevel::Warn, config.admin.log_format)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(CliError::Runtime)?;
-        let outcome = LocalSet::new().block_on(&runtime, async {
+        block_on(async {
             let ground = open(&config).await?;
             work(ground, &config).await
-        });
-        runtime.shutdown_background();
-        outcome
+        })?
     }
 
     fn load(&self) -> Result<Config, CliError> {

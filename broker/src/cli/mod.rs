@@ -11,7 +11,6 @@ mod connect;
 mod consume;
 mod error;
 mod format;
-#[allow(dead_code, reason = "the tools that use it follow")]
 mod ground;
 mod group;
 mod interrupt;

@@ -18,6 +18,7 @@ use coord::kv::embedded::METADATA_FILE;
 use coord::kv::{Kv, KvError};
 use segment::keys::KeySpace;
 use store::ObjectStore;
+use tokio::task::LocalSet;
 
 use crate::config::{Config, Mode};
 use crate::control::objects::Objects;
@@ -29,6 +30,9 @@ pub enum ToolError {
     /// The stores cannot be opened.
     #[error(transparent)]
     Open(#[from] StartError),
+    /// The runtime of this thread cannot be made.
+    #[error("start a runtime: {0}")]
+    Runtime(std::io::Error),
     /// There is no data directory.
     #[error(
         "{0} holds no {METADATA_FILE}: set KAFSCALE_DATA_DIR to the directory of a broker, or \
@@ -92,6 +96,21 @@ impl Ground {
     }
 }
 
+/// Carries out the work of a tool on this thread.
+///
+/// # Errors
+/// [`ToolError::Runtime`].
+pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, ToolError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ToolError::Runtime)?;
+    let outcome = LocalSet::new().block_on(&runtime, work);
+    // A lookup of a name that hangs must not keep the process.
+    runtime.shutdown_background();
+    Ok(outcome)
+}
+
 /// Opens the stores that the settings name. Writes nothing.
 ///
 /// # Errors
@@ -123,7 +142,6 @@ pub async fn open(config: &Config) -> Result<Ground, ToolError> {
 }
 
 #[cfg(test)]
-#[allow(dead_code, reason = "the tools that use it follow")]
 pub(crate) mod testing {
     //! Grounds for tests.
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use coord::keys::partition::{self, PartitionRecord};
 use coord::keys::{encode, seen};
 use coord::kv::{Op, Txn};
+use futures_util::FutureExt;
 use segment::keys::{KeySpace, TopicDir};
 use segment::kfs::KfsObject;
 use segment::manifest::{Manifest, ManifestSegment};
@@ -105,11 +106,12 @@ impl Generated {
         let more = found.len() > request.limit;
         found.truncate(request.limit);
         let last = found.last().map(|(key, _)| key.clone());
+        let any = self.memory.list(ListRequest::new("").limit(1));
+        let any = any.now_or_never().unwrap().unwrap().objects.remove(0);
         let objects = found.into_iter().map(|(key, len)| ObjectMeta {
             key: ObjectKey::new(key).unwrap(),
             len,
-            etag: ETag::new("made up"),
-            modified_ms: 0,
+            ..any.clone()
         });
         ListPage {
             objects: objects.collect(),

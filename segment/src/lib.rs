@@ -21,6 +21,7 @@ pub mod kfs;
 pub mod manifest;
 pub mod producer_snapshot;
 pub mod record;
+pub mod survey;
 pub mod topic_name;
 pub mod wal;
 

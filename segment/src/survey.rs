@@ -14,9 +14,7 @@ use bytes::Bytes;
 use crate::batch::{
     Attributes, BATCH_HEADER_BYTES, BATCH_LENGTH_OVERHEAD, BatchHeader, Batches, Codec,
 };
-use crate::ids::{
-    LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs,
-};
+use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
 use crate::kfs::{KFS_FOOTER_BYTES, KFS_HEADER_BYTES, KfsError, KfsFooter, KfsHeader, KfsObject};
 use crate::record::empty_batch;
 
@@ -114,7 +112,8 @@ impl Survey {
     pub fn lost(&self, end: Offset) -> Vec<Range<Offset>> {
         let all = self.up_to(end);
         let lost = all.iter().filter(|stretch| stretch.is_lost());
-        lost.map(|stretch| stretch.first..stretch.next.min(end)).collect()
+        lost.map(|stretch| stretch.first..stretch.next.min(end))
+            .collect()
     }
 }
 
@@ -269,7 +268,9 @@ impl Walk {
 
     /// Where the walk goes on behind the batch at `at`, which is not sound.
     fn behind(&self, body: &[u8], at: usize) -> usize {
-        let stated = body.get(at..).and_then(|left| BatchHeader::parse(left).ok());
+        let stated = body
+            .get(at..)
+            .and_then(|left| BatchHeader::parse(left).ok());
         if let Some(stated) = stated {
             let end = at + stated.total_bytes();
             if end == body.len() || self.sound(body, end).is_some() {
@@ -322,7 +323,9 @@ mod tests {
 
     fn lost(bytes: &[u8], end: i64) -> Vec<(i64, i64)> {
         let lost = survey(bytes).lost(Offset::new(end));
-        lost.iter().map(|range| (range.start.get(), range.end.get())).collect()
+        lost.iter()
+            .map(|range| (range.start.get(), range.end.get()))
+            .collect()
     }
 
     #[test]
@@ -360,11 +363,19 @@ mod tests {
         let len = footer.len();
         footer[len - 1] ^= 1;
         assert_eq!(lost(&footer, 110), []);
-        assert_eq!(survey(&footer).stated_end, Some(Offset::new(110)), "by the count");
+        assert_eq!(
+            survey(&footer).stated_end,
+            Some(Offset::new(110)),
+            "by the count"
+        );
         let mut header = bytes.clone();
         header[0] ^= 1;
         assert_eq!(lost(&header, 110), []);
-        assert_eq!(survey(&header).stated_end, Some(Offset::new(110)), "by the footer");
+        assert_eq!(
+            survey(&header).stated_end,
+            Some(Offset::new(110)),
+            "by the footer"
+        );
     }
 
     #[test]

@@ -131,11 +131,13 @@ pub(super) const fn read_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::NotServed => ErrorCode::NOT_LEADER_OR_FOLLOWER,
         ReadError::OutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
+        // As Kafka for a log whose records cannot be read (CorruptRecordException): clients tell their
+        // user, who decides; nothing is skipped.
+        ReadError::Load(LoadError::Corrupt(..)) => ErrorCode::CORRUPT_MESSAGE,
         // Retriable: a consumer asks again, and nothing is skipped.
-        ReadError::Load(
-            LoadError::NotFound(_) | LoadError::Unavailable(..) | LoadError::Corrupt(..),
-        )
-        | ReadError::Busy => ErrorCode::KAFKA_STORAGE_ERROR,
+        ReadError::Load(LoadError::NotFound(_) | LoadError::Unavailable(..)) | ReadError::Busy => {
+            ErrorCode::KAFKA_STORAGE_ERROR
+        }
     }
 }
 

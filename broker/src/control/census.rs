@@ -15,6 +15,14 @@ use super::context::Context;
 /// How often segments are counted.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// What a partition has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    segments: usize,
+    bytes: u64,
+    damaged: usize,
+}
+
 /// Counts segments, for ever.
 pub async fn run(context: Rc<Context>) {
     let mut counted = HashMap::new();
@@ -25,21 +33,31 @@ pub async fn run(context: Rc<Context>) {
 }
 
 /// Counts once. A partition whose segments are being changed counts as it did last.
-fn count(context: &Context, counted: &mut HashMap<TopicPartition, (usize, u64)>) {
+fn count(context: &Context, counted: &mut HashMap<TopicPartition, Count>) {
     let owned = context.owned.borrow();
     counted.retain(|id, _| owned.contains_key(id));
     for (id, owned) in &*owned {
         if let Ok(state) = owned.state.try_lock() {
             let bytes = state.segments.iter().map(|segment| segment.bytes).sum();
-            counted.insert(*id, (state.segments.len(), bytes));
+            let (segments, damaged) = (state.segments.len(), state.damaged.len());
+            let count = Count {
+                segments,
+                bytes,
+                damaged,
+            };
+            counted.insert(*id, count);
         }
     }
-    let (segments, bytes) = counted.values().fold((0, 0_u64), |sum, one| {
-        (sum.0 + one.0, sum.1.saturating_add(one.1))
-    });
+    let mut all = Count::default();
+    for one in counted.values() {
+        all.segments += one.segments;
+        all.bytes = all.bytes.saturating_add(one.bytes);
+        all.damaged += one.damaged;
+    }
     let metrics = &context.metrics;
-    metrics.segments.set_count(segments);
+    metrics.segments.set_count(all.segments);
+    metrics.segments_damaged.set_count(all.damaged);
     metrics
         .segment_bytes
-        .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        .set(i64::try_from(all.bytes).unwrap_or(i64::MAX));
 }

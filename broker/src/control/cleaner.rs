@@ -26,7 +26,7 @@ use segment::record::Tombstones;
 use segment::{Offset, TimestampMs, TopicPartition};
 use store::{Body, PutCondition, PutError};
 
-use super::compactor::{CompactionError, manifest_segment};
+use super::compactor::{CompactionError, examine_damaged, manifest_segment};
 use super::context::{Context, wall_clock};
 use super::replace::{Stored, adopt, begin, etag_of, finish, put_over, read_stored};
 use super::segments::{Whole, object_keys};
@@ -68,6 +68,7 @@ impl Cleaner {
                 if let Err(error) = self.clean(id).await {
                     self.context.metrics.compaction_errors.increment();
                     tracing::error!(partition = %id, %error, "log compaction failed; tried again");
+                    examine_damaged(&self.context, id, &error).await;
                 }
             }
         }
@@ -89,7 +90,13 @@ impl Cleaner {
         let Some(owned) = self.context.owned(id) else {
             return Ok(0);
         };
-        let segments = owned.state.lock().await.segments.clone();
+        let segments = {
+            let state = owned.state.lock().await;
+            // What a damaged segment holds nobody knows: a tombstone behind it may still be needed.
+            let is_sound = |s: &&ManifestSegment| !state.damaged.contains_key(&s.base);
+            let sound = state.segments.iter().take_while(is_sound);
+            sound.cloned().collect::<Vec<_>>()
+        };
         let from = self
             .cleaned
             .borrow()

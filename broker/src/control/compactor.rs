@@ -31,6 +31,7 @@ use super::image::stored_producer;
 use super::merge;
 use super::policy::{Backlog, Policy};
 use super::put_budget::PutBudget;
+use super::quarantine;
 use super::segments::{ReadSegmentError, object_keys, read_manifest, segment_ref, write_manifest};
 use super::takeover::{Owned, OwnedState};
 use super::time_index::told;
@@ -264,8 +265,16 @@ impl Compactor {
             Err(error) => {
                 self.context.metrics.compaction_errors.increment();
                 tracing::error!(partition = %id, %error, "a merge failed; tried again");
+                examine_damaged(&self.context, id, &error).await;
             }
         }
+    }
+}
+
+/// A segment that turned out to be damaged is left out from now on.
+pub async fn examine_damaged(context: &Context, id: TopicPartition, error: &CompactionError) {
+    if let CompactionError::Segment(ReadSegmentError::Damaged { key, .. }) = error {
+        quarantine::examine(context, id, key).await;
     }
 }
 
@@ -657,6 +666,8 @@ pub async fn tidy(
     let Context { objects, keys, .. } = context;
     let id = owned.handle.id;
     let mut segments = state.segments.clone();
+    // Whoever opens the partition next looks at them again.
+    segments.retain(|segment| !state.damaged.contains_key(&segment.base));
     // Time points are in the manifest alone: those of earlier segments are carried over.
     if segments
         .iter()

@@ -119,6 +119,8 @@ pub enum ControlMsg {
     },
     /// An object of a partition is not there: find out why, and do what follows.
     LookInto(TopicPartition, Arc<str>, oneshot::Sender<Missing>),
+    /// An object of a partition is there and is not what it should be: find out what can be read.
+    Examine(TopicPartition, Arc<str>, oneshot::Sender<Missing>),
     /// Create a topic: durable, opened on its shards and in the metadata when answered.
     CreateTopic(NewTopic, oneshot::Sender<Result<Arc<Topic>, TopicError>>),
     /// Delete a topic: gone from the metadata when answered; its objects are swept afterwards.

@@ -17,18 +17,18 @@ use super::objects::Objects;
 use crate::partition::ChunkSpan;
 
 /// Bytes of a span, about: what one cold read brings.
-const SPAN_BYTES: u64 = 4 << 20;
+pub const SPAN_BYTES: u64 = 4 << 20;
 
 fn load_error(key: &Arc<str>, error: GetError) -> LoadError {
     let key = key.clone();
     match error {
         GetError::NotFound { .. } => LoadError::NotFound(key),
-        error @ (GetError::Throttled { .. } | GetError::Unavailable { .. }) => {
-            LoadError::Unavailable(key, error.to_string())
+        error @ (GetError::Throttled { .. }
+        | GetError::Unavailable { .. }
+        | GetError::Denied { .. }) => LoadError::Unavailable(key, error.to_string()),
+        error @ (GetError::RangeNotSatisfiable { .. } | GetError::Corrupt { .. }) => {
+            LoadError::Corrupt(key, error.to_string())
         }
-        error @ (GetError::RangeNotSatisfiable { .. }
-        | GetError::Denied { .. }
-        | GetError::Corrupt { .. }) => LoadError::Corrupt(key, error.to_string()),
     }
 }
 

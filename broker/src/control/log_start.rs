@@ -58,6 +58,8 @@ pub async fn raise_log_start(
         .drain(..below)
         .flat_map(|segment| object_keys(&context.keys, &owned.dir, id.partition, segment.base))
         .collect();
+    let left = state.segments.first().map_or(to, |first| first.base);
+    state.damaged.retain(|base, _| *base >= left);
     context.metrics.segments_deleted.add(gone.len() as u64 / 2);
     if !gone.is_empty() && context.objects.delete(&gone).await > 0 {
         tracing::warn!(partition = %id, "old segments could not be deleted; a restart tries again");

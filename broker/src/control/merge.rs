@@ -52,7 +52,8 @@ pub async fn merge(
     if state.gone || state.seen.record.intent.is_some() {
         return Ok(None);
     }
-    match choose(&state.segments, segment_bytes) {
+    let is_damaged = |segment: &ManifestSegment| state.damaged.contains_key(&segment.base);
+    match choose(&state.segments, segment_bytes, is_damaged) {
         Some(chosen) => carry_out(context, &owned, &mut state, chosen).await,
         None => Ok(None),
     }
@@ -79,12 +80,22 @@ pub async fn resolve(context: &Context, id: TopicPartition) -> Result<(), Compac
     Ok(())
 }
 
-/// The first run of small segments that is worth merging: neighbors that fit one segment together.
-fn choose(segments: &[ManifestSegment], segment_bytes: u64) -> Option<Range<usize>> {
-    let is_small = |segment: &ManifestSegment| segment.bytes < segment_bytes / SMALL_PART;
+/// The first run of small segments that is worth merging: neighbors that fit one segment together. One
+/// that is damaged stays as it is.
+fn choose(
+    segments: &[ManifestSegment],
+    segment_bytes: u64,
+    is_damaged: impl Fn(&ManifestSegment) -> bool,
+) -> Option<Range<usize>> {
+    let is_small = |segment: &ManifestSegment| {
+        segment.bytes < segment_bytes / SMALL_PART && !is_damaged(segment)
+    };
     let (mut start, mut bytes) = (0, 0);
     for (index, segment) in segments.iter().enumerate() {
         if !is_small(segment) {
+            if index - start >= SEGMENTS_MIN {
+                return Some(start..index);
+            }
             (start, bytes) = (index + 1, 0);
             continue;
         }
@@ -238,7 +249,7 @@ mod tests {
 
     #[test]
     fn neighbors_that_are_small_and_many_are_merged_and_fit_one_segment() {
-        let choose = |sizes: &[u64]| choose(&segments(sizes), 100);
+        let choose = |sizes: &[u64]| choose(&segments(sizes), 100, |_| false);
         assert_eq!(choose(&[10; 7]), None, "too few");
         assert_eq!(choose(&[10; 8]), Some(0..8));
         assert_eq!(
@@ -252,5 +263,11 @@ mod tests {
         assert_eq!(choose(&mixed), Some(4..13));
         assert_eq!(choose(&[25; 20]), None);
         assert_eq!(choose(&[]), None);
+        let damaged = |segment: &ManifestSegment| segment.base == Offset::new(50);
+        let small = segments(&[10; 14]);
+        assert_eq!(super::choose(&small, 1_000, damaged), Some(6..14));
+        let mut before = vec![5; 9];
+        before.push(90);
+        assert_eq!(choose(&before), Some(0..9));
     }
 }

@@ -15,7 +15,7 @@
 //! | [`flusher`], [`own_objects`] | WAL objects, in sequence; large sections apart |
 //! | [`compactor`], [`policy`], [`put_budget`], [`merge`], [`cleaner`], [`replace`], [`garbage`] | segments, and what they make superfluous |
 //! | [`objects`], [`retry`], [`health`] | the object store: when to ask it again, how it is, and what follows |
-//! | [`loads`], [`time_index`], [`missing`], [`requests`] | what shards ask for |
+//! | [`loads`], [`time_index`], [`missing`], [`quarantine`], [`requests`] | what shards ask for; objects that are gone or damaged |
 //! | [`lags`], [`bounds`] | how far consumer groups are behind |
 //! | [`census`] | how many segments this broker owns |
 //! | [`listener`], [`admin`] | sockets |
@@ -52,6 +52,7 @@ pub mod own_objects;
 pub mod ownership;
 pub mod policy;
 pub mod put_budget;
+pub mod quarantine;
 pub mod replace;
 pub mod requests;
 pub mod retention;

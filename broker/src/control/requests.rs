@@ -19,9 +19,9 @@ use super::handle::{ControlMsg, TopicError};
 use super::keeper::ProofRequest;
 use super::loads::{load, load_spans};
 use super::log_start::raise_log_start;
-use super::missing;
 use super::slots::Slots;
 use super::time_index::time_block;
+use super::{missing, quarantine};
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
 const AT_ONCE: usize = 1_024;
@@ -90,6 +90,10 @@ impl Requests {
             }
             ControlMsg::LookInto(id, key, reply) => {
                 let found = missing::look_into(context, id, &key).await;
+                let _ = reply.send(found);
+            }
+            ControlMsg::Examine(id, key, reply) => {
+                let found = quarantine::examine(context, id, &key).await;
                 let _ = reply.send(found);
             }
             ControlMsg::CreateTopic(new, reply) => drop(reply.send(catalog.create(new).await)),

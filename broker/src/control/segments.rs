@@ -3,7 +3,11 @@
 //! Control thread. A manifest entry is believed where LIST shows a segment of its base and of its
 //! length. Segments are created once, with bytes that their intent has decided, and a merge only
 //! makes one longer, so such an entry is right whatever epoch wrote it; a restart without a
-//! compaction does not cost a read of every segment. Any other segment is read once, whole.
+//! compaction does not cost a read of every segment. Any other segment is read once, whole; one that is
+//! damaged does not keep the rest from being served (see [`super::quarantine`]).
+
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 use coord::keys::partition::PartitionRecord;
@@ -13,11 +17,12 @@ use segment::keys::{KeySpace, ObjectKey as Named, TopicDir};
 use segment::kfs;
 use segment::manifest::{Manifest, ManifestSegment, time_points};
 use segment::producer_snapshot::ProducerSnapshot;
-use segment::{Offset, PartitionIndex, TopicPartition};
+use segment::{Offset, PartitionIndex, TimestampMs, TopicPartition};
 use store::{Body, ETag, GetError, GetRange, PutCondition};
 
-use super::image::{ImageError, contiguous, superseded};
+use super::image::{ImageError, superseded};
 use super::objects::Objects;
+use super::quarantine::{Covering, Damaged, DamagedSegments, cover, survey};
 use crate::partition::SegmentRef;
 
 /// The segments of a partition.
@@ -27,6 +32,8 @@ pub struct Segments {
     pub live: Vec<ManifestSegment>,
     /// First offset that is covered: the log start is at least this.
     pub covered_from: Offset,
+    /// Those of them that are damaged.
+    pub damaged: DamagedSegments,
     /// Objects that lie wholly below the log start, or were merged into others.
     pub dead: Vec<String>,
 }
@@ -34,7 +41,7 @@ pub struct Segments {
 /// Finds the segments of a partition.
 ///
 /// # Errors
-/// [`ImageError::Segments`] if the store fails or a segment that is needed is damaged.
+/// [`ImageError::Segments`] if the store fails.
 pub async fn find_segments(
     objects: &Objects,
     keys: &KeySpace,
@@ -65,7 +72,7 @@ pub async fn find_segments(
             ..found.clone()
         })
     };
-    let (mut all, mut unknown) = (Vec::new(), Vec::new());
+    let (mut sound, mut unknown) = (Vec::new(), BTreeMap::new());
     for meta in &listed {
         let Some(Named::Segment { base, .. }) = keys.parse(meta.key.as_str()) else {
             continue;
@@ -74,46 +81,94 @@ pub async fn find_segments(
             continue;
         }
         match known(base, meta.len) {
-            Some(segment) => all.push(segment),
-            None => unknown.push(base),
+            Some(segment) => sound.push(segment),
+            None => drop(unknown.insert(base, TimestampMs::new(meta.modified_ms))),
         }
     }
+    let mut damaged = DamagedSegments::new();
     // One that has gone meanwhile does not count as coverage.
-    let read = |base| read_whole(objects, keys, dir, id.partition, base);
-    for found in objects.read_many(unknown, read).await {
-        let found = found.map_err(|error| ImageError::Segments(error.to_string()))?;
-        all.extend(found.map(|whole| whole.segment));
+    let read = |base| read_segment(objects, keys, dir, id.partition, base, None);
+    for found in objects.read_many(unknown.keys().copied(), read).await {
+        match found.map_err(|error| ImageError::Segments(error.to_string()))? {
+            Some(Looked::Whole(whole)) => sound.push(whole.segment),
+            Some(Looked::Damaged(found)) => drop(damaged.insert(found.survey.base, *found)),
+            None => {}
+        }
     }
-    let chain = contiguous(&all, record.compacted_end);
-    let merged = superseded(&all, &chain).into_iter();
-    let merged = merged.flat_map(|base| object_keys(keys, dir, id.partition, base));
-    let mut found = split(keys, dir, id.partition, chain, record);
-    found.dead.extend(merged);
-    Ok(found)
+    let chain = cover(&sound, &damaged, record.compacted_end);
+    let dead = merged_away(&sound, &damaged, &chain);
+    let dead = dead
+        .into_iter()
+        .flat_map(|base| object_keys(keys, dir, id.partition, base));
+    let dead = dead.collect();
+    let live = chain.into_iter().map(|covering| match covering {
+        Covering::Sound(segment) => segment,
+        Covering::Damaged { base, end } => {
+            let modified = unknown.get(&base).copied().unwrap_or(TimestampMs::NONE);
+            damaged[&base].segment(end, modified)
+        }
+    });
+    let found = Segments {
+        live: live.collect(),
+        damaged,
+        dead,
+        ..Segments::default()
+    };
+    Ok(found.above_log_start(keys, dir, id.partition, record))
 }
 
-fn split(
-    keys: &KeySpace,
-    dir: &TopicDir,
-    partition: PartitionIndex,
-    chain: Vec<ManifestSegment>,
-    record: &PartitionRecord,
-) -> Segments {
-    let covered_from = chain
-        .first()
-        .map_or(record.compacted_end, |segment| segment.base);
-    let log_start = record.log_start.max(covered_from);
-    let (dead, live): (Vec<_>, Vec<_>) = chain
-        .into_iter()
-        .partition(|segment| segment.end <= log_start);
-    let dead = dead
+/// Bases of segments that were merged into a sound one.
+pub fn merged_away(
+    sound: &[ManifestSegment],
+    damaged: &DamagedSegments,
+    chain: &[Covering],
+) -> Vec<Offset> {
+    let into = chain.iter().filter_map(|covering| match covering {
+        Covering::Sound(segment) => Some(segment.clone()),
+        Covering::Damaged { .. } => None,
+    });
+    let into: Vec<ManifestSegment> = into.collect();
+    let least = |damaged: &Damaged| {
+        let base = damaged.survey.base;
+        let end = damaged
+            .survey
+            .stated_end
+            .unwrap_or(damaged.survey.sound_end());
+        damaged.segment(end.max(base.next().unwrap_or(base)), TimestampMs::NONE)
+    };
+    let all: Vec<ManifestSegment> = sound
         .iter()
-        .flat_map(|segment| object_keys(keys, dir, partition, segment.base));
-    let dead = dead.collect();
-    Segments {
-        live,
-        covered_from,
-        dead,
+        .cloned()
+        .chain(damaged.values().map(least))
+        .collect();
+    superseded(&all, &into)
+}
+
+impl Segments {
+    /// Sorts out what lies wholly below the log start.
+    fn above_log_start(
+        mut self,
+        keys: &KeySpace,
+        dir: &TopicDir,
+        partition: PartitionIndex,
+        record: &PartitionRecord,
+    ) -> Self {
+        let first = self.live.first().map(|segment| segment.base);
+        self.covered_from = first.unwrap_or(record.compacted_end);
+        let log_start = record.log_start.max(self.covered_from);
+        let below = self
+            .live
+            .partition_point(|segment| segment.end <= log_start);
+        for segment in self.live.drain(..below) {
+            let gone = object_keys(keys, dir, partition, segment.base);
+            self.dead.extend(gone);
+        }
+        let live = &self.live;
+        self.damaged.retain(|base, _| {
+            live.binary_search_by_key(base, |segment| segment.base)
+                .is_ok()
+        });
+        self
     }
 }
 
@@ -182,6 +237,62 @@ pub enum ReadSegmentError {
     Pool(#[from] tokio::task::JoinError),
 }
 
+/// A segment that was read.
+#[derive(Debug)]
+pub enum Looked {
+    /// Every byte of it is right.
+    Whole(Whole),
+    /// It is damaged, or not what its name says.
+    Damaged(Box<Damaged>),
+}
+
+/// Reads a segment whole, which is to end at `end` where that is known. `None` where there is none
+/// (any more).
+///
+/// # Errors
+/// [`ReadSegmentError`], but not [`ReadSegmentError::Damaged`].
+pub async fn read_segment(
+    objects: &Objects,
+    keys: &KeySpace,
+    dir: &TopicDir,
+    partition: PartitionIndex,
+    base: Offset,
+    end: Option<Offset>,
+) -> Result<Option<Looked>, ReadSegmentError> {
+    let key = keys.segment(dir, partition, base);
+    let (bytes, etag, unreadable) = match objects.get(&key, GetRange::Full).await {
+        Ok(found) => (found.bytes, found.etag, None),
+        Err(GetError::NotFound { .. }) => return Ok(None),
+        // The store has it and cannot give its bytes.
+        Err(GetError::Corrupt { reason, .. }) => (Bytes::new(), ETag::new(""), Some(reason)),
+        Err(error) => return Err(error.into()),
+    };
+    let look = move || {
+        let checked = match unreadable {
+            None => check_whole(base, end, &bytes),
+            Some(reason) => Err(reason),
+        };
+        match checked {
+            Ok((segment, index, body)) => Looked::Whole(Whole {
+                segment,
+                index,
+                body,
+                etag,
+            }),
+            Err(reason) => Looked::Damaged(Box::new(Damaged {
+                key,
+                reason,
+                survey: survey(base, &bytes),
+                bytes: bytes.len() as u64,
+                crc32: crc32fast::hash(&bytes),
+                etag,
+                looked: Instant::now(),
+            })),
+        }
+    };
+    Ok(Some(tokio::task::spawn_blocking(look).await?))
+}
+
 /// Reads a segment whole. `None` where there is none (any more).
 ///
 /// # Errors
@@ -193,26 +304,21 @@ pub async fn read_whole(
     partition: PartitionIndex,
     base: Offset,
 ) -> Result<Option<Whole>, ReadSegmentError> {
-    let key = keys.segment(dir, partition, base);
-    let found = match objects.get(&key, GetRange::Full).await {
-        Ok(found) => found,
-        Err(GetError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let bytes = found.bytes;
-    let read = tokio::task::spawn_blocking(move || check_whole(base, &bytes)).await?;
-    match read {
-        Ok((segment, index, body)) => Ok(Some(Whole {
-            segment,
-            index,
-            body,
-            etag: found.etag,
-        })),
-        Err(reason) => Err(ReadSegmentError::Damaged { key, reason }),
+    match read_segment(objects, keys, dir, partition, base, None).await? {
+        Some(Looked::Whole(whole)) => Ok(Some(whole)),
+        Some(Looked::Damaged(damaged)) => {
+            let Damaged { key, reason, .. } = *damaged;
+            Err(ReadSegmentError::Damaged { key, reason })
+        }
+        None => Ok(None),
     }
 }
 
-fn check_whole(base: Offset, bytes: &Bytes) -> Result<(ManifestSegment, Index, Bytes), String> {
+fn check_whole(
+    base: Offset,
+    stated_end: Option<Offset>,
+    bytes: &Bytes,
+) -> Result<(ManifestSegment, Index, Bytes), String> {
     let report = kfs::verify(bytes);
     if let Some(fault) = report.faults.first() {
         return Err(fault.to_string());
@@ -222,6 +328,12 @@ fn check_whole(base: Offset, bytes: &Bytes) -> Result<(ManifestSegment, Index, B
     let (Some(header), Some(end), Some(body)) = (report.header, end, body) else {
         return Err("it holds no batch".to_owned());
     };
+    if header.base_offset != base {
+        return Err(format!("it is the segment at {}", header.base_offset));
+    }
+    if let Some(stated) = stated_end.filter(|stated| *stated != end) {
+        return Err(format!("it ends at {end}, expected {stated}"));
+    }
     let body = bytes.slice(body.start as usize..body.end as usize);
     let segment = ManifestSegment {
         base,

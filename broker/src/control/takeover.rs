@@ -25,6 +25,7 @@ use super::directories::Bundle;
 use super::harvest::{Found, Harvest, HarvestError};
 use super::image::{self, ImageError, Sections, first_needed, order_sections};
 use super::objects::Objects;
+use super::quarantine::DamagedSegments;
 use super::segments::{Segments, find_segments, read_snapshot, segment_ref};
 use crate::partition::epochs::EpochHistory;
 use crate::partition::{PartitionHandle, PartitionImage};
@@ -81,6 +82,8 @@ pub struct OwnedState {
     pub seen: Seen<PartitionRecord>,
     /// Its segments, oldest first.
     pub segments: Vec<ManifestSegment>,
+    /// Those of them that are damaged.
+    pub damaged: DamagedSegments,
     /// It is deleted or released: nothing of it is changed any more.
     pub gone: bool,
 }
@@ -420,15 +423,21 @@ impl Taker<'_> {
         let Segments {
             live,
             covered_from,
+            damaged,
             dead,
         } = found;
         if covered_from > seen.record.log_start {
             seen = self.raise_log_start(id, seen, covered_from).await?;
         }
         let record = &seen.record;
-        let segments = live
-            .iter()
-            .map(|s| segment_ref(self.keys, &dir, id.partition, s));
+        let segments = live.iter().map(|live| {
+            let mut segment = segment_ref(self.keys, &dir, id.partition, live);
+            if let Some(damaged) = damaged.get(&live.base) {
+                damaged.report(id, live.end);
+                segment.spans = Some(damaged.spans(live.end));
+            }
+            segment
+        });
         let image = PartitionImage {
             handle: handle.clone(),
             leader_epoch: record.leader_epoch,
@@ -445,6 +454,7 @@ impl Taker<'_> {
         let state = Mutex::new(OwnedState {
             seen,
             segments: live,
+            damaged,
             gone: false,
         });
         Ok(Taken {

@@ -204,6 +204,10 @@ metrics! {
         }
         Gauge "kafscale_segments" "objects" []
             "Segments of the partitions that this broker owns." { segments }
+        Gauge "kafscale_segments_damaged" "objects" []
+            "Segments among them that were found to be damaged: `kafscale fsck --repair`." {
+            segments_damaged
+        }
         Gauge "kafscale_segment_bytes" "bytes" []
             "Their bytes." { segment_bytes }
         Counter "kafscale_segments_deleted_total" "objects" []

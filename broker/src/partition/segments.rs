@@ -50,7 +50,7 @@ impl RunSlot {
 pub struct ChunkSpan {
     /// First offset of the span.
     pub first: Offset,
-    /// Bytes inside the object.
+    /// Bytes inside the object; empty where the records are lost, because it is damaged.
     pub range: Range<u64>,
 }
 
@@ -87,6 +87,11 @@ pub enum ColdPlace {
         /// Bytes of the segment.
         bytes: u64,
     },
+    /// Nothing: the segment with this key is damaged here.
+    Lost {
+        /// Key of the segment.
+        key: Arc<str>,
+    },
     /// This range of this object: whole batches, the first of which has offset `first`.
     Chunk {
         /// First offset of the range.
@@ -111,6 +116,10 @@ impl SegmentRef {
         };
         let after = spans.partition_point(|span| span.first <= offset);
         let span = &spans[after.saturating_sub(1)];
+        if span.range.is_empty() {
+            let key = self.key.clone();
+            return ColdPlace::Lost { key };
+        }
         ColdPlace::Chunk {
             first: span.first,
             key: self.key.clone(),

@@ -126,6 +126,7 @@ impl Shard {
     /// See [`ReadError`].
     pub async fn run_at(self: &Rc<Self>, id: TopicPartition, offset: Offset) -> Loaded {
         let mut gone: Option<Arc<str>> = None;
+        let mut examined = false;
         for _ in 0..MOVES_MAX {
             let found = self.with_log(id, |log| match log.run_in_memory(offset) {
                 Some(run) => Ok(run),
@@ -148,6 +149,11 @@ impl Shard {
                     if gone.replace(key.clone()).as_ref() == Some(&key) {
                         self.look_into(id, key).await?;
                     }
+                }
+                // Damaged, or told of wrongly: what can be read of it is found out once.
+                Err(ReadError::Load(LoadError::Corrupt(key, reason))) if !examined => {
+                    examined = true;
+                    self.examine(id, key, reason).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -203,6 +209,23 @@ impl Shard {
         }
     }
 
+    /// An object is there and is not what it should be. `Ok`: look again.
+    async fn examine(
+        &self,
+        id: TopicPartition,
+        key: Arc<str>,
+        reason: String,
+    ) -> Result<(), ReadError> {
+        let ask = |reply| ControlMsg::Examine(id, key.clone(), reply);
+        let found = self.shared.control.ask(ask).await;
+        match found.map_err(|_| ReadError::NotServed)? {
+            Missing::LookAgain => Ok(()),
+            Missing::NotOurs => Err(ReadError::NotServed),
+            Missing::Lost => Err(LoadError::Corrupt(key, reason).into()),
+            Missing::Unknown => Err(LoadError::Unavailable(key, reason).into()),
+        }
+    }
+
     /// Loads what a place names; `None` after an index, which tells the place of the chunk.
     async fn load_place(
         self: &Rc<Self>,
@@ -227,6 +250,10 @@ impl Shard {
                 Ok(None)
             }
             ColdPlace::Chunk { key, range, .. } => self.load_chunk(key, range).await.map(Some),
+            ColdPlace::Lost { key } => {
+                let reason = "the segment is damaged at this offset".to_owned();
+                Err(LoadError::Corrupt(key, reason).into())
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod large;
 mod merge;
 mod missing;
 mod opening;
+mod quarantine;
 mod store_trouble;
 mod times;
 
@@ -340,6 +341,7 @@ impl Rig {
             let objects = &self.context.objects;
             let (key, range) = match place {
                 ColdPlace::Chunk { key, range, .. } => (key, range),
+                ColdPlace::Lost { key } => panic!("{key} is damaged at {at}"),
                 ColdPlace::Index {
                     index_key,
                     key,

@@ -13,6 +13,7 @@
 //! | own object | `{wal}{ns}/{broker}/{session}/own-{counter:020}.kfs` |
 //! | directory bundle | `{wal}{ns}/{broker}/{session}/{first:020}-{last:020}.dir` |
 //! | producer snapshot | `{wal}{ns}/producers/{topic id}/{partition}/{end:020}-{epoch:010}` |
+//! | copy of a damaged segment | `{wal}{ns}/quarantine/{topic}[@{generation}]/{partition}/{base:020}-{crc:08x}` |
 //! | cluster id | `{wal}{ns}/cluster` |
 //! | health probe | `{wal}{ns}/health/{broker}` |
 
@@ -37,6 +38,7 @@ pub const PREFIX_BYTES_MAX: usize = 256;
 const PRODUCERS: &str = "producers";
 const CLUSTER: &str = "cluster";
 const HEALTH: &str = "health";
+const QUARANTINE: &str = "quarantine";
 const MANIFEST: &str = "manifest.kfm";
 
 /// Why prefixes and namespace cannot name objects.
@@ -185,6 +187,17 @@ pub enum ObjectKey {
         end: Offset,
         /// Leader epoch of the writer.
         epoch: LeaderEpoch,
+    },
+    /// A copy of a damaged segment as it was before it was repaired. Nothing deletes it.
+    Quarantined {
+        /// The topic.
+        topic: TopicDir,
+        /// The partition.
+        partition: PartitionIndex,
+        /// First offset of the segment.
+        base: Offset,
+        /// CRC-32 of its bytes.
+        crc32: u32,
     },
     /// The object that holds the cluster id.
     Cluster,
@@ -346,6 +359,25 @@ impl KeySpace {
         format!("{prefix}{:020}-{:010}", end.get(), epoch.get())
     }
 
+    /// Key of the copy of a damaged segment with this CRC-32.
+    pub fn quarantined(
+        &self,
+        topic: &TopicDir,
+        partition: PartitionIndex,
+        base: Offset,
+        crc32: u32,
+    ) -> String {
+        assert!(
+            partition.get() >= 0 && base.is_valid(),
+            "as in a segment's key"
+        );
+        let root = &self.wal;
+        format!(
+            "{root}{QUARANTINE}/{topic}/{partition}/{:020}-{crc32:08x}",
+            base.get()
+        )
+    }
+
     /// Key of the object that holds the cluster id.
     pub fn cluster(&self) -> String {
         format!("{}{CLUSTER}", self.wal)
@@ -401,6 +433,17 @@ fn parse_wal_side(rest: &str) -> Option<ObjectKey> {
         [HEALTH, broker] => Some(ObjectKey::HealthProbe {
             broker: BrokerId::new(parse_index(broker)?),
         }),
+        [QUARANTINE, topic, partition, name] => {
+            let (base, crc32) = name.split_once('-')?;
+            let value = u32::from_str_radix(crc32, 16).ok()?;
+            (format!("{value:08x}") == crc32).then_some(())?;
+            Some(ObjectKey::Quarantined {
+                topic: TopicDir::parse(topic)?,
+                partition: PartitionIndex::new(parse_index(partition)?),
+                base: parse_offset(base)?,
+                crc32: value,
+            })
+        }
         [PRODUCERS, topic, partition, name] => {
             let partition = TopicPartition::new(
                 topic.parse().ok()?,
@@ -625,6 +668,10 @@ mod tests {
                 (
                     space.producer_snapshot(place, base, epoch),
                     ObjectKey::ProducerSnapshot { partition: place, end: base, epoch },
+                ),
+                (
+                    space.quarantined(&topic, partition, base, number as u32),
+                    ObjectKey::Quarantined { topic, partition, base, crc32: number as u32 },
                 ),
                 (space.cluster(), ObjectKey::Cluster),
                 (space.health_probe(broker), ObjectKey::HealthProbe { broker }),

@@ -74,6 +74,17 @@ pub(crate) enum CliError {
         /// Files looked at.
         total: usize,
     },
+    /// A check has found something that was not repaired; each finding has been listed.
+    #[error("{errors} errors and {warnings} warnings were found")]
+    Findings {
+        /// Records cannot be read, or partitions not be served.
+        errors: u64,
+        /// Nothing is lost.
+        warnings: u64,
+    },
+    /// A check that was not finished.
+    #[error(transparent)]
+    Fsck(#[from] crate::tools::fsck::FsckError),
     /// Input that cannot be used, for example a line without its separator.
     #[error("{0}")]
     Input(String),
@@ -143,6 +154,8 @@ impl CliError {
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::Damaged { .. }
+            | Self::Findings { .. }
+            | Self::Fsck(_)
             | Self::Signals(_)
             | Self::Input(_) => CODE_FAILED,
         }

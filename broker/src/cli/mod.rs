@@ -11,6 +11,7 @@ mod connect;
 mod consume;
 mod error;
 mod format;
+mod fsck;
 mod ground;
 mod group;
 mod interrupt;
@@ -45,10 +46,11 @@ Examples:
   kafscale cluster describe                        show the brokers of a cluster
   kafscale restore --topic orders --target orders-noon --to 2026-05-01T12:00:00Z
   kafscale segment verify kafscale-data/kafscale/default/orders/0/*.kfs
+  kafscale fsck                                    check bucket and metadata against each other
 
 Exit codes:
   0  done
-  1  the operation failed (for `segment verify`: a file is damaged)
+  1  the operation failed (`segment verify`: a file is damaged; `fsck`: something was found)
   2  an option, an argument or a setting cannot be used
   3  no broker could be reached
   4  timed out
@@ -74,6 +76,7 @@ enum ClientCommand {
     Segment(segment::SegmentArgs),
     Restore(restore::RestoreArgs),
     Adopt(adopt::AdoptArgs),
+    Fsck(fsck::FsckArgs),
 }
 
 /// The whole command line, with `broker` and a flag for each of its settings.
@@ -117,6 +120,7 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         ClientCommand::Segment(args) => segment::run(&args),
         ClientCommand::Restore(args) => restore::run(&args),
         ClientCommand::Adopt(args) => adopt::run(&args),
+        ClientCommand::Fsck(args) => fsck::run(&args),
     }
 }
 

@@ -6,6 +6,8 @@
 //! decided from the records of all partitions at one revision. **Fences are never deleted**, nor is
 //! anything of a session that the metadata store has never heard of: that is reported.
 
+mod dead;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
@@ -14,20 +16,18 @@ use std::time::{Duration, Instant};
 use coord::keys::floor::{self, FloorRecord};
 use coord::keys::partition::{self, PartitionRecord};
 use coord::keys::plan;
-use coord::keys::session_record::{self, SessionHistoryRecord};
-use coord::keys::slot::{self, SlotRecord};
-use coord::keys::{Seen, seen, session};
-use coord::kv::{KvError, range_all};
+use coord::keys::seen;
+use coord::kv::KvError;
 use coord::rules::{self, Rule};
 use segment::keys::ObjectKey as Named;
-use segment::wal::{WAL_HEADER_BYTES, WAL_TRAILER_BYTES, WalHeader, WalKind};
 use segment::{BrokerId, Offset, SessionId, TopicPartition, WalSequence};
-use store::{GetError, GetRange, ListError, ObjectMeta};
+use store::{GetError, ListError, ObjectMeta};
 
 use super::commit::{CommitError, commit};
 use super::context::Context;
 use super::takeover::read_records;
 use crate::shard::{Shard, ShardGone};
+pub use dead::{BARE_BYTES, Needed, Records, Sessions, judge, unfenced};
 
 /// Shortest time between two passes.
 const PASS_EVERY: Duration = Duration::from_secs(10);
@@ -35,8 +35,6 @@ const PASS_EVERY: Duration = Duration::from_secs(10);
 const IDLE_PASS_EVERY: Duration = Duration::from_secs(300);
 /// How often everything is listed: what has been swept is not listed in between.
 const LIST_ALL_EVERY: Duration = Duration::from_secs(3_600);
-/// Bytes of a WAL object without sections: the first object, a fence, or a proof of life.
-const BARE_BYTES: u64 = (WAL_HEADER_BYTES + 4 + WAL_TRAILER_BYTES) as u64;
 
 /// Why a pass was not finished. The next one starts anew.
 #[derive(Debug, thiserror::Error)]
@@ -56,15 +54,6 @@ pub enum GarbageError {
     /// A shard has ended.
     #[error("{0}")]
     Shard(#[from] ShardGone),
-}
-
-type Records = HashMap<TopicPartition, Seen<PartitionRecord>>;
-
-/// Sessions, as the metadata store knows them.
-#[derive(Debug)]
-struct Sessions {
-    known: HashMap<SessionId, BrokerId>,
-    live: HashSet<SessionId>,
 }
 
 /// What a shard tells of a partition.
@@ -129,7 +118,7 @@ impl Garbage {
             true => None,
             false => Some(self.records().await?),
         };
-        let dead = self.dead_sessions().await?;
+        let dead = Sessions::read(&self.context.kv, &self.context.space).await?;
         let records = match early {
             None => self.records().await?,
             Some(records) => records,
@@ -145,45 +134,6 @@ impl Garbage {
     async fn records(&self) -> Result<Records, CommitError> {
         let Context { kv, space, .. } = &*self.context;
         read_records(kv, space, partition::span(space)).await
-    }
-
-    /// The sessions that the metadata store has heard of, and whether each is dead.
-    async fn dead_sessions(&self) -> Result<Sessions, GarbageError> {
-        let Context { kv, space, .. } = &*self.context;
-        let known = range_all(kv, session_record::span(space)).await?.entries;
-        let known: HashMap<SessionId, BrokerId> = known
-            .iter()
-            .filter_map(|entry| {
-                let session = session_record::parse(space, &entry.key).ok()?;
-                let seen = seen::<SessionHistoryRecord>(Some(entry)).ok()??;
-                Some((session, seen.record.broker))
-            })
-            .collect();
-        let live = range_all(kv, session::span(space)).await?.entries;
-        let live = live.iter();
-        let live = live.filter_map(|entry| session::parse(space, &entry.key).ok());
-        let live: HashSet<SessionId> = live.collect();
-        Ok(Sessions { known, live })
-    }
-
-    /// Sessions that a taker of a partition or slot has yet to fence: it begins at their floor and
-    /// ends them at the first object that is missing, so none of theirs may be missing above it.
-    async fn unfenced(&self, records: &Records) -> Result<HashSet<SessionId>, GarbageError> {
-        let Context { kv, space, .. } = &*self.context;
-        let sources = records.values().flat_map(|seen| &seen.record.sources);
-        let open = sources.filter(|source| source.is_open());
-        let mut unfenced: HashSet<SessionId> = open.map(|source| source.session).collect();
-        for entry in range_all(kv, slot::span(space)).await?.entries {
-            let seen = seen::<SlotRecord>(Some(&entry)).map_err(CommitError::from)?;
-            let owners = seen.into_iter().flat_map(|seen| {
-                let SlotRecord {
-                    owner, unfenced, ..
-                } = seen.record;
-                owner.into_iter().chain(unfenced)
-            });
-            unfenced.extend(owners.map(|owner| owner.session));
-        }
-        Ok(unfenced)
     }
 
     async fn collect_own(
@@ -258,7 +208,7 @@ impl Garbage {
         sessions: &Sessions,
         records: &Records,
     ) -> Result<(), GarbageError> {
-        let unfenced = self.unfenced(records).await?;
+        let unfenced = unfenced(&self.context.kv, &self.context.space, records).await?;
         let needed = Needed::of(records);
         let mut pending = 0;
         let is_due = self
@@ -342,34 +292,20 @@ impl Garbage {
         objects: &[ObjectMeta],
         needed: &[Range<WalSequence>],
     ) -> Result<u64, GarbageError> {
-        let Context { keys, metrics, .. } = &*self.context;
-        let named = |at: WalSequence| needed.iter().any(|range| range.contains(&at));
-        let is_needed = |at| named(at) && rules::holds(Rule::NamedObjectsStay);
-        let (mut gone, mut bytes) = (Vec::new(), 0);
-        for meta in objects {
-            let key = meta.key.as_str();
-            let is_garbage = match keys.parse(key) {
-                Some(Named::Wal { sequence, .. }) if is_needed(sequence) => false,
-                Some(Named::Wal { sequence, .. }) if meta.len <= BARE_BYTES => {
-                    sequence != WalSequence::ZERO && self.is_empty(key).await?
-                }
-                Some(Named::Wal { .. }) => true,
-                Some(Named::WalDirectories { first, last, .. }) => {
-                    let mut block = (first.get()..=last.get()).map(WalSequence::new);
-                    !block.any(is_needed)
-                }
-                Some(Named::Own { .. }) => needed.is_empty(),
-                _ => false,
-            };
-            if is_garbage {
-                gone.push(key.to_owned());
-                bytes += meta.len;
-            }
-        }
+        let Context {
+            keys,
+            metrics,
+            objects: store,
+            ..
+        } = &*self.context;
+        let garbage = judge(store, keys, objects, needed).await?;
+        let bytes: u64 = garbage.iter().map(|meta| meta.len).sum();
+        let gone = garbage.iter().map(|meta| meta.key.as_str().to_owned());
+        let gone: Vec<String> = gone.collect();
         if gone.is_empty() {
             return Ok(0);
         }
-        let failed = self.context.objects.delete(&gone).await;
+        let failed = store.delete(&gone).await;
         metrics.wal_deleted.add((gone.len() - failed) as u64);
         tracing::debug!(
             objects = gone.len(),
@@ -378,59 +314,6 @@ impl Garbage {
         );
         Ok(bytes * failed as u64 / gone.len() as u64)
     }
-
-    /// Whether an object without sections is a proof of life: a fence must stay.
-    async fn is_empty(&self, key: &str) -> Result<bool, GarbageError> {
-        let range = GetRange::Range(0..WAL_HEADER_BYTES as u64);
-        let head = match self.context.objects.get(key, range).await {
-            Ok(found) => found.bytes,
-            Err(GetError::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let goes = |kind| match kind {
-            WalKind::Empty => true,
-            WalKind::Fence => !rules::holds(Rule::FencesStay),
-            WalKind::Open | WalKind::Data => false,
-        };
-        Ok(WalHeader::parse(&head).is_ok_and(|header| goes(header.kind)))
-    }
-}
-
-/// The WAL objects that partition records name.
-#[derive(Debug, Default)]
-struct Needed {
-    ranges: HashMap<SessionId, Vec<Range<WalSequence>>>,
-}
-
-impl Needed {
-    fn of(records: &Records) -> Self {
-        let mut ranges: HashMap<SessionId, Vec<Range<WalSequence>>> = HashMap::new();
-        for source in records.values().flat_map(|seen| &seen.record.sources) {
-            let end = source.end_sequence.unwrap_or(WalSequence::new(u64::MAX));
-            let of_session = ranges.entry(source.session).or_default();
-            of_session.push(source.first_sequence..end);
-        }
-        ranges.values_mut().for_each(merge);
-        Self { ranges }
-    }
-
-    /// In order, without overlaps.
-    fn of_session(&self, session: SessionId) -> &[Range<WalSequence>] {
-        self.ranges.get(&session).map_or(&[], Vec::as_slice)
-    }
-}
-
-/// Puts ranges in order and joins those that touch.
-fn merge(ranges: &mut Vec<Range<WalSequence>>) {
-    ranges.sort_by_key(|range| (range.start, range.end));
-    let mut merged: Vec<Range<WalSequence>> = Vec::new();
-    for range in ranges.drain(..).filter(|range| !range.is_empty()) {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    *ranges = merged;
 }
 
 /// What the shards hold, by partition.

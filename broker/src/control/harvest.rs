@@ -361,6 +361,21 @@ impl<'a> Harvest<'a> {
         None
     }
 
+    /// The objects of a range that are there and cannot be understood, and why.
+    pub fn unreadable(
+        &self,
+        session: SessionId,
+        range: Range<WalSequence>,
+    ) -> Vec<(WalSequence, String)> {
+        let held = self.held.get(&session);
+        let held = held.into_iter().flat_map(|held| held.range(range.clone()));
+        let unreadable = held.filter_map(|(at, held)| match held {
+            Held::Unreadable(reason) => Some((*at, reason.clone())),
+            Held::Data | Held::Fence | Held::Missing => None,
+        });
+        unreadable.collect()
+    }
+
     /// Sequences that were found to hold batches, by session.
     pub fn objects(&self) -> HashMap<SessionId, Vec<WalSequence>> {
         let data = |held: &BTreeMap<WalSequence, Held>| {

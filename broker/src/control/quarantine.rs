@@ -52,15 +52,15 @@ pub struct Damaged {
 pub type DamagedSegments = BTreeMap<Offset, Damaged>;
 
 impl Damaged {
-    /// The segment up to `end`. What is not known of its records is as old as the object at least.
-    pub fn segment(&self, end: Offset, modified: TimestampMs) -> ManifestSegment {
+    /// The segment up to `end`, with records of up to `latest` at least.
+    pub fn segment(&self, end: Offset, latest: TimestampMs) -> ManifestSegment {
         ManifestSegment {
             base: self.survey.base,
             end,
             bytes: self.bytes,
             crc32: self.crc32,
             created: TimestampMs::ZERO,
-            max_timestamp: self.survey.max_timestamp.max(modified),
+            max_timestamp: self.survey.max_timestamp.max(latest),
             max_timestamp_offset: None,
             time_points: Vec::new(),
         }
@@ -86,10 +86,9 @@ impl Damaged {
     }
 }
 
-/// The segments that cover the log up to `compacted_end`, damaged ones included: where no sound
-/// segment ends at the base of the one that follows, the nearest damaged one that may have reached
-/// so far covers the offsets in between. Pairs of base and end, in order; `sound` is what is not
-/// damaged.
+/// The segments that cover the log up to `compacted_end`, damaged ones included, in order: where no
+/// sound segment ends at the base of the one that follows, a damaged one that says that it does
+/// covers the offsets in between, else the nearest that may have reached so far.
 pub fn cover(
     sound: &[ManifestSegment],
     damaged: &DamagedSegments,
@@ -105,8 +104,9 @@ pub fn cover(
             let stated = damaged.survey.stated_end;
             stated.is_none_or(|stated| stated >= want)
         };
-        let mut below = damaged.range(..want).rev().map(|(_, damaged)| damaged);
-        let Some(found) = below.find(reaches) else {
+        let below = || damaged.range(..want).map(|(_, damaged)| damaged);
+        let exact = |damaged: &&Damaged| damaged.survey.stated_end == Some(want);
+        let Some(found) = below().find(exact).or_else(|| below().rev().find(reaches)) else {
             return chain;
         };
         let base = found.survey.base;

@@ -6,7 +6,6 @@
 //! compaction does not cost a read of every segment. Any other segment is read once, whole; one that is
 //! damaged does not keep the rest from being served (see [`super::quarantine`]).
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -56,23 +55,8 @@ pub async fn find_segments(
     let listed = objects.list(&prefix, None).await;
     let listed = listed.map_err(|error| ImageError::Segments(error.to_string()))?;
     let hint = read_manifest(objects, keys, dir, id).await;
-    let known = |base: Offset, bytes: u64| {
-        let segments = &hint.as_ref()?.segments;
-        let at = segments
-            .binary_search_by_key(&base, |segment| segment.base)
-            .ok()?;
-        let believed = |segment: &ManifestSegment| {
-            segment.bytes == bytes || !rules::holds(Rule::ManifestIsAHint)
-        };
-        let found = segments.get(at).filter(|segment| believed(segment))?;
-        // Its time points stay in the manifest.
-        let time_points = Vec::new();
-        Some(ManifestSegment {
-            time_points,
-            ..found.clone()
-        })
-    };
-    let (mut sound, mut unknown) = (Vec::new(), BTreeMap::new());
+    let known = |base, bytes| believed(hint.as_ref()?, base, bytes);
+    let (mut sound, mut unknown) = (Vec::new(), Vec::new());
     for meta in &listed {
         let Some(Named::Segment { base, .. }) = keys.parse(meta.key.as_str()) else {
             continue;
@@ -82,13 +66,13 @@ pub async fn find_segments(
         }
         match known(base, meta.len) {
             Some(segment) => sound.push(segment),
-            None => drop(unknown.insert(base, TimestampMs::new(meta.modified_ms))),
+            None => unknown.push(base),
         }
     }
     let mut damaged = DamagedSegments::new();
     // One that has gone meanwhile does not count as coverage.
     let read = |base| read_segment(objects, keys, dir, id.partition, base, None);
-    for found in objects.read_many(unknown.keys().copied(), read).await {
+    for found in objects.read_many(unknown, read).await {
         match found.map_err(|error| ImageError::Segments(error.to_string()))? {
             Some(Looked::Whole(whole)) => sound.push(whole.segment),
             Some(Looked::Damaged(found)) => drop(damaged.insert(found.survey.base, *found)),
@@ -101,20 +85,38 @@ pub async fn find_segments(
         .into_iter()
         .flat_map(|base| object_keys(keys, dir, id.partition, base));
     let dead = dead.collect();
-    let live = chain.into_iter().map(|covering| match covering {
-        Covering::Sound(segment) => segment,
-        Covering::Damaged { base, end } => {
-            let modified = unknown.get(&base).copied().unwrap_or(TimestampMs::NONE);
-            damaged[&base].segment(end, modified)
-        }
-    });
+    let mut live: Vec<ManifestSegment> = Vec::with_capacity(chain.len());
+    for covering in chain.into_iter().rev() {
+        live.push(match covering {
+            Covering::Sound(segment) => segment,
+            Covering::Damaged { base, end } => {
+                // What it has lost is about as old as what follows, as far as retention is concerned.
+                let next = live.last().map(|next| next.max_timestamp);
+                damaged[&base].segment(end, next.unwrap_or(TimestampMs::NONE))
+            }
+        });
+    }
+    live.reverse();
     let found = Segments {
-        live: live.collect(),
+        live,
         damaged,
         dead,
         ..Segments::default()
     };
     Ok(found.above_log_start(keys, dir, id.partition, record))
+}
+
+/// What a manifest tells of the segment at `base`, if it has so many bytes. Its time points stay in the
+/// manifest.
+fn believed(hint: &Manifest, base: Offset, bytes: u64) -> Option<ManifestSegment> {
+    let segments = &hint.segments;
+    let at = segments.binary_search_by_key(&base, |segment| segment.base);
+    let found = segments.get(at.ok()?)?;
+    let is_believed = found.bytes == bytes || !rules::holds(Rule::ManifestIsAHint);
+    is_believed.then(|| ManifestSegment {
+        time_points: Vec::new(),
+        ..found.clone()
+    })
 }
 
 /// Bases of segments that were merged into a sound one.

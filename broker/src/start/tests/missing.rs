@@ -11,7 +11,7 @@ use segment::SessionId;
 
 impl Rig {
     /// Reads one batch as a fetch does that misses the tail; gives its base.
-    pub(super) async fn read(&self, id: TopicPartition, from: i64) -> Result<i64, ReadError> {
+    pub(crate) async fn read(&self, id: TopicPartition, from: i64) -> Result<i64, ReadError> {
         let (reply, answer) = futures_channel::oneshot::channel();
         self.context
             .shard_of(id)

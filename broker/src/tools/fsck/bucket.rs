@@ -3,14 +3,20 @@
 //! Pages of LIST come in the order of keys, so the objects of one session, and those of one topic's
 //! partition, come together; nothing else is kept.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
+use coord::keys::partition::Owner;
 use segment::keys::{ObjectKey as Named, TopicDir};
-use segment::{PartitionIndex, SessionId, TopicPartition};
-use store::{ListRequest, ObjectMeta};
+use segment::wal::SectionPlace;
+use segment::{PartitionIndex, SessionId, TopicPartition, WalSequence};
+use store::{GetError, ListRequest, ObjectMeta};
 
 use super::FsckError;
 use super::finding::{Code, Finding};
 use super::metadata::Metadata;
 use super::repair::Repair;
+use crate::control::directories::read_one;
 use crate::control::garbage::{BARE_BYTES, Needed, judge};
 use crate::tools::Ground;
 
@@ -242,14 +248,63 @@ impl Walk<'_> {
         let garbage = judge(objects, keys, &gathered.objects, ranges).await?;
         let bare = gathered.objects.iter().all(|meta| meta.len <= BARE_BYTES);
         seen.sessions_over += u64::from(bare && garbage.is_empty());
-        let broker = broker.get();
         let why = match ranges.is_empty() {
-            true => {
-                format!("session {session} of broker {broker} is over and no partition names it")
-            }
-            false => format!("session {session} of broker {broker} is over; no partition needs it"),
+            true => format!("session {session} of broker {broker} is over, and nobody names it"),
+            false => format!("session {session} of broker {broker} is over; nobody needs this"),
         };
-        Ok(garbage.iter().map(|meta| garbage_of(meta, &why)).collect())
+        let mut findings: Vec<Finding> =
+            garbage.iter().map(|meta| garbage_of(meta, &why)).collect();
+        if !only_garbage && !ranges.is_empty() {
+            let broker = *broker;
+            let owner = Owner { session, broker };
+            findings.extend(self.unnamed(owner, gathered, ranges).await?);
+        }
+        Ok(findings)
+    }
+
+    /// Objects of their own that no WAL object which is needed names.
+    async fn unnamed(
+        &self,
+        owner: Owner,
+        gathered: &Gathered,
+        needed: &[Range<WalSequence>],
+    ) -> Result<Vec<Finding>, FsckError> {
+        let Ground { objects, keys, .. } = self.ground;
+        let parsed = gathered.objects.iter();
+        let parsed = parsed.filter_map(|meta| Some((keys.parse(meta.key.as_str())?, meta)));
+        let (mut own, mut naming) = (HashMap::new(), Vec::new());
+        for (name, meta) in parsed {
+            match name {
+                Named::Own { counter, .. } => drop(own.insert(counter, meta)),
+                Named::Wal { sequence, .. } if needed.iter().any(|r| r.contains(&sequence)) => {
+                    naming.push(sequence);
+                }
+                _ => {}
+            }
+        }
+        if own.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = |sequence| read_one(objects, keys, owner, sequence);
+        for found in objects.read_many(naming, read).await {
+            match found {
+                Ok(Ok(found)) => found.directory.entries.iter().for_each(|entry| {
+                    if let SectionPlace::Own { counter } = entry.place {
+                        own.remove(&counter);
+                    }
+                }),
+                // What cannot be read may name any of them.
+                Ok(Err(_)) => return Ok(Vec::new()),
+                Err(GetError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let detail = "no WAL object that is needed names it";
+        let finding = |meta: &&ObjectMeta| {
+            let key = meta.key.as_str();
+            Finding::new(Code::OwnUnnamed, key, detail).bytes(meta.len)
+        };
+        Ok(own.values().map(finding).collect())
     }
 
     /// What a live session has left below its floor: its broker deletes it.

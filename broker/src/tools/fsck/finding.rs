@@ -148,6 +148,9 @@ codes! {
     /// WAL objects that nobody needs.
     WalGarbage "wal-garbage" Note
         "none: a broker deletes it within an hour, --repair now",
+    /// An object of its own that no WAL object which is needed names.
+    OwnUnnamed "own-object-unnamed" Note
+        "none: it goes with the other objects of its session",
     /// WAL objects of a session that the metadata has never heard of.
     WalUnknownSession "wal-unknown-session" Warning
         "never deleted: was the metadata restored from a backup?",

@@ -464,6 +464,18 @@ fn a_lost_wal_object_is_told_with_the_offsets_that_it_held() {
         let rig = world.start().await;
         rig.crash().await;
         assert_eq!(codes(&check(&world, deep()).await), Codes::new());
+        let own = third.replace("00000000000000000003.wal", "own-00000000000000000009.kfs");
+        put(&world, &own, "x").await;
+        let report = check(&world, deep()).await;
+        let unnamed = report
+            .findings
+            .iter()
+            .filter(|f| f.code == Code::OwnUnnamed);
+        assert_eq!(
+            unnamed.map(|f| f.subject.as_str()).collect::<Vec<_>>(),
+            [&own]
+        );
+        remove(&world, &own).await;
         remove(&world, &third).await;
         let report = check(&world, Options::default()).await;
         assert_eq!(

@@ -89,6 +89,9 @@ codes! {
     /// A deletion of a topic that is not done.
     DeletionPending "deletion-pending" Note
         "none: a broker carries it out",
+    /// A topic that `kafscale restore` is making, or was when it was interrupted.
+    RestorePending "restore-pending" Note
+        "none: it ends by itself; if it was interrupted, `kafscale restore` to that name cleans up",
     /// Offsets between log start and compacted end that no segment holds.
     SegmentGap "segment-gap" Error
         "restore the objects from bucket versions; --repair --accept-loss starts the log behind it",

@@ -7,6 +7,7 @@ use coord::keys::committed::{self, CommittedRecord};
 use coord::keys::floor::{self, FloorRecord};
 use coord::keys::group_offset::{self, GroupOffsetRecord};
 use coord::keys::partition::{self, PartitionRecord};
+use coord::keys::restore::{self, RestoreRecord};
 use coord::keys::session_record::{self, SessionHistoryRecord};
 use coord::keys::slot::{self, SlotRecord};
 use coord::keys::tombstone::{self, TombstoneRecord};
@@ -33,6 +34,8 @@ pub(super) struct Metadata {
     pub(super) names: HashMap<TopicId, TopicName>,
     /// Deleted topics whose sweep is not done.
     pub(super) tombstones: HashMap<TopicId, Seen<TombstoneRecord>>,
+    /// Topics that `kafscale restore` writes, by the id that they will have.
+    restores: HashMap<TopicId, (TopicName, Seen<RestoreRecord>)>,
     generations: HashMap<TopicName, Seen<TopicGenerationRecord>>,
     /// Partitions.
     pub(super) partitions: Records,
@@ -125,6 +128,10 @@ impl Metadata {
                 let id = tombstone::parse(space, key)?;
                 self.tombstones.insert(id, record(entry)?);
             }
+            "restores" => {
+                let (name, seen) = (restore::parse(space, key)?, record::<RestoreRecord>(entry)?);
+                self.restores.insert(seen.record.topic_id, (name, seen));
+            }
             "partitions" => {
                 let id = partition::parse(space, key)?;
                 self.partitions
@@ -181,12 +188,17 @@ impl Metadata {
         Some((TopicDir::new(name.clone(), record.generation), record))
     }
 
-    /// Whether a partition is one of its topic, or of a topic that is being deleted.
+    /// Whether a topic is being deleted, or made by a restore: its records and objects are of use.
+    fn is_in_passing(&self, id: TopicId) -> bool {
+        self.tombstones.contains_key(&id) || self.restores.contains_key(&id)
+    }
+
+    /// Whether a partition is one of its topic, or of a topic that is being deleted or made.
     pub(super) fn is_known(&self, id: TopicPartition) -> bool {
         let within = |count: i32| id.partition.get() < count;
         match self.topic(id.topic) {
             Some((_, record)) => within(record.partition_count),
-            None => self.tombstones.contains_key(&id.topic),
+            None => self.is_in_passing(id.topic),
         }
     }
 
@@ -195,7 +207,10 @@ impl Metadata {
         let topic = self.topics.get(&dir.name);
         let is_topic = topic.is_some_and(|seen| seen.record.generation == dir.generation);
         let mut buried = self.tombstones.values().map(|seen| &seen.record);
+        let mut restored = self.restores.values();
         is_topic
+            || restored
+                .any(|(name, seen)| *name == dir.name && seen.record.generation == dir.generation)
             || buried.any(|buried| {
                 buried.name == dir.name.as_str() && buried.generation == dir.generation
             })
@@ -223,6 +238,11 @@ impl Metadata {
             let detail = format!("topic {} is deleted and not swept yet", buried.record.name);
             let key = tombstone::key(space, *id).to_string();
             found.push(Finding::new(Code::DeletionPending, key, detail));
+        }
+        for (name, _) in self.restores.values() {
+            let detail = format!("topic {name} is being restored, or that was interrupted");
+            let key = restore::key(space, name).to_string();
+            found.push(Finding::new(Code::RestorePending, key, detail));
         }
         found
     }
@@ -265,7 +285,7 @@ impl Metadata {
                     let detail = format!("topic {dir} has {count} partitions");
                     found.push(Finding::new(Code::PartitionBeyond, key.to_string(), detail));
                 }
-                None if self.tombstones.contains_key(&id.topic) => {}
+                None if self.is_in_passing(id.topic) => {}
                 None => {
                     let repair = Repair::DeleteKey {
                         key: key.clone(),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use coord::keys::cluster::{self, ClusterRecord};
 use coord::keys::group_offset::{self, GroupOffsetRecord};
 use coord::keys::partition::{self as partition_key, Intent, IntentKind, PartitionRecord};
+use coord::keys::restore::{self, RestoreRecord};
 use coord::keys::{encode, floor, topic_generation};
 use coord::kv::{Key, Kv, Op, Txn, Value};
 use segment::kfs::KfsObject;
@@ -643,5 +644,39 @@ fn only_one_topic_is_looked_at_by_wish() {
         let none = Fsck::new(&ground, options("none"), &|_| {}).run().await;
         assert!(matches!(none, Err(FsckError::NoTopic(_))));
         rig.crash().await;
+    });
+}
+
+/// What a restore has written before its topic is there is no rubbish.
+#[test]
+fn a_topic_that_is_being_restored_is_left_alone() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        rig.create("orders", 1).await;
+        rig.crash().await;
+        let space = ground(&world).await.space;
+        let (topic_id, name) = (TopicId::new([7; 16]), TopicName::new("copy").unwrap());
+        let id = TopicPartition::new(topic_id, PartitionIndex::ZERO);
+        let record = PartitionRecord {
+            leader_epoch: LeaderEpoch::ZERO,
+            ..PartitionRecord::absent()
+        };
+        write(&world, partition_key::key(&space, id), encode(&record)).await;
+        put(&world, &segment("copy@3", 0), "a segment").await;
+        let lonely = Codes::from(["partition-unknown", "topic-objects-unknown"]);
+        assert_eq!(codes(&check(&world, deep()).await), lonely);
+        let announced = RestoreRecord {
+            topic_id,
+            generation: 3,
+            source: "orders".to_owned(),
+            until_ms: TimestampMs::ZERO,
+            begun_ms: TimestampMs::ZERO,
+        };
+        write(&world, restore::key(&space, &name), encode(&announced)).await;
+        let report = check(&world, deep()).await;
+        assert_eq!(codes(&report), Codes::new(), "{:?}", report.findings);
+        let told = report.findings.iter().map(|finding| finding.code);
+        assert!(told.collect::<Vec<_>>().contains(&Code::RestorePending));
     });
 }

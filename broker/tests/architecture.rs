@@ -88,7 +88,7 @@ fn assert_absent(under: &str, words: &[&str]) {
 #[test]
 fn pure_crates_depend_on_no_runtime_and_no_io() {
     let all = dependencies();
-    for name in ["segment", "cache", "wire"] {
+    for name in ["segment", "cache", "wire", "export"] {
         for forbidden in [
             "tokio", "monoio", "flume", "redb", "store", "coord", "hyper",
         ] {
@@ -156,7 +156,7 @@ fn tokio_appears_only_where_the_control_thread_runs() {
         assert_absent(&format!("broker/src/{folder}"), &["tokio::"]);
     }
     let all = dependencies();
-    for name in ["segment", "cache", "wire", "client"] {
+    for name in ["segment", "cache", "wire", "client", "export"] {
         assert!(!all[name].contains("tokio"), "{name} depends on tokio");
     }
     // Of coord, only the etcd side has a runtime.

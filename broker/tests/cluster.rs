@@ -6,6 +6,8 @@
 #[path = "cluster/adopt.rs"]
 mod adopt;
 mod common;
+#[path = "cluster/export.rs"]
+mod export;
 #[path = "cluster/fsck.rs"]
 mod fsck;
 #[path = "cluster/gauges.rs"]

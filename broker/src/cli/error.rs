@@ -11,6 +11,7 @@ use crate::logging::LoggingError;
 use crate::start::StartError;
 use crate::tools::ToolError;
 use crate::tools::adopt::AdoptError;
+use crate::tools::export::ExportError;
 use crate::tools::restore::RestoreError;
 
 const CODE_FAILED: u8 = 1;
@@ -47,6 +48,9 @@ pub(crate) enum CliError {
     /// Topics that were not adopted.
     #[error(transparent)]
     Adopt(Box<AdoptError>),
+    /// A topic cannot be exported.
+    #[error(transparent)]
+    Export(Box<ExportError>),
     /// An option or an argument.
     #[error("{0}; see --help")]
     Usage(String),
@@ -151,6 +155,7 @@ impl CliError {
             | Self::Restore(_)
             | Self::Adopt(_)
             | Self::Tool(_)
+            | Self::Export(_)
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::Damaged { .. }

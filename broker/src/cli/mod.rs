@@ -10,6 +10,7 @@ mod cluster;
 mod connect;
 mod consume;
 mod error;
+mod export;
 mod format;
 mod fsck;
 mod ground;
@@ -45,6 +46,7 @@ Examples:
   kafscale group describe billing                  show how far a group has read
   kafscale cluster describe                        show the brokers of a cluster
   kafscale restore --topic orders --target orders-noon --to 2026-05-01T12:00:00Z
+  kafscale export --topic orders --output orders/  write a topic as Parquet files
   kafscale segment verify kafscale-data/kafscale/default/orders/0/*.kfs
   kafscale fsck                                    check bucket and metadata against each other
 
@@ -77,6 +79,7 @@ enum ClientCommand {
     Restore(restore::RestoreArgs),
     Adopt(adopt::AdoptArgs),
     Fsck(fsck::FsckArgs),
+    Export(export::ExportArgs),
 }
 
 /// The whole command line, with `broker` and a flag for each of its settings.
@@ -121,6 +124,7 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         ClientCommand::Restore(args) => restore::run(&args),
         ClientCommand::Adopt(args) => adopt::run(&args),
         ClientCommand::Fsck(args) => fsck::run(&args),
+        ClientCommand::Export(args) => export::run(&args),
     }
 }
 

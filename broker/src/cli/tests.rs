@@ -39,6 +39,10 @@ fn every_documented_form_parses() {
         "group delete g",
         "segment inspect a.kfs b.wal --batches --json",
         "segment verify -",
+        "export --topic t --output d",
+        "export --topic t --partitions 0,2 -p 3 --from 5 --to latest -o d --compression snappy --text",
+        "export -t t --from 2024-05-01 --to @1714564800000 -o d --append --file-bytes 64MiB",
+        "export -t t --format json --encoding json -z zstd --output - --config c.toml --data-dir d",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }
@@ -59,6 +63,10 @@ fn what_excludes_each_other_is_refused() {
         "group reset-offsets g --topic t --to-latest --to-earliest",
         "group reset-offsets g --topic t --to-latest --execute --dry-run",
         "segment verify",
+        "export --topic t",
+        "export --topic a/b --output d",
+        "export --topic t --output d --from latest",
+        "export --topic t --output d --file-bytes 0",
         "consume",
     ] {
         assert!(parse(line).is_err(), "{line}");

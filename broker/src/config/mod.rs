@@ -29,6 +29,7 @@ pub use declaration::{
     TopicSettings,
 };
 pub use error::{ConfigError, Problem, Source, Warning};
+pub(crate) use kind::{Bytes, Kind};
 pub use kind::{Checksums, Encryption, IoDriver, LogFormat, LogLevel};
 pub use machine::Machine;
 pub use secret::Secret;

@@ -6,6 +6,7 @@
 
 pub mod adopt;
 mod epochs;
+pub mod export;
 pub mod fsck;
 mod place;
 pub mod restore;

@@ -19,6 +19,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::ids::{
     BrokerId, LeaderEpoch, Offset, PartitionIndex, SessionId, TopicId, TopicPartition, WalSequence,
@@ -102,6 +103,33 @@ impl fmt::Display for TopicDir {
             generation => write!(f, "{}@{generation}", self.name),
         }
     }
+}
+
+/// Where the segments of one partition lie, so that thousands of them need no key each. Cheap to
+/// clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionDir(Arc<str>);
+
+impl PartitionDir {
+    /// Key of a segment.
+    pub fn segment(&self, base: Offset) -> String {
+        segment_key(&self.0, base)
+    }
+
+    /// Key of a segment's index.
+    pub fn index(&self, base: Offset) -> String {
+        index_key(&self.0, base)
+    }
+}
+
+fn segment_key(prefix: &str, base: Offset) -> String {
+    assert!(base.is_valid(), "a segment starts at a valid offset");
+    format!("{prefix}segment-{:020}.kfs", base.get())
+}
+
+fn index_key(prefix: &str, base: Offset) -> String {
+    assert!(base.is_valid(), "a segment starts at a valid offset");
+    format!("{prefix}segment-{:020}.index", base.get())
 }
 
 /// Where the objects of one cluster lie. Immutable.
@@ -267,24 +295,19 @@ impl KeySpace {
         format!("{}{topic}/{partition}/", self.segments)
     }
 
+    /// Where a partition's segments lie.
+    pub fn partition_dir(&self, topic: &TopicDir, partition: PartitionIndex) -> PartitionDir {
+        PartitionDir(self.partition_prefix(topic, partition).into())
+    }
+
     /// Key of a segment.
     pub fn segment(&self, topic: &TopicDir, partition: PartitionIndex, base: Offset) -> String {
-        assert!(base.is_valid(), "a segment starts at a valid offset");
-        format!(
-            "{}segment-{:020}.kfs",
-            self.partition_prefix(topic, partition),
-            base.get()
-        )
+        segment_key(&self.partition_prefix(topic, partition), base)
     }
 
     /// Key of a segment's index.
     pub fn index(&self, topic: &TopicDir, partition: PartitionIndex, base: Offset) -> String {
-        assert!(base.is_valid(), "a segment starts at a valid offset");
-        format!(
-            "{}segment-{:020}.index",
-            self.partition_prefix(topic, partition),
-            base.get()
-        )
+        index_key(&self.partition_prefix(topic, partition), base)
     }
 
     /// Key of a partition's manifest.

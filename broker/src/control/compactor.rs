@@ -32,10 +32,10 @@ use super::merge;
 use super::policy::{Backlog, Policy};
 use super::put_budget::PutBudget;
 use super::quarantine;
-use super::segments::{ReadSegmentError, object_keys, read_manifest, segment_ref, write_manifest};
+use super::segments::{ReadSegmentError, object_keys, read_manifest, write_manifest};
 use super::takeover::{Owned, OwnedState};
 use super::time_index::told;
-use crate::partition::{RunSlot, SegmentPlan, run};
+use crate::partition::{RunSlot, SegmentPlan, SegmentRef, run};
 use crate::shard::{CompactionCandidate, Shard, ShardGone};
 
 /// How often the shards are asked, while anything is uncompacted.
@@ -427,7 +427,7 @@ async fn write_segment(
     let before = state.seen.record.producer_snapshot;
     state.write(context, id, finished).await?;
     let segment = manifest_segment(&kfs, base, plan.end, points);
-    let adopted = segment_ref(&context.keys, &owned.dir, id.partition, &segment);
+    let adopted = SegmentRef::new(owned.place.clone(), &segment);
     let readable = segment.end > state.seen.record.log_start;
     if readable {
         state.segments.push(segment);

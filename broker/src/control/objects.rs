@@ -14,7 +14,7 @@ use store::{
     Body, DeleteError, GetError, GetOutcome, GetRange, ListError, ListPage, ListRequest, ObjectKey,
     ObjectMeta, ObjectStore, PutCondition, PutError, PutOutcome, StoreFuture,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::health::{HealthConfig, Look, SharedHealth};
 use super::retry::{Pacer, Pauses, RequestKind};
@@ -22,6 +22,8 @@ use crate::metrics::ControlMetrics;
 
 /// Reads at a time when many objects are read at once.
 pub const READS_AT_ONCE: usize = 64;
+/// Segments that are read whole, and held in memory, at a time.
+const WHOLE_SEGMENTS_AT_ONCE: usize = 4;
 /// Pages of one LIST at most: bounds the memory of a listing (a million keys).
 const LIST_PAGES_MAX: usize = 1_000;
 /// Keys of one DELETE request, as in S3.
@@ -37,6 +39,7 @@ pub struct Objects {
     store: Arc<dyn ObjectStore>,
     metrics: Arc<ControlMetrics>,
     reads: Arc<Semaphore>,
+    whole_segments: Arc<Semaphore>,
     health: Arc<SharedHealth>,
     pacer: Arc<Pacer>,
 }
@@ -61,6 +64,7 @@ impl Objects {
             store,
             metrics,
             reads: Arc::new(Semaphore::new(reads.max(1))),
+            whole_segments: Arc::new(Semaphore::new(WHOLE_SEGMENTS_AT_ONCE)),
             health: Arc::new(SharedHealth::new(health)),
             pacer: Arc::default(),
         }
@@ -172,6 +176,13 @@ impl Objects {
             Err(_) => self.metrics.get_errors.increment(),
         }
         outcome
+    }
+
+    /// Leave to hold one more whole segment in memory, which may have a gigabyte; it is given back when
+    /// it is dropped.
+    pub async fn whole_segment(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        self.whole_segments.clone().acquire_owned().await.ok()
     }
 
     /// Reads an object or a range of it, a few times if the store fails.

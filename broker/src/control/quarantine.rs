@@ -22,9 +22,9 @@ use super::context::Context;
 use super::image::contiguous;
 use super::loads::SPAN_BYTES;
 use super::missing::{self, Missing};
-use super::segments::{Looked, ReadSegmentError, Whole, object_keys, read_segment, segment_ref};
+use super::segments::{Looked, ReadSegmentError, Whole, object_keys, read_segment};
 use super::takeover::{Owned, OwnedState};
-use crate::partition::ChunkSpan;
+use crate::partition::{ChunkSpan, SegmentRef};
 
 /// How often a damaged object is looked at again while it is read.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -237,7 +237,7 @@ async fn mend(context: &Context, owned: &Owned, state: &mut OwnedState, at: usiz
         tracing::warn!(key = index_key, %error, "an index was not written; it is only a help");
     }
     state.damaged.remove(&base);
-    let adopted = segment_ref(&context.keys, &owned.dir, id.partition, &whole.segment);
+    let adopted = SegmentRef::new(owned.place.clone(), &whole.segment);
     state.segments[at] = whole.segment;
     tell(context, id, move |log| log.merged(adopted)).await;
 }

@@ -16,8 +16,9 @@ use store::{Body, ETag, GetError, GetRange, PutCondition, PutError};
 
 use super::compactor::{CompactionError, tidy};
 use super::context::Context;
-use super::segments::{Whole, object_keys, read_whole, segment_ref};
+use super::segments::{Whole, object_keys, read_whole};
 use super::takeover::{Owned, OwnedState};
+use crate::partition::SegmentRef;
 
 /// A segment object that is in the store.
 #[derive(Debug)]
@@ -124,7 +125,7 @@ pub async fn adopt(
         tracing::warn!(key = index_key, %error, "an index was not written; it is built when read");
     }
     finish(context, owned, state).await?;
-    let adopted = segment_ref(&context.keys, &owned.dir, id.partition, &segment);
+    let adopted = SegmentRef::new(owned.place.clone(), &segment);
     state.segments.splice(replaced, [segment]);
     context
         .shard_of(id)

@@ -22,7 +22,6 @@ use store::{Body, ETag, GetError, GetRange, PutCondition};
 use super::image::{ImageError, superseded};
 use super::objects::Objects;
 use super::quarantine::{Covering, Damaged, DamagedSegments, cover, survey};
-use crate::partition::SegmentRef;
 
 /// The segments of a partition.
 #[derive(Debug, Default)]
@@ -71,11 +70,20 @@ pub async fn find_segments(
     }
     let mut damaged = DamagedSegments::new();
     // One that has gone meanwhile does not count as coverage.
-    let read = |base| read_segment(objects, keys, dir, id.partition, base, None);
+    let read = async |base| {
+        let found = read_segment(objects, keys, dir, id.partition, base, None).await?;
+        // The bodies of all of them would be more than the memory holds.
+        Ok(found.map(|found| match found {
+            Looked::Whole(whole) => Ok(whole.segment),
+            Looked::Damaged(damaged) => Err(damaged),
+        }))
+    };
     for found in objects.read_many(unknown, read).await {
-        match found.map_err(|error| ImageError::Segments(error.to_string()))? {
-            Some(Looked::Whole(whole)) => sound.push(whole.segment),
-            Some(Looked::Damaged(found)) => drop(damaged.insert(found.survey.base, *found)),
+        let found =
+            found.map_err(|error: ReadSegmentError| ImageError::Segments(error.to_string()));
+        match found? {
+            Some(Ok(segment)) => sound.push(segment),
+            Some(Err(found)) => drop(damaged.insert(found.survey.base, *found)),
             None => {}
         }
     }
@@ -262,6 +270,7 @@ pub async fn read_segment(
     end: Option<Offset>,
 ) -> Result<Option<Looked>, ReadSegmentError> {
     let key = keys.segment(dir, partition, base);
+    let leave = objects.whole_segment().await;
     let (bytes, etag, unreadable) = match objects.get(&key, GetRange::Full).await {
         Ok(found) => (found.bytes, found.etag, None),
         Err(GetError::NotFound { .. }) => return Ok(None),
@@ -270,6 +279,8 @@ pub async fn read_segment(
         Err(error) => return Err(error.into()),
     };
     let look = move || {
+        // Until it has been looked through: what is found holds its body only where that is wanted.
+        let _leave = leave;
         let checked = match unreadable {
             None => check_whole(base, end, &bytes),
             Some(reason) => Err(reason),
@@ -398,22 +409,4 @@ pub async fn read_snapshot(
         )));
     }
     Ok(Some(snapshot))
-}
-
-/// A segment as a shard knows it.
-pub fn segment_ref(
-    keys: &KeySpace,
-    dir: &TopicDir,
-    partition: PartitionIndex,
-    segment: &ManifestSegment,
-) -> SegmentRef {
-    SegmentRef {
-        base: segment.base,
-        end: segment.end,
-        max_timestamp: segment.max_timestamp,
-        bytes: segment.bytes,
-        key: keys.segment(dir, partition, segment.base).into(),
-        index_key: keys.index(dir, partition, segment.base).into(),
-        spans: None,
-    }
 }

@@ -14,7 +14,7 @@ use coord::keys::plan::{self, Extent, PARTITIONS_MAX, PlanError, Planned, Take};
 use coord::keys::{Keyspace, Seen, committed, floor, partition, seen};
 use coord::kv::{Kv, KvError, Revision, range_all};
 use coord::rules::{self, Rule};
-use segment::keys::{KeySpace, TopicDir};
+use segment::keys::{KeySpace, PartitionDir, TopicDir};
 use segment::manifest::ManifestSegment;
 use segment::{Offset, ProducerId, SessionId, TimestampMs, TopicPartition, WalSequence};
 use tokio::sync::Mutex;
@@ -26,9 +26,9 @@ use super::harvest::{Found, Harvest, HarvestError};
 use super::image::{self, ImageError, Sections, first_needed, order_sections};
 use super::objects::Objects;
 use super::quarantine::DamagedSegments;
-use super::segments::{Segments, find_segments, read_snapshot, segment_ref};
+use super::segments::{Segments, find_segments, read_snapshot};
 use crate::partition::epochs::EpochHistory;
-use crate::partition::{PartitionHandle, PartitionImage};
+use crate::partition::{PartitionHandle, PartitionImage, SegmentRef};
 
 /// The first sequence of a session that can hold batches: 0 is its `open` object.
 const FIRST_SEQUENCE: WalSequence = WalSequence::new(1);
@@ -69,8 +69,10 @@ pub struct Taker<'a> {
 pub struct Owned {
     /// The partition.
     pub handle: Arc<PartitionHandle>,
-    /// Where its objects lie.
+    /// Where its topic's objects lie.
     pub dir: TopicDir,
+    /// Where its segments lie.
+    pub place: PartitionDir,
     /// Its record and segments. Whoever changes them holds the lock across the change.
     pub state: Mutex<OwnedState>,
 }
@@ -430,11 +432,12 @@ impl Taker<'_> {
             seen = self.raise_log_start(id, seen, covered_from).await?;
         }
         let record = &seen.record;
+        let place = self.keys.partition_dir(&dir, id.partition);
         let segments = live.iter().map(|live| {
-            let mut segment = segment_ref(self.keys, &dir, id.partition, live);
+            let mut segment = SegmentRef::new(place.clone(), live);
             if let Some(damaged) = damaged.get(&live.base) {
                 damaged.report(id, live.end);
-                segment.spans = Some(damaged.spans(live.end));
+                segment.set_spans(damaged.spans(live.end));
             }
             segment
         });
@@ -458,7 +461,12 @@ impl Taker<'_> {
             gone: false,
         });
         Ok(Taken {
-            owned: Rc::new(Owned { handle, dir, state }),
+            owned: Rc::new(Owned {
+                handle,
+                dir,
+                place,
+                state,
+            }),
             image,
             dead,
         })

@@ -544,12 +544,9 @@ impl PartitionLog {
 
     /// Remembers the spans of a segment, once its index has been read.
     pub fn set_spans(&mut self, base: Offset, spans: Arc<[super::ChunkSpan]>) {
-        if let Some(segment) = self
-            .segments
-            .iter_mut()
-            .find(|segment| segment.base == base)
-        {
-            segment.spans = Some(spans);
+        let at = self.segments.binary_search_by_key(&base, |s| s.base);
+        if let Some(segment) = at.ok().and_then(|at| self.segments.get_mut(at)) {
+            segment.set_spans(spans);
         }
     }
 

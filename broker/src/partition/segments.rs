@@ -6,6 +6,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use segment::keys::PartitionDir;
+use segment::manifest::ManifestSegment;
 use segment::{Offset, SessionId, TimestampMs, WalSequence};
 
 /// Where a section lies in a WAL object.
@@ -65,12 +67,17 @@ pub struct SegmentRef {
     pub max_timestamp: TimestampMs,
     /// Bytes of the object.
     pub bytes: u64,
-    /// Key of the object.
-    pub key: Arc<str>,
-    /// Key of its `.index`.
-    pub index_key: Arc<str>,
-    /// Its spans, once the index has been read.
-    pub spans: Option<Arc<[ChunkSpan]>>,
+    /// Where it lies.
+    pub dir: PartitionDir,
+    /// Its key and spans, once the index has been read: most segments are never read.
+    opened: Option<Arc<Opened>>,
+}
+
+/// A segment whose index has been read.
+#[derive(Debug)]
+struct Opened {
+    key: Arc<str>,
+    spans: Arc<[ChunkSpan]>,
 }
 
 /// What must be read to serve an offset that is not in memory.
@@ -104,25 +111,43 @@ pub enum ColdPlace {
 }
 
 impl SegmentRef {
+    /// A segment whose index has not been read.
+    pub fn new(dir: PartitionDir, segment: &ManifestSegment) -> Self {
+        Self {
+            base: segment.base,
+            end: segment.end,
+            max_timestamp: segment.max_timestamp,
+            bytes: segment.bytes,
+            dir,
+            opened: None,
+        }
+    }
+
+    /// Remembers its spans, once its index has been read.
+    pub fn set_spans(&mut self, spans: Arc<[ChunkSpan]>) {
+        let key = self.dir.segment(self.base).into();
+        self.opened = Some(Arc::new(Opened { key, spans }));
+    }
+
     /// What to read for `offset`, which this segment holds.
     pub fn place(&self, offset: Offset) -> ColdPlace {
-        let Some(spans) = &self.spans else {
+        let Some(opened) = &self.opened else {
             return ColdPlace::Index {
                 base: self.base,
-                index_key: self.index_key.clone(),
-                key: self.key.clone(),
+                index_key: self.dir.index(self.base).into(),
+                key: self.dir.segment(self.base).into(),
                 bytes: self.bytes,
             };
         };
+        let (key, spans) = (opened.key.clone(), &opened.spans);
         let after = spans.partition_point(|span| span.first <= offset);
         let span = &spans[after.saturating_sub(1)];
         if span.range.is_empty() {
-            let key = self.key.clone();
             return ColdPlace::Lost { key };
         }
         ColdPlace::Chunk {
             first: span.first,
-            key: self.key.clone(),
+            key,
             range: span.range.clone(),
         }
     }

@@ -2,10 +2,12 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use segment::batch::BatchHeader;
+use segment::keys::{KeySpace, TopicDir};
+use segment::manifest::ManifestSegment;
 use segment::record::{NewRecord, RecordBatchBuilder};
 use segment::{
     LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, SessionId,
-    TimestampMs, TopicId, TopicPartition, WalSequence,
+    TimestampMs, TopicId, TopicName, TopicPartition, WalSequence,
 };
 
 use super::*;
@@ -241,15 +243,19 @@ fn a_segment_replaces_the_sections_that_it_was_planned_from() {
         "the bytes are still in memory"
     );
     assert!(log.plan_segment(one).is_none(), "one plan at a time");
-    log.compacted(SegmentRef {
+    let dir = TopicDir::new(TopicName::new("orders").unwrap(), 0);
+    let dir = KeySpace::default().partition_dir(&dir, PartitionIndex::ZERO);
+    let segment = ManifestSegment {
         base: plan.base,
         end: plan.end,
-        max_timestamp: plan.max_timestamp,
         bytes: plan.bytes + 48,
-        key: "segment".into(),
-        index_key: "index".into(),
-        spans: None,
-    });
+        crc32: 0,
+        created: TimestampMs::ZERO,
+        max_timestamp: plan.max_timestamp,
+        max_timestamp_offset: None,
+        time_points: Vec::new(),
+    };
+    log.compacted(SegmentRef::new(dir, &segment));
     assert_eq!(log.uncompacted_bytes(), one);
     assert!(matches!(
         log.place(Offset::new(3)),

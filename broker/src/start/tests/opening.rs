@@ -29,6 +29,9 @@ struct Reads {
     manifests: AtomicUsize,
     pages: AtomicUsize,
     others: Mutex<Vec<String>>,
+    /// Segments that are being read, and the most that were at a time.
+    under_way: AtomicUsize,
+    most: AtomicUsize,
 }
 
 /// A store whose topic is made up, without bodies, when it is asked for; all else is in memory. With
@@ -140,7 +143,15 @@ impl ObjectStore for Generated {
             self.reads.others.lock().unwrap().push(key.to_string());
         }
         let Some(segments) = self.segments else {
-            return self.memory.get(key, range);
+            let found = self.memory.get(key, range);
+            let reads = self.reads.clone();
+            return Box::pin(async move {
+                let now = reads.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+                reads.most.fetch_max(now, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                reads.under_way.fetch_sub(1, Ordering::Relaxed);
+                found.await
+            });
         };
         let bytes = self.manifest(partition, segments);
         let outcome = GetOutcome {
@@ -256,28 +267,27 @@ fn ten_thousand_partitions_of_a_thousand_segments_are_opened() {
     test(open_generated(10_000, 1_000));
 }
 
-/// Segments with bodies, as compaction writes them, and one that has come after the manifest.
-async fn open_real(partitions: i32, segments: i64) {
+/// A topic whose segments have bodies, as compaction writes them; the manifests tell of all but the
+/// last so many.
+async fn real_topic(partitions: i32, segments: i64, untold: i64) -> (World, Generated) {
     let world = World::new();
     let end = segments * RECORDS;
     let (keys, dir, topic) = compacted_topic(&world, partitions, end).await;
+    let put = async |key: String, bytes: Bytes| {
+        let key = ObjectKey::new(key).unwrap();
+        let put = world.memory.put(key, Body::from(bytes), PutCondition::None);
+        put.await.unwrap();
+    };
     for index in 0..partitions {
         let partition = PartitionIndex::new(index);
         let mut told = Vec::new();
         for number in 0..segments {
-            let base = number * RECORDS;
-            let chunk = batch(base, RECORDS as u32);
-            let built = KfsObject::build(Offset::new(base), TimestampMs::ZERO, vec![chunk]);
-            let built = built.unwrap();
-            let put = async |key: String, bytes: Bytes| {
-                let key = ObjectKey::new(key).unwrap();
-                let put = world.memory.put(key, Body::from(bytes), PutCondition::None);
-                put.await.unwrap();
-            };
-            let base = Offset::new(base);
+            let base = Offset::new(number * RECORDS);
+            let chunk = batch(base.get(), RECORDS as u32);
+            let built = KfsObject::build(base, TimestampMs::ZERO, vec![chunk]).unwrap();
             put(keys.index(&dir, partition, base), built.index.encode()).await;
             put(keys.segment(&dir, partition, base), built.to_vec().into()).await;
-            if number + 1 == segments {
+            if number + untold >= segments {
                 continue;
             }
             told.push(ManifestSegment {
@@ -294,15 +304,11 @@ async fn open_real(partitions: i32, segments: i64) {
         let manifest = Manifest {
             partition: TopicPartition::new(topic, partition),
             leader_epoch: LeaderEpoch::ZERO,
-            compacted_end: Offset::new(end - RECORDS),
+            compacted_end: Offset::new(end - untold * RECORDS),
             log_start: Offset::ZERO,
             segments: told,
         };
-        let key = ObjectKey::new(keys.manifest(&dir, partition)).unwrap();
-        let put = world
-            .memory
-            .put(key, Body::from(manifest.encode()), PutCondition::None);
-        put.await.unwrap();
+        put(keys.manifest(&dir, partition), manifest.encode()).await;
     }
     let store = Generated {
         memory: world.memory.clone(),
@@ -312,21 +318,41 @@ async fn open_real(partitions: i32, segments: i64) {
         segments: None,
         reads: Arc::default(),
     };
-    let reads = open(&world, store, partitions, end).await;
-    let others = reads.others.lock().unwrap().clone();
-    assert_eq!(others.len(), partitions as usize, "the new segment of each");
-    assert!(others.iter().all(|key| key.ends_with(".kfs")));
-    let once: std::collections::HashSet<_> = others.iter().collect();
-    assert_eq!(once.len(), others.len(), "each once");
-    assert_eq!(reads.manifests.load(Ordering::Relaxed), partitions as usize);
-    let rig = world.start_as(Some(1)).await;
-    let last = TopicPartition::new(topic, PartitionIndex::new(partitions - 1));
-    let expected: Vec<i64> = (0..segments).map(|number| number * RECORDS).collect();
-    assert_eq!(rig.scan(last, 0).await, expected);
-    rig.crash().await;
+    (world, store)
 }
 
 #[test]
 fn a_hundred_partitions_of_a_thousand_segments_are_opened_by_few_reads() {
-    test(open_real(100, 1_000));
+    test(async {
+        let (partitions, segments) = (100, 1_000);
+        let (world, store) = real_topic(partitions, segments, 1).await;
+        let topic = store.topic;
+        let reads = open(&world, store, partitions, segments * RECORDS).await;
+        let others = reads.others.lock().unwrap().clone();
+        assert_eq!(others.len(), partitions as usize, "the new segment of each");
+        assert!(others.iter().all(|key| key.ends_with(".kfs")));
+        let once: std::collections::HashSet<_> = others.iter().collect();
+        assert_eq!(once.len(), others.len(), "each once");
+        assert_eq!(reads.manifests.load(Ordering::Relaxed), partitions as usize);
+        let rig = world.start_as(Some(1)).await;
+        let last = TopicPartition::new(topic, PartitionIndex::new(partitions - 1));
+        let expected: Vec<i64> = (0..segments).map(|number| number * RECORDS).collect();
+        assert_eq!(rig.scan(last, 0).await, expected);
+        rig.crash().await;
+    });
+}
+
+/// A segment may have a gigabyte.
+#[test]
+fn segments_that_no_manifest_tells_of_are_read_a_few_at_a_time() {
+    test(async {
+        let (partitions, segments) = (5, 40);
+        let (world, store) = real_topic(partitions, segments, segments).await;
+        let reads = open(&world, store, partitions, segments * RECORDS).await;
+        let others = reads.others.lock().unwrap().len();
+        assert_eq!(others, partitions as usize * segments as usize);
+        let most = reads.most.load(Ordering::Relaxed);
+        // Manifests are read at the same time.
+        assert!(most <= 4 + partitions as usize, "{most} at a time");
+    });
 }

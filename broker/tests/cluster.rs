@@ -14,6 +14,8 @@ mod fsck;
 mod gauges;
 #[path = "cluster/groups.rs"]
 mod groups;
+#[path = "cluster/lifecycle.rs"]
+mod lifecycle;
 #[path = "cluster/moves.rs"]
 mod moves;
 #[path = "cluster/operator.rs"]

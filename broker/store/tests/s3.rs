@@ -7,12 +7,18 @@ mod conformance;
 
 use std::sync::Arc;
 
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::types::{
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, LifecycleExpiration,
+    LifecycleRule, LifecycleRuleFilter,
+};
 use bytes::Bytes;
-use common::{Conditional, Server, connect};
+use common::{ACCESS_KEY, Conditional, SECRET_KEY, Server, connect};
 use conformance::{key, run, wait};
 use store::probe::{ProbeReport, probe};
-use store::s3::{PART_BYTES_MIN, RequestChecksums, S3Options};
+use store::s3::{PART_BYTES_MIN, RequestChecksums, S3Options, covers};
 use store::{Body, GetRange, ListRequest, ObjectStore, PutCondition, PutError};
+use tokio::runtime::Builder;
 
 #[test]
 fn conformance() {
@@ -110,9 +116,84 @@ fn large_objects_go_in_parts_and_keep_conditions() {
     wait(store.put(key, large(), PutCondition::IfMatch(written.etag))).unwrap();
 }
 
+/// The rules that `docs/operations.md` gives.
+fn documented_rules() -> Vec<LifecycleRule> {
+    let page = include_str!("../../../docs/operations.md");
+    let json = page.split("```json\n").nth(1).unwrap();
+    let json = json.split("```").next().unwrap();
+    let rules: serde_json::Value = serde_json::from_str(json).unwrap();
+    let rules = rules["Rules"].as_array().unwrap().iter().map(|rule| {
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let days = |value: &serde_json::Value| value.as_i64().map(|days| days as i32);
+        let expiration = days(&rule["Expiration"]["Days"])
+            .map(|days| LifecycleExpiration::builder().days(days).build());
+        let abort = days(&rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]);
+        let abort = abort.map(|days| {
+            AbortIncompleteMultipartUpload::builder()
+                .days_after_initiation(days)
+                .build()
+        });
+        let filter = LifecycleRuleFilter::builder().prefix(text(&rule["Filter"]["Prefix"]));
+        LifecycleRule::builder()
+            .id(text(&rule["ID"]))
+            .status(text(&rule["Status"]).as_str().into())
+            .filter(filter.build())
+            .set_expiration(expiration)
+            .set_abort_incomplete_multipart_upload(abort)
+            .build()
+            .unwrap()
+    });
+    rules.collect()
+}
+
+/// A store takes the rules of the documentation and gives them back, and they spare the WAL.
 #[test]
-fn lifecycle_rules_are_empty_where_none_are_set() {
+fn lifecycle_rules_are_read_as_they_were_set() {
     let server = Server::start();
     let store = connect(server.options());
     assert_eq!(wait(store.lifecycle_rules()), Ok(vec![]));
+    let client = client(server.endpoint());
+    let rules = BucketLifecycleConfiguration::builder()
+        .set_rules(Some(documented_rules()))
+        .build()
+        .unwrap();
+    let put = client
+        .put_bucket_lifecycle_configuration()
+        .bucket(server.bucket());
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let put = put.lifecycle_configuration(rules).send();
+    runtime.block_on(put).unwrap();
+    let found = wait(store.lifecycle_rules()).unwrap();
+    let mut expiring: Vec<_> = found
+        .iter()
+        .filter(|rule| rule.expires.is_some())
+        .map(|rule| (rule.id.as_str(), rule.prefix.as_str()))
+        .collect();
+    expiring.sort_unstable();
+    let expected = [
+        ("everything-1-year", "kafscale/"),
+        ("orders-30-days", "kafscale/default/orders/"),
+    ];
+    assert_eq!(expiring, expected);
+    assert!(
+        found
+            .iter()
+            .all(|rule| !covers(rule, "kafscale-wal/default/"))
+    );
+    let delete = client.delete_bucket_lifecycle().bucket(server.bucket());
+    runtime.block_on(delete.send()).unwrap();
+    assert_eq!(wait(store.lifecycle_rules()), Ok(vec![]));
+}
+
+/// A bare client of the same server.
+fn client(endpoint: String) -> aws_sdk_s3::Client {
+    let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test");
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(endpoint)
+        .region(Region::new("us-east-1"))
+        .credentials_provider(credentials)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .force_path_style(true);
+    aws_sdk_s3::Client::from_conf(config.build())
 }

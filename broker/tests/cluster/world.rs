@@ -17,10 +17,11 @@ use client::{Client, ClientSettings};
 use s3_server::{Conditional, Server};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
-const BUCKET: &str = "kafscale-test";
+pub(crate) const BUCKET: &str = "kafscale-test";
 /// Of the form that Garage takes, which is the strictest.
-const ACCESS_KEY: &str = "GK6b61667363616c6574657374";
-const SECRET_KEY: &str = "6b61667363616c656b61667363616c656b61667363616c656b61667363616c65";
+pub(crate) const ACCESS_KEY: &str = "GK6b61667363616c6574657374";
+pub(crate) const SECRET_KEY: &str =
+    "6b61667363616c656b61667363616c656b61667363616c656b61667363616c65";
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Time to live of a session: how long a dead broker's partitions are without a leader.

@@ -17,8 +17,9 @@ use tokio::runtime::{Builder, Handle};
 
 const BUCKET: &str = "kafscale-test";
 /// Of the form that Garage takes, which is the strictest.
-const ACCESS_KEY: &str = "GK6b61667363616c6574657374";
-const SECRET_KEY: &str = "6b61667363616c656b61667363616c656b61667363616c656b61667363616c65";
+pub(crate) const ACCESS_KEY: &str = "GK6b61667363616c6574657374";
+pub(crate) const SECRET_KEY: &str =
+    "6b61667363616c656b61667363616c656b61667363616c656b61667363616c65";
 
 /// A server with an empty bucket.
 pub(crate) struct Server {

@@ -250,11 +250,15 @@ impl Catalog {
         topics.values().flat_map(of_topic).collect()
     }
 
-    /// Takes partitions and opens them; gives those that cannot be served now.
+    /// Takes partitions and opens them; gives those that cannot be served now, and whether that may
+    /// pass by itself ([`ImageError::may_pass`](super::image::ImageError::may_pass)).
     ///
     /// # Errors
     /// [`CatalogError`]: nothing was opened, to be tried again.
-    pub async fn take(&self, targets: Vec<Target>) -> Result<Vec<TopicPartition>, CatalogError> {
+    pub async fn take(
+        &self,
+        targets: Vec<Target>,
+    ) -> Result<Vec<(TopicPartition, bool)>, CatalogError> {
         let Context { kv, space, .. } = &*self.context;
         let topics: BTreeSet<TopicId> = targets.iter().map(|t| t.handle.id.topic).collect();
         let span = match topics.first() {
@@ -268,7 +272,8 @@ impl Catalog {
         let mut takeover = taker.take(missing.collect(), &records).await?;
         self.inherit(std::mem::take(&mut takeover.objects));
         self.write_bundles(std::mem::take(&mut takeover.bundles));
-        let refused = takeover.refused.iter().map(|(id, _)| *id).collect();
+        let refused = takeover.refused.iter();
+        let refused = refused.map(|(id, error)| (*id, error.may_pass())).collect();
         self.open(takeover).await?;
         self.publish();
         self.context.view.touch();

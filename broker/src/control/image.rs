@@ -60,6 +60,14 @@ pub enum ImageError {
     Metadata(String),
 }
 
+impl ImageError {
+    /// Whether a store was in trouble, so that the next try may well succeed; else something is
+    /// damaged, which somebody has to mend first.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Segments(_) | Self::Metadata(_))
+    }
+}
+
 /// The sections of a partition from its compacted end on, in order.
 #[derive(Debug, Default)]
 pub struct Sections {

@@ -42,8 +42,9 @@ const GIVE_PAUSE: Duration = Duration::from_millis(250);
 const SETTLE: Duration = Duration::from_millis(10);
 /// Pause after a round that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// A partition that cannot be served is tried again after this.
-const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// A partition that cannot be served is tried again after this: because a store was in trouble, or
+/// because something is damaged.
+const REFUSED_PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
 /// A release waits this long for what was appended to be durable; then appends go on.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it looks.
@@ -65,6 +66,7 @@ pub struct Ownership {
     context: Rc<Context>,
     catalog: Rc<Catalog>,
     slots: Rc<Slots>,
+    /// Partitions that could not be served, and until when they rest.
     refused: RefCell<HashMap<TopicPartition, Instant>>,
 }
 
@@ -114,7 +116,7 @@ impl Ownership {
                 None => {
                     tokio::select! {
                         changed = changed.changed() => if changed.is_err() { return },
-                        () = tokio::time::sleep(REFUSED_PAUSE) => {}
+                        () = tokio::time::sleep(self.rest()) => {}
                     }
                     tokio::time::sleep(SETTLE).await;
                 }
@@ -208,8 +210,19 @@ impl Ownership {
 
     fn rests(&self, id: TopicPartition) -> bool {
         let mut refused = self.refused.borrow_mut();
-        refused.retain(|_, since| since.elapsed() < REFUSED_PAUSE);
+        let now = Instant::now();
+        refused.retain(|_, until| *until > now);
         refused.contains_key(&id)
+    }
+
+    /// How long nothing is to be done if nothing changes.
+    fn rest(&self) -> Duration {
+        let [_, longest] = REFUSED_PAUSES;
+        let refused = self.refused.borrow();
+        let first = refused.values().min();
+        first.map_or(longest, |until| {
+            until.saturating_duration_since(Instant::now()).min(longest)
+        })
     }
 
     async fn take(&self, targets: Vec<Target>) -> Result<(), OwnershipError> {
@@ -224,7 +237,13 @@ impl Ownership {
             );
         }
         let mut resting = self.refused.borrow_mut();
-        resting.extend(refused.into_iter().map(|id| (id, Instant::now())));
+        let [short, long] = REFUSED_PAUSES;
+        let until = |may_pass| Instant::now() + if may_pass { short } else { long };
+        resting.extend(
+            refused
+                .into_iter()
+                .map(|(id, may_pass)| (id, until(may_pass))),
+        );
         Ok(())
     }
 

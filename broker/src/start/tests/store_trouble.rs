@@ -279,3 +279,33 @@ fn the_flush_interval_stretches_while_objects_pile_up_without_the_metadata_store
         rig.finish().await;
     });
 }
+
+/// A store that fails while a partition is opened keeps it from being served for as long as that
+/// lasts, and not for the half minute that damage is given.
+#[test]
+fn a_partition_that_the_store_failed_to_open_is_opened_soon_after() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        let bases = rig.produce_many(id, 3).await;
+        rig.compact_all(id).await;
+        rig.crash().await;
+        let rule = Rule::always(Operation::List, Fault::ErrorBefore);
+        world
+            .faulty
+            .add_rule(rule.prefix("kafscale/default/orders/"));
+        let rig = world.start().await;
+        assert_eq!(rig.high_watermark(id), None, "it cannot be opened");
+        world.faulty.clear();
+        let began = Instant::now();
+        eventually("it is opened", || rig.high_watermark(id).is_some()).await;
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.crash().await;
+    });
+}

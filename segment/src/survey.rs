@@ -136,7 +136,7 @@ pub fn salvage(
     let mut epoch = LeaderEpoch::ZERO;
     for stretch in &stretches {
         if stretch.is_lost() {
-            fill(stretch.first..stretch.next.min(end), epoch, &mut chunks);
+            chunks.extend(without_records(stretch.first..stretch.next.min(end), epoch));
             continue;
         }
         let (from, to) = (stretch.range.start as usize, stretch.range.end as usize);
@@ -153,14 +153,15 @@ pub fn salvage(
             chunks.push(bytes.slice(kept));
         }
         // A batch that crosses the end is of no use.
-        fill(reached..stretch.next.min(end), epoch, &mut chunks);
+        chunks.extend(without_records(reached..stretch.next.min(end), epoch));
     }
     KfsObject::build(survey.base, created, chunks)
 }
 
-/// Batches without records for these offsets.
-fn fill(range: Range<Offset>, epoch: LeaderEpoch, chunks: &mut Vec<Bytes>) {
-    let mut at = range.start;
+/// Batches without records for these offsets: as log compaction leaves them, so that readers pass over
+/// what is lost.
+pub fn without_records(range: Range<Offset>, epoch: LeaderEpoch) -> Vec<Bytes> {
+    let (mut at, mut chunks) = (range.start, Vec::new());
     while at < range.end {
         let left = range.end.get() - at.get();
         let delta = u32::try_from((left - 1).min(i64::from(i32::MAX))).expect("it is not negative");
@@ -180,6 +181,7 @@ fn fill(range: Range<Offset>, epoch: LeaderEpoch, chunks: &mut Vec<Bytes>) {
         }));
         at = Offset::new(at.get() + i64::from(delta) + 1);
     }
+    chunks
 }
 
 /// Walks a body, across what is damaged.

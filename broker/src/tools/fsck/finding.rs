@@ -141,13 +141,13 @@ codes! {
         "--repair deletes it",
     /// A WAL object that a partition needs is not there: acknowledged records are lost.
     WalMissing "wal-missing" Error
-        "restore it from a bucket version: until then the partition cannot be taken over",
+        "restore it from a bucket version; --repair --accept-loss makes what is left a segment",
     /// A WAL object that a partition needs cannot be read.
     WalDamaged "wal-damaged" Error
-        "restore it from a bucket version: until then the partition cannot be taken over",
+        "restore it from a bucket version; --repair --accept-loss makes what is left a segment",
     /// Sections of a partition do not follow each other.
     WalGap "wal-gap" Error
-        "see which objects are missing; until then the partition cannot be taken over",
+        "restore what is missing from bucket versions; --repair --accept-loss makes what is left a segment",
     /// WAL objects that nobody needs.
     WalGarbage "wal-garbage" Note
         "none: a broker deletes it within an hour, --repair now",

@@ -6,6 +6,7 @@
 //! segments are looked at partition by partition.
 
 mod bucket;
+mod close_wal;
 mod finding;
 mod metadata;
 mod partition;
@@ -72,6 +73,9 @@ pub enum FsckError {
     /// The blocking pool failed.
     #[error("the work was not finished: {0}")]
     Pool(#[from] tokio::task::JoinError),
+    /// What is left makes no segment.
+    #[error("what is left makes no segment: {0}")]
+    Build(String),
     /// There is no such topic.
     #[error("there is no topic {0}")]
     NoTopic(TopicName),

@@ -13,6 +13,7 @@ use segment::{Offset, TimestampMs, TopicId, TopicName, TopicPartition};
 use store::{Body, GetError, GetRange, PutCondition, PutError};
 
 use super::FsckError;
+use super::close_wal::close_wal;
 use crate::control::context::wall_clock;
 use crate::control::segments::{Looked, object_keys, read_segment};
 use crate::tools::Ground;
@@ -74,6 +75,13 @@ pub enum Repair {
         /// To this offset.
         to: Offset,
     },
+    /// Makes what is left of the WAL a segment. Only with `--accept-loss`.
+    CloseWal {
+        /// The partition.
+        id: TopicPartition,
+        /// Its directory.
+        dir: TopicDir,
+    },
     /// Takes the producer snapshot out of the record. Only with `--accept-loss`.
     ForgetProducers {
         /// The partition.
@@ -95,7 +103,7 @@ impl Repair {
     pub fn accepts_loss(&self) -> bool {
         matches!(
             self,
-            Self::RaiseLogStart { .. } | Self::ForgetProducers { .. }
+            Self::RaiseLogStart { .. } | Self::CloseWal { .. } | Self::ForgetProducers { .. }
         )
     }
 
@@ -126,6 +134,7 @@ impl Repair {
                 };
                 change_record(ground, *id, change).await
             }
+            Self::CloseWal { id, dir } => close_wal(ground, *id, dir).await,
             Self::ForgetProducers { id } => {
                 let change = |record: &mut PartitionRecord| {
                     record.producer_snapshot = None;
@@ -137,15 +146,15 @@ impl Repair {
     }
 }
 
-fn refused(why: impl Into<String>) -> Result<Outcome, FsckError> {
+pub(super) fn refused(why: impl Into<String>) -> Result<Outcome, FsckError> {
     Ok(Outcome::Refused(why.into()))
 }
 
-fn done(what: impl Into<String>) -> Result<Outcome, FsckError> {
+pub(super) fn done(what: impl Into<String>) -> Result<Outcome, FsckError> {
     Ok(Outcome::Done(what.into()))
 }
 
-const CHANGED: &str = "it has changed meanwhile: look again";
+pub(super) const CHANGED: &str = "it has changed meanwhile: look again";
 
 async fn raise_generation(
     ground: &Ground,
@@ -226,7 +235,8 @@ async fn look(
     Ok(Some((seen, is_owned)))
 }
 
-const OWNED: &str = "a live broker owns the partition: stop the brokers, then run it again";
+pub(super) const OWNED: &str =
+    "a live broker owns the partition: stop the brokers, then run it again";
 
 /// Changes the record of a partition that no live session owns.
 async fn change_record(

@@ -509,6 +509,56 @@ fn a_lost_wal_object_is_told_with_the_offsets_that_it_held() {
     });
 }
 
+/// No broker opens a partition whose closed sources lack an object. By wish it is opened without the
+/// records that are lost, whose offsets nothing else ever gets.
+#[test]
+fn a_partition_that_lost_wal_objects_is_opened_by_wish_and_keeps_the_rest() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        rig.produce_many(id, 2).await;
+        while compact(&rig.context, id, 64 << 20).await.unwrap().is_some() {}
+        rig.produce_many(id, 6).await;
+        rig.crash().await;
+        // Another session, with a closed source before it.
+        let rig = world.start().await;
+        rig.produce_many(id, 2).await;
+        let first = rig.context.session.id.to_string();
+        rig.crash().await;
+        let theirs = world.keys(".wal").into_iter();
+        let theirs: Vec<String> = theirs.filter(|key| !key.contains(&first)).collect();
+        for lost in ["5.wal", "6.wal"] {
+            let lost = theirs.iter().find(|key| key.ends_with(lost)).unwrap();
+            remove(&world, lost).await;
+        }
+        // The section of the third object has a flipped bit.
+        let third = theirs.iter().find(|key| key.ends_with("3.wal")).unwrap();
+        let mut broken = bytes(&world, third);
+        broken[100] ^= 1;
+        put(&world, third, broken).await;
+        let rig = world.start().await;
+        assert_eq!(rig.high_watermark(id), None, "it cannot be opened");
+        rig.crash().await;
+        let report = check(&world, deep()).await;
+        repair(&world, &report, false).await;
+        assert!(!check(&world, deep()).await.is_clean(), "only by wish");
+        let refused = repair(&world, &report, true).await;
+        // Both objects lack for one reason, and one repair mends it.
+        assert!(refused.len() <= 2, "{refused:?}");
+        let report = check(&world, deep()).await;
+        assert_eq!(codes(&report), Codes::new(), "{:#?}", report.findings);
+        let rig = world.start().await;
+        assert_eq!(rig.served_from(id), Some(0));
+        assert_eq!(rig.high_watermark(id), Some(50));
+        // Batches without records stand for what is lost: offsets 10 to 14 and 20 to 29.
+        let expected = [0, 5, 10, 15, 20, 30, 35, 40, 45];
+        assert_eq!(rig.scan(id, 0).await, expected);
+        assert_eq!(rig.produce_many(id, 1).await, [50]);
+        rig.finish().await;
+    });
+}
+
 /// The dry run lists exactly what the collector deletes then.
 #[test]
 fn the_dry_run_of_garbage_is_what_the_collector_deletes() {

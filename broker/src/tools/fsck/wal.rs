@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::FsckError;
 use super::finding::{Code, Finding};
 use super::metadata::Metadata;
+use super::repair::Repair;
 use crate::control::garbage::BARE_BYTES;
 use crate::control::harvest::{Found, Harvest};
 use crate::control::image::{ImageError, first_needed, order_sections};
@@ -243,10 +244,17 @@ impl WalLook<'_> {
                 let (first, last) = (entry.first_offset, entry.last_offset);
                 let id = entry.topic_partition();
                 let detail = format!("{reason}; offsets {first} to {last} of {id} are lost");
-                report
-                    .findings
-                    .push(Finding::new(code, &*found.key, detail));
+                let finding = Finding::new(code, &*found.key, detail);
+                report.findings.push(self.closing(id, finding));
             }
+        }
+    }
+
+    /// With what makes a partition whole that no broker could open.
+    fn closing(&self, id: TopicPartition, finding: Finding) -> Finding {
+        match self.metadata.topic(id.topic) {
+            Some((dir, _)) => finding.repair(Repair::CloseWal { id, dir }),
+            None => finding,
         }
     }
 
@@ -285,18 +293,16 @@ impl WalLook<'_> {
             for at in missing(&prefixes[session], *first..*end) {
                 is_explained = true;
                 if told.insert(key(at)) {
-                    report
-                        .findings
-                        .push(Finding::new(Code::WalMissing, key(at), &lost));
+                    let finding = Finding::new(Code::WalMissing, key(at), &lost);
+                    report.findings.push(self.closing(id, finding));
                 }
             }
             for (at, reason) in harvest.unreadable(*session, *first..*end) {
                 is_explained = true;
                 if told.insert(key(at)) {
                     let detail = format!("{reason}; {lost}");
-                    report
-                        .findings
-                        .push(Finding::new(Code::WalDamaged, key(at), detail));
+                    let finding = Finding::new(Code::WalDamaged, key(at), detail);
+                    report.findings.push(self.closing(id, finding));
                 }
             }
         }
@@ -309,9 +315,8 @@ impl WalLook<'_> {
             ),
             Err(error) => {
                 let key = partition::key(&self.ground.space, id).to_string();
-                report
-                    .findings
-                    .push(Finding::new(Code::WalGap, key, error.to_string()));
+                let finding = Finding::new(Code::WalGap, key, error.to_string());
+                report.findings.push(self.closing(id, finding));
             }
         }
     }

@@ -153,8 +153,13 @@ fn lifecycle_rules_are_read_as_they_were_set() {
     let store = connect(server.options());
     assert_eq!(wait(store.lifecycle_rules()), Ok(vec![]));
     let client = client(server.endpoint());
+    let mut rules = documented_rules();
+    if server.is_named() {
+        // MinIO ends broken uploads by itself, and takes no rule about them.
+        rules.retain(|rule| rule.abort_incomplete_multipart_upload().is_none());
+    }
     let rules = BucketLifecycleConfiguration::builder()
-        .set_rules(Some(documented_rules()))
+        .set_rules(Some(rules))
         .build()
         .unwrap();
     let put = client

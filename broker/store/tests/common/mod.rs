@@ -24,7 +24,7 @@ pub(crate) const SECRET_KEY: &str =
 /// A server with an empty bucket.
 pub(crate) struct Server {
     endpoint: String,
-    _inside: Option<s3_server::Server>,
+    inside: Option<s3_server::Server>,
 }
 
 impl Server {
@@ -42,7 +42,7 @@ impl Server {
         if let Some(endpoint) = named {
             return Self {
                 endpoint,
-                _inside: None,
+                inside: None,
             };
         }
         let options = s3_server::Options {
@@ -55,8 +55,13 @@ impl Server {
         let server = s3_server::Server::start(options).unwrap();
         Self {
             endpoint: server.endpoint(),
-            _inside: Some(server),
+            inside: Some(server),
         }
+    }
+
+    /// Whether the environment named it.
+    pub(crate) fn is_named(&self) -> bool {
+        self.inside.is_none()
     }
 
     pub(crate) fn endpoint(&self) -> String {

@@ -14,6 +14,7 @@
 //! | directory bundle | `{wal}{ns}/{broker}/{session}/{first:020}-{last:020}.dir` |
 //! | producer snapshot | `{wal}{ns}/producers/{topic id}/{partition}/{end:020}-{epoch:010}` |
 //! | copy of a damaged segment | `{wal}{ns}/quarantine/{topic}[@{generation}]/{partition}/{base:020}-{crc:08x}` |
+//! | backup of the metadata | `{wal}{ns}/backups/{YYYYMMDDThhmmssZ}-{revision:020}` |
 //! | cluster id | `{wal}{ns}/cluster` |
 //! | health probe | `{wal}{ns}/health/{broker}` |
 
@@ -21,8 +22,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::backup;
 use crate::ids::{
-    BrokerId, LeaderEpoch, Offset, PartitionIndex, SessionId, TopicId, TopicPartition, WalSequence,
+    BrokerId, LeaderEpoch, Offset, PartitionIndex, SessionId, TimestampMs, TopicId, TopicPartition,
+    WalSequence,
 };
 use crate::topic_name::TopicName;
 
@@ -40,6 +43,7 @@ const PRODUCERS: &str = "producers";
 const CLUSTER: &str = "cluster";
 const HEALTH: &str = "health";
 const QUARANTINE: &str = "quarantine";
+const BACKUPS: &str = "backups";
 const MANIFEST: &str = "manifest.kfm";
 
 /// Why prefixes and namespace cannot name objects.
@@ -227,6 +231,13 @@ pub enum ObjectKey {
         /// CRC-32 of its bytes.
         crc32: u32,
     },
+    /// The keys of the metadata store at one revision.
+    Backup {
+        /// When it was made, to the second.
+        made: TimestampMs,
+        /// The revision.
+        revision: u64,
+    },
     /// The object that holds the cluster id.
     Cluster,
     /// What a broker writes, always the same, to see whether the store takes writes again.
@@ -401,6 +412,17 @@ impl KeySpace {
         )
     }
 
+    /// Prefix of the backups of the metadata, with its '/'. Their names rise with the time.
+    pub fn backups_prefix(&self) -> String {
+        format!("{}{BACKUPS}/", self.wal)
+    }
+
+    /// Key of the backup of the metadata that was made then, of this revision.
+    pub fn backup(&self, made: TimestampMs, revision: u64) -> String {
+        let (prefix, stamp) = (self.backups_prefix(), backup::stamp(made));
+        format!("{prefix}{stamp}-{revision:020}")
+    }
+
     /// Key of the object that holds the cluster id.
     pub fn cluster(&self) -> String {
         format!("{}{CLUSTER}", self.wal)
@@ -453,6 +475,13 @@ fn parse_wal_side(rest: &str) -> Option<ObjectKey> {
     let parts: Vec<&str> = rest.splitn(5, '/').collect();
     match *parts.as_slice() {
         [CLUSTER] => Some(ObjectKey::Cluster),
+        [BACKUPS, name] => {
+            let (made, revision) = name.split_once('-')?;
+            Some(ObjectKey::Backup {
+                made: backup::parse_stamp(made)?,
+                revision: parse_padded(revision, 20)?,
+            })
+        }
         [HEALTH, broker] => Some(ObjectKey::HealthProbe {
             broker: BrokerId::new(parse_index(broker)?),
         }),
@@ -594,6 +623,10 @@ mod tests {
         );
         assert_eq!(space.cluster(), "kafscale-wal/default/cluster");
         assert_eq!(
+            space.backup(TimestampMs::new(1_700_000_000_999), 42),
+            "kafscale-wal/default/backups/20231114T221320Z-00000000000000000042"
+        );
+        assert_eq!(
             space.producer_snapshot(
                 TopicPartition::new(TopicId::ZERO, partition),
                 base,
@@ -653,6 +686,7 @@ mod tests {
             id: [u8; 16],
             number: u64,
             epoch in 0..=i32::MAX,
+            seconds in 0..253_402_300_800_i64,
         ) {
             let space = KeySpace::default();
             let partition = PartitionIndex::new(partition);
@@ -663,6 +697,7 @@ mod tests {
             let place = TopicPartition::new(TopicId::new(id), partition);
             let epoch = LeaderEpoch::new(epoch);
             let first = WalSequence::new(number / 2);
+            let made = TimestampMs::new(seconds * 1_000);
             let pairs = [
                 (
                     space.segment(&topic, partition, base),
@@ -695,6 +730,10 @@ mod tests {
                 (
                     space.quarantined(&topic, partition, base, number as u32),
                     ObjectKey::Quarantined { topic, partition, base, crc32: number as u32 },
+                ),
+                (
+                    space.backup(made, number),
+                    ObjectKey::Backup { made, revision: number },
                 ),
                 (space.cluster(), ObjectKey::Cluster),
                 (space.health_probe(broker), ObjectKey::HealthProbe { broker }),

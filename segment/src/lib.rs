@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod batch;
 pub mod ids;
 pub mod index;

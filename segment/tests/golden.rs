@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use segment::backup::{Backup, BackupEntry};
 use segment::batch::{BatchHeader, Batches};
 use segment::index::{INDEX_INTERVAL, Index};
 use segment::kfs::{self, KfsObject};
@@ -185,7 +186,25 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("producers-v1", snapshot().encode().to_vec()),
         ("manifest-v1.kfm", manifest().encode().to_vec()),
+        ("backup-v1", backup().encode().to_vec()),
     ]
+}
+
+fn backup() -> Backup {
+    let entry = |key: &'static str, value: &'static str| BackupEntry {
+        key: Bytes::from_static(key.as_bytes()),
+        value: Bytes::from_static(value.as_bytes()),
+    };
+    Backup {
+        cluster_id: "golden cluster id".to_owned(),
+        cluster: "kafscale".to_owned(),
+        revision: 42,
+        made: TimestampMs::new(T0),
+        entries: vec![
+            entry("/kafscale/kafscale/cluster", r#"{"v":1}"#),
+            entry("/kafscale/kafscale/topics/orders", ""),
+        ],
+    }
 }
 
 fn path(name: &str) -> PathBuf {
@@ -233,6 +252,7 @@ fn the_golden_files_are_read() {
         Ok(snapshot())
     );
     assert_eq!(Manifest::parse(&stored("manifest-v1.kfm")), Ok(manifest()));
+    assert_eq!(Backup::parse(&stored("backup-v1").into()), Ok(backup()));
 }
 
 fn be<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {

@@ -147,7 +147,7 @@ impl Walk<'_> {
                 let finding = Finding::new(Code::Quarantined, key, detail);
                 Err(Some(Box::new(finding.bytes(meta.len))))
             }
-            Some(Named::Cluster | Named::HealthProbe { .. }) => Err(None),
+            Some(Named::Cluster | Named::HealthProbe { .. } | Named::Backup { .. }) => Err(None),
             None => {
                 let detail = "its name is none of ours";
                 let finding = Finding::new(Code::ObjectForeign, key, detail);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use coord::keys::cluster::{self, ClusterRecord, CommitMode};
 use coord::keys::plan::{self, Registration};
+use coord::keys::recovery::{self, RecoveryRecord};
 use coord::keys::session::{self, SessionRecord, SessionState};
 use coord::keys::{Keyspace, broker, seen, session_record};
 use coord::kv::{Kv, KvError, Range, SessionLease, range_all};
@@ -122,6 +123,15 @@ pub enum SessionError {
         /// What the probe allows.
         found: CommitMode,
     },
+    /// The metadata is not whole.
+    #[error(
+        "the metadata of this cluster is being written back from backup {backup}, which was not \
+         finished: run `kafscale backup restore` again, and start the brokers when it has succeeded"
+    )]
+    Recovering {
+        /// Key of the backup.
+        backup: String,
+    },
     /// Every id was taken: random numbers repeat.
     #[error("begin a session: {IDS_TRIED_MAX} random session ids were in use already")]
     NoFreeId,
@@ -199,6 +209,12 @@ impl Begin<'_> {
         let record = match seen::<ClusterRecord>(found.as_ref()).map_err(CommitError::from)? {
             Some(seen) => seen.record,
             None => {
+                let recovery = self.kv.get(recovery::key(self.space)).await?;
+                let recovery = seen::<RecoveryRecord>(recovery.as_ref());
+                if let Some(seen) = recovery.map_err(CommitError::from)? {
+                    let backup = seen.record.backup;
+                    return Err(SessionError::Recovering { backup });
+                }
                 let record = ClusterRecord {
                     cluster_id: random_topic_id().to_string(),
                     commit_mode: self.mode,

@@ -21,6 +21,7 @@ pub mod partition;
 pub mod plan;
 pub mod processor;
 pub mod producer_block;
+pub mod recovery;
 pub mod restore;
 pub mod session;
 pub mod session_record;

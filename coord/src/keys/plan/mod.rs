@@ -12,6 +12,7 @@ mod log;
 mod made;
 mod ownership;
 mod producers;
+mod recovery;
 mod sessions;
 mod slots;
 mod topics;
@@ -36,6 +37,7 @@ pub use ownership::{
     take_partition,
 };
 pub use producers::{ProducerBlock, create_cluster, take_producer_block};
+pub use recovery::{begin_recovery, discard_keys, finish_recovery, recover_keys};
 pub use sessions::{Registration, open_session, update_session};
 pub use slots::{
     GroupChange, SLOT_CHANGES_MAX, SlotGuard, commit_offsets, delete_group, finish_slot_take,

@@ -6,6 +6,7 @@ use super::{PlanError, Planned, guarded};
 use crate::keys::cluster::{self, ClusterRecord};
 use crate::keys::codec::{Seen, encode};
 use crate::keys::producer_block::{self, PRODUCER_BLOCK_IDS, ProducerBlockRecord};
+use crate::keys::recovery;
 use crate::keys::space::Keyspace;
 use crate::kv::{Compare, Op, Revision, Txn};
 
@@ -44,11 +45,13 @@ pub fn take_producer_block(
     Ok((planned, ProducerBlock { first, end }))
 }
 
-/// Creates the cluster key if it is absent; else reads it (the first response either way tells).
+/// Creates the cluster key if it is absent and is not being written back from a backup; else reads it
+/// (the first response either way tells).
 pub fn create_cluster(space: &Keyspace, record: ClusterRecord) -> Planned<ClusterRecord> {
     let key = cluster::key(space);
     let txn = Txn::new()
         .when(Compare::absent(key.clone()))
+        .when(Compare::absent(recovery::key(space)))
         .and_then(Op::put(key.clone(), encode(&record)))
         .or_else(Op::Get(key));
     Planned {

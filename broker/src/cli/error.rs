@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use client::{ClientError, FailureKind};
 
 use crate::config::ConfigError;
+use crate::control::backups::BackupError;
 use crate::control::operator::OperatorError;
 use crate::logging::LoggingError;
 use crate::start::StartError;
 use crate::tools::ToolError;
 use crate::tools::adopt::AdoptError;
+use crate::tools::backup::RecoverError;
 use crate::tools::export::ExportError;
 use crate::tools::restore::RestoreError;
 
@@ -48,6 +50,12 @@ pub(crate) enum CliError {
     /// Topics that were not adopted.
     #[error(transparent)]
     Adopt(Box<AdoptError>),
+    /// There is no backup of the metadata.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// Metadata that was not written back.
+    #[error(transparent)]
+    Recover(Box<RecoverError>),
     /// A topic cannot be exported.
     #[error(transparent)]
     Export(Box<ExportError>),
@@ -109,6 +117,12 @@ impl From<RestoreError> for CliError {
     }
 }
 
+impl From<RecoverError> for CliError {
+    fn from(error: RecoverError) -> Self {
+        Self::Recover(Box::new(error))
+    }
+}
+
 impl From<AdoptError> for CliError {
     fn from(error: AdoptError) -> Self {
         Self::Adopt(Box::new(error))
@@ -156,6 +170,8 @@ impl CliError {
             | Self::Adopt(_)
             | Self::Tool(_)
             | Self::Export(_)
+            | Self::Backup(_)
+            | Self::Recover(_)
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::Damaged { .. }

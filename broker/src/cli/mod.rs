@@ -5,6 +5,7 @@
 //! a command quietly.
 
 mod adopt;
+mod backup;
 mod broker;
 mod cluster;
 mod connect;
@@ -48,6 +49,7 @@ Examples:
   kafscale restore --topic orders --target orders-noon --to 2026-05-01T12:00:00Z
   kafscale export --topic orders --output orders/  write a topic as Parquet files
   kafscale segment verify kafscale-data/kafscale/default/orders/0/*.kfs
+  kafscale backup list                             show the backups of the metadata
   kafscale fsck                                    check bucket and metadata against each other
 
 Exit codes:
@@ -78,6 +80,7 @@ enum ClientCommand {
     Segment(segment::SegmentArgs),
     Restore(restore::RestoreArgs),
     Adopt(adopt::AdoptArgs),
+    Backup(backup::BackupArgs),
     Fsck(fsck::FsckArgs),
     Export(export::ExportArgs),
 }
@@ -123,6 +126,7 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         ClientCommand::Segment(args) => segment::run(&args),
         ClientCommand::Restore(args) => restore::run(&args),
         ClientCommand::Adopt(args) => adopt::run(&args),
+        ClientCommand::Backup(args) => backup::run(&args),
         ClientCommand::Fsck(args) => fsck::run(&args),
         ClientCommand::Export(args) => export::run(&args),
     }

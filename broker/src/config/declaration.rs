@@ -202,6 +202,21 @@ settings! {
         }
     }
 
+    /// Backups of the metadata.
+    backup: BackupSettings {
+        interval: Maybe<Millis> {
+            Some("backup-interval-ms"), ["KAFSCALE_BACKUP_INTERVAL_MS"], "backup.interval_ms",
+            default "" or "3600000 with etcd, 0 on the embedded store",
+            in Allowed::Millis(0, YEAR),
+            "How often the metadata is written to the bucket as one object; 0: never."
+        }
+        keep: Count {
+            Some("backup-keep"), ["KAFSCALE_BACKUP_KEEP"], "backup.keep",
+            default "24", in Allowed::Count(1, 100_000),
+            "Sound backups that are kept; older ones are deleted after each backup."
+        }
+    }
+
     /// Topics.
     topic: TopicSettings {
         auto_create: Switch {

@@ -18,10 +18,12 @@
 //! | [`loads`], [`time_index`], [`missing`], [`quarantine`], [`requests`] | what shards ask for; objects that are gone or damaged |
 //! | [`lags`], [`bounds`] | how far consumer groups are behind |
 //! | [`census`] | how many segments this broker owns |
+//! | [`backups`] | backups of the metadata |
 //! | [`listener`], [`admin`] | sockets |
 //! | [`operator`] | the cluster from outside, for the command line |
 
 pub mod admin;
+pub mod backups;
 pub mod bounds;
 pub mod catalog;
 pub mod census;

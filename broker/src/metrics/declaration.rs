@@ -195,6 +195,16 @@ metrics! {
             wal_garbage_bytes = "pending",
             wal_unknown_bytes = "unknown",
         }
+        Gauge "kafscale_backup_age_seconds" "s" []
+            "Age of the newest backup of the metadata, on the broker that makes them; 0 on the others and \
+             before the first." { backup_age }
+        Gauge "kafscale_backup_bytes" "bytes" []
+            "Size of the newest backup of the metadata, on the broker that makes them." { backup_bytes }
+        Counter "kafscale_backups_total" "backups" ["result"]
+            "Backups of the metadata that were made, and tries that failed." {
+            backups = "ok",
+            backup_errors = "error",
+        }
         Counter "kafscale_compactions_total" "segments" ["result"]
             "Compactions of a partition's batches into a segment." {
             compactions = "ok",

@@ -24,6 +24,7 @@ use super::shards::{Shards, start_shards, stop_shards, stop_shards_now, watch_sh
 use super::stores::{health_config, key_space};
 use super::{Running, StartError, Stores};
 use crate::config::{Advertised, Config};
+use crate::control::backups::Schedule;
 use crate::control::catalog::Catalog;
 use crate::control::cleaner::Cleaner;
 use crate::control::compactor::Compactor;
@@ -297,6 +298,9 @@ impl Broker {
         serving.spawn("census", census::run(context.clone()));
         serving.spawn("retention", retention::run(context.clone()));
         serving.spawn("garbage collector", Garbage::new(context.clone()).run());
+        if let Some(schedule) = Schedule::new(context.clone()) {
+            serving.spawn("backups", schedule.run());
+        }
         ready(self.running, &self.banner());
         tokio::select! {
             () = stop => {}

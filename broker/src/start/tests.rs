@@ -114,6 +114,11 @@ impl World {
         self.start_on(broker, self.faulty.clone(), &[]).await
     }
 
+    /// A broker that may be refused.
+    pub(crate) async fn try_start_as(&self, broker: Option<i32>) -> Result<Rig, StartError> {
+        self.try_start_on(broker, self.faulty.clone(), &[]).await
+    }
+
     /// The same, by a way of its own to the object store, with some settings beside the usual ones.
     async fn start_on(
         &self,
@@ -121,6 +126,16 @@ impl World {
         objects: Arc<dyn ObjectStore>,
         settings: &[(&str, &str)],
     ) -> Rig {
+        let started = self.try_start_on(broker, objects, settings).await;
+        started.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn try_start_on(
+        &self,
+        broker: Option<i32>,
+        objects: Arc<dyn ObjectStore>,
+        settings: &[(&str, &str)],
+    ) -> Result<Rig, StartError> {
         let usual = [
             ("broker.addr", "127.0.0.1:0"),
             ("broker.session_ttl_ms", "1000"),
@@ -153,7 +168,7 @@ impl World {
             metrics: Arc::default(),
             broker: broker.map(BrokerId::new),
         };
-        let (context, mut shards) = parts.begin().await.unwrap();
+        let (context, mut shards) = parts.begin().await?;
         // A rule that a test has taken out does not hold on the shards either.
         let without = rules::without_here();
         for shard in context.shards.iter() {
@@ -191,7 +206,7 @@ impl World {
         serving.spawn("ownership", loaded.ownership.run());
         serving.spawn("health watch", health::watch(context.clone()));
         tasks.spawn("request loop", served.clone().serve(requests));
-        Rig {
+        Ok(Rig {
             context,
             reached,
             broker,
@@ -200,7 +215,7 @@ impl World {
             ended,
             serving,
             _tasks: tasks,
-        }
+        })
     }
 
     pub(crate) fn kinds(&self, kind: WalKind) -> usize {

@@ -7,6 +7,7 @@
 
 use coord::keys::partition::EpochStart;
 use segment::batch::BatchHeader;
+use segment::wal::WalEntry;
 use segment::{LeaderEpoch, Offset};
 
 /// Where epochs begin. They rise; a batch of an earlier epoch, or of none, begins nothing.
@@ -19,6 +20,19 @@ impl EpochHistory {
         self.start(EpochStart {
             epoch: header.leader_epoch,
             start: header.base_offset,
+        });
+    }
+
+    /// A history that was recorded.
+    pub fn from_starts(starts: Vec<EpochStart>) -> Self {
+        Self(starts)
+    }
+
+    /// The next section of a WAL object, all of one epoch.
+    pub fn section(&mut self, entry: &WalEntry) {
+        self.start(EpochStart {
+            epoch: entry.leader_epoch,
+            start: entry.first_offset,
         });
     }
 

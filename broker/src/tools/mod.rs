@@ -5,6 +5,7 @@
 //! embedded store a tool holds the lock of the data directory, so that a running broker refuses it.
 
 pub mod adopt;
+pub mod backup;
 mod epochs;
 pub mod export;
 pub mod fsck;

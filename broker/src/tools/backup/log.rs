@@ -93,66 +93,38 @@ pub(super) async fn recover(
     let Input { id, dir, .. } = &input;
     let (id, before) = (*id, input.before.clone());
     let before = before.unwrap_or_else(PartitionRecord::absent);
+    // Without either there is none.
     let manifest = match input.segments.is_empty() && input.before.is_none() {
         true => None,
         false => read_manifest(&ground.objects, &ground.keys, dir, id).await,
     };
-    let mut covered = cover(ground, &input, &before, manifest.as_ref()).await?;
-    let snapshots = wal
-        .snapshots
-        .get(&id)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let compacted = manifest
-        .as_ref()
-        .map_or(Offset::ZERO, |hint| hint.compacted_end);
-    let snapshot_end = snapshots.iter().map(|(end, _)| *end).max();
-    let reached = before.compacted_end.max(compacted);
-    let reached = reached.max(snapshot_end.unwrap_or_default());
+    let hint = manifest.as_ref();
+    let mut covered = cover(ground, &input, &before, hint).await?;
+    let snapshots = wal.snapshots_of(id);
     let last_run = covered.runs.last().cloned();
-    let epochs_seen = largest_epoch(&before, manifest.as_ref(), snapshots, &input, &covered);
+    let epochs_seen = largest_epoch(&before, hint, snapshots, &input, &covered);
     let mut epochs = EpochHistory::from_starts(before.epochs.clone());
     epochs.append(&covered.epochs);
     let known = Known {
         segments_end: last_run
             .as_ref()
             .map_or(before.compacted_end, |run| run.end),
-        reached,
+        reached: reached(&before, hint, snapshots),
         epochs: epochs.starts(),
     };
     let found = chain(&known, input.sections.clone());
     for section in &found.used {
         epochs.section(&section.entry);
     }
-    let log_start = manifest
-        .as_ref()
-        .map_or(Offset::ZERO, |hint| hint.log_start);
+    let log_start = hint.map_or(Offset::ZERO, |hint| hint.log_start);
     let log_start = log_start.max(before.log_start);
     let (missing, hidden) = losses(&covered.runs, &found, log_start);
     let covered_from = last_run.filter(|run| run.end == found.start);
     let covered_from = covered_from.map_or(found.start, |run| run.start);
     // As whoever opens it would do.
     let log_start = log_start.max(covered_from);
-    let (named, snapshot) = producers(
-        ground,
-        &input,
-        snapshots,
-        found.start,
-        &before,
-        &mut covered,
-    )
-    .await?;
-    let section_ids = input
-        .sections
-        .iter()
-        .flat_map(|section| &section.entry.producers);
-    let largest = section_ids.map(|batch| batch.producer_id).max();
-    let of_snapshot = snapshot
-        .as_ref()
-        .and_then(|snapshot| snapshot.producers.last());
-    let largest = largest
-        .max(covered.largest_producer)
-        .max(of_snapshot.map(|state| state.producer_id));
+    let made = producers(ground, &input, snapshots, found.start, &mut covered);
+    let (named, snapshot) = made.await?;
     let mut starts = epochs.starts().to_vec();
     starts.retain(|start| start.start <= found.end);
     let record = PartitionRecord {
@@ -178,9 +150,21 @@ pub(super) async fn recover(
         notes: covered.notes,
         record,
         snapshot,
-        largest_producer: largest,
+        largest_producer: covered.largest_producer,
         left_out: found.left_out,
     })
+}
+
+/// How far the log has come, whatever is left of it.
+fn reached(
+    before: &PartitionRecord,
+    manifest: Option<&Manifest>,
+    snapshots: &[(Offset, LeaderEpoch)],
+) -> Offset {
+    let compacted = manifest.map_or(Offset::ZERO, |hint| hint.compacted_end);
+    let snapshot_end = snapshots.iter().map(|(end, _)| *end).max();
+    let reached = before.compacted_end.max(compacted);
+    reached.max(snapshot_end.unwrap_or_default())
 }
 
 /// The largest leader epoch that anything tells of.
@@ -325,6 +309,26 @@ fn sources(found: &Chain, wal: &Wal) -> Vec<Source> {
     sources
 }
 
+/// The latest producer snapshot at or below `end` that can be read.
+async fn latest_snapshot(
+    ground: &Ground,
+    id: TopicPartition,
+    snapshots: &[(Offset, LeaderEpoch)],
+    end: Offset,
+    notes: &mut Vec<String>,
+) -> Result<Option<(ProducerSnapshot, LeaderEpoch)>, RecoverError> {
+    let mut sorted = snapshots.to_vec();
+    sorted.retain(|(at, _)| *at <= end);
+    sorted.sort();
+    while let Some((at, epoch)) = sorted.pop() {
+        match super::read_snapshot(ground, id, at, epoch).await? {
+            Ok(snapshot) => return Ok(Some((snapshot, epoch))),
+            Err(reason) => notes.push(reason),
+        }
+    }
+    Ok(None)
+}
+
 /// The producer snapshot of exactly `end`: the one that is there, or one that is made of an earlier
 /// one and the segments after it.
 async fn producers(
@@ -332,32 +336,18 @@ async fn producers(
     input: &Input,
     snapshots: &[(Offset, LeaderEpoch)],
     end: Offset,
-    before: &PartitionRecord,
     covered: &mut Covered,
 ) -> Result<(Option<ProducerSnapshotRef>, Option<ProducerSnapshot>), RecoverError> {
-    let mut sorted = snapshots.to_vec();
-    sorted.sort();
-    let mut base = None;
-    while let Some((at, epoch)) = sorted.pop() {
-        if at > end {
-            continue;
-        }
-        match super::read_snapshot(ground, input.id, at, epoch).await? {
-            Ok(snapshot) => {
-                base = Some((snapshot, epoch));
-                break;
-            }
-            Err(reason) => covered.notes.push(reason),
-        }
-    }
-    if let Some((snapshot, epoch)) = &base
-        && snapshot.end_offset == end
-    {
-        let largest = snapshot.producers.last().map(|state| state.producer_id);
-        covered.largest_producer = covered.largest_producer.max(largest);
+    let notes = &mut covered.notes;
+    let base = latest_snapshot(ground, input.id, snapshots, end, notes).await?;
+    let largest = base.as_ref().and_then(|(base, _)| base.producers.last());
+    let largest = largest.map(|state| state.producer_id);
+    covered.largest_producer = covered.largest_producer.max(largest);
+    if let Some((_, epoch)) = base.as_ref().filter(|(base, _)| base.end_offset == end) {
         return Ok((Some(ProducerSnapshotRef { end, epoch: *epoch }), None));
     }
-    if base.is_none() && before.producer_snapshot.is_some() {
+    let before = input.before.as_ref();
+    if base.is_none() && before.is_some_and(|before| before.producer_snapshot.is_some()) {
         let note = "the producer snapshot is gone: a retry of a batch that was in flight when the \
             brokers ended may be appended twice";
         covered.notes.push(note.to_owned());
@@ -365,35 +355,29 @@ async fn producers(
     if base.is_none() && !covered.has_producers {
         return Ok((None, None));
     }
-    let from = base
-        .as_ref()
-        .map_or(before.compacted_end, |(snapshot, _)| snapshot.end_offset);
-    let base = base.map(|(snapshot, _)| snapshot);
+    let known = before.map_or(Offset::ZERO, |before| before.compacted_end);
+    let from = base.as_ref().map_or(known, |(base, _)| base.end_offset);
     // A snapshot alone replays nothing, and cannot contradict itself.
-    let replayed = restored_producers(base.as_ref(), &[], TimestampMs::ZERO);
-    let mut state = replayed.unwrap_or_default();
-    for (base, _) in input.segments.iter().filter(|(base, _)| *base < end) {
-        let next = input
-            .segments
-            .iter()
-            .map(|(base, _)| *base)
-            .find(|next| next > base);
-        // A merged segment may begin below and reach beyond.
-        if next.is_none_or(|next| next > from) {
+    let base = base.as_ref().map(|(base, _)| base);
+    let mut state = restored_producers(base, &[], TimestampMs::ZERO).unwrap_or_default();
+    for (at, (base, _)) in input.segments.iter().enumerate() {
+        let next = input.segments.get(at + 1).map(|(next, _)| *next);
+        // One that begins below may reach beyond.
+        if *base < end && next.is_none_or(|next| next > from) {
             replay(ground, input, *base, from..end, &mut state).await?;
         }
     }
     if state.is_empty() {
         return Ok((None, None));
     }
-    let epoch = before.leader_epoch.max(covered.epochs.leader_epoch());
-    let states = state.at(end);
+    let epoch = before.map_or(LeaderEpoch::ZERO, |before| before.leader_epoch);
+    let epoch = epoch.max(covered.epochs.leader_epoch());
+    let states = state.at(end).into_iter();
     let snapshot = ProducerSnapshot {
         partition: input.id,
         end_offset: end,
         producers: states
-            .iter()
-            .map(|(id, entry)| stored_producer(*id, entry))
+            .map(|(id, entry)| stored_producer(id, &entry))
             .collect(),
         aborted: Vec::new(),
     };

@@ -44,10 +44,11 @@ use coord::keys::partition::{self, Owner};
 use coord::keys::producer_block::{self, ProducerBlockRecord};
 use coord::keys::session_record::{self, SessionHistoryRecord};
 use coord::keys::slot::SlotRecord;
-use coord::keys::topic::{self};
+use coord::keys::topic;
 use coord::keys::topic_generation::{self, TopicGenerationRecord};
 use coord::keys::{CodecError, encode};
 use coord::kv::{Key, KvError, Value};
+use futures_util::{StreamExt, TryStreamExt};
 use segment::producer_snapshot::ProducerSnapshot;
 use segment::{
     LeaderEpoch, Offset, PartitionIndex, ProducerId, SessionId, TimestampMs, TopicId,
@@ -304,9 +305,7 @@ pub async fn recover_metadata(
         if cluster.commit_mode == CommitMode::Conditional {
             wal::fence(ground, &wal).await?;
         }
-        for partition in &partitions {
-            put_snapshot(ground, partition).await?;
-        }
+        put_snapshots(ground, &partitions).await?;
         write::write(ground, &found, &ours, &entries, cluster).await?;
         recovered.is_written = true;
     }
@@ -437,7 +436,6 @@ async fn partitions(
         progress(Step::Partition);
         recovered
     });
-    use futures_util::{StreamExt, TryStreamExt};
     let all = futures_util::stream::iter(work).buffered(PARTITIONS_AT_ONCE);
     all.try_collect().await
 }
@@ -464,19 +462,24 @@ async fn read_snapshot(
     })
 }
 
-async fn put_snapshot(ground: &Ground, partition: &RecoveredPartition) -> Result<(), RecoverError> {
-    let (Some(snapshot), Some(named)) = (&partition.snapshot, partition.record.producer_snapshot)
-    else {
-        return Ok(());
-    };
-    let key = ground
-        .keys
-        .producer_snapshot(partition.id, named.end, named.epoch);
-    let body = Body::from(snapshot.encode());
-    match ground.objects.put(&key, body, PutCondition::None).await {
-        Ok(_) => Ok(()),
-        Err(source) => Err(RecoverError::Put { key, source }),
+/// Writes the producer snapshots that were made.
+async fn put_snapshots(
+    ground: &Ground,
+    partitions: &[RecoveredPartition],
+) -> Result<(), RecoverError> {
+    for partition in partitions {
+        let named = partition.record.producer_snapshot;
+        let Some((snapshot, named)) = partition.snapshot.as_ref().zip(named) else {
+            continue;
+        };
+        let key = ground
+            .keys
+            .producer_snapshot(partition.id, named.end, named.epoch);
+        let body = Body::from(snapshot.encode());
+        let put = ground.objects.put(&key, body, PutCondition::None).await;
+        put.map_err(|source| RecoverError::Put { key, source })?;
     }
+    Ok(())
 }
 
 /// The records that are written.

@@ -234,11 +234,14 @@ struct Life {
 }
 
 impl Life {
-    async fn lived() -> Self {
-        let world = World::new();
+    async fn lived(mode: CommitMode) -> Self {
+        let world = World {
+            mode,
+            ..World::new()
+        };
         let mut acknowledged = Acknowledged::default();
         let one = world.start_as(Some(1)).await;
-        let orders = one.create("orders", 3).await;
+        let orders = one.create("orders", 4).await;
         let ledger = one.create("ledger", 1).await;
         let doomed = one.create("doomed", 1).await;
         acknowledged.produce(&one, orders, 12).await;
@@ -263,6 +266,8 @@ impl Life {
         one.compact_all(orders).await;
         merge(&one.context, orders, 64 << 20).await.unwrap();
         acknowledged.produce(&one, orders, 4).await;
+        // What lies before these is needed no more when they still are.
+        acknowledged.produce(&one, at(orders, 2), 1).await;
         one.crash().await;
         let two = world.start_as(Some(2)).await;
         acknowledged.produce(&two, orders, 2).await;
@@ -271,7 +276,7 @@ impl Life {
         two.compact_all(orders).await;
         two.collect().await;
         acknowledged.produce(&two, orders, 3).await;
-        acknowledged.produce(&two, at(orders, 1), 1).await;
+        acknowledged.produce(&two, at(orders, 3), 1).await;
         acknowledged.produce(&two, orders, 3).await;
         two.finish().await;
         let three = world.start_as(Some(1)).await;
@@ -307,6 +312,60 @@ impl Life {
 
 #[test]
 fn what_was_acknowledged_after_the_backup_is_there_when_etcd_is_lost() {
+    assert_nothing_is_lost(CommitMode::Conditional);
+}
+
+#[test]
+fn nor_is_it_where_etcd_guards_the_commits() {
+    assert_nothing_is_lost(CommitMode::Guarded);
+}
+
+/// Writes the metadata of [`Life`] back, and looks at it before a broker starts.
+async fn assert_recovered(world: &World, ids: &[TopicPartition]) {
+    let report = recovered(world).await;
+    assert_eq!(report.sessions, (3, 2));
+    assert!(
+        report.kept_apart.is_empty() && report.orphans.is_empty(),
+        "{report:?}"
+    );
+    assert!(report.beyond.is_empty());
+    for partition in &report.partitions {
+        assert!(partition.missing.is_empty(), "{partition:?}");
+        assert!(
+            partition
+                .record
+                .sources
+                .iter()
+                .all(|source| !source.is_open())
+        );
+    }
+    let origin = |name: &str| {
+        let topics = report.topics.iter();
+        let mut named = topics.filter(|topic| topic.dir.name.as_str() == name);
+        named
+            .next()
+            .map(|topic| (topic.origin, topic.record.partition_count))
+    };
+    assert_eq!(origin("fresh"), Some((Origin::Objects, 2)));
+    assert_eq!(origin("doomed"), Some((Origin::Backup, 1)));
+    assert_eq!(findings(world).await, [""; 0], "before a broker starts");
+    let kv: Arc<dyn Kv> = Arc::new(world.kv.clone());
+    let space = Keyspace::new(NAME).unwrap();
+    let block = kv.get(producer_block::key(&space)).await.unwrap();
+    let block = seen::<ProducerBlockRecord>(block.as_ref())
+        .unwrap()
+        .unwrap();
+    assert!(
+        block.record.next.get() > 77 + 100_000,
+        "a client's id is given to no other"
+    );
+    for id in ids {
+        let epoch = record(world, *id).await.leader_epoch.get();
+        assert!(epoch >= 2 + 100, "takeovers that left nothing: {epoch}");
+    }
+}
+
+fn assert_nothing_is_lost(mode: CommitMode) {
     test(async {
         let Life {
             world,
@@ -315,35 +374,9 @@ fn what_was_acknowledged_after_the_backup_is_there_when_etcd_is_lost() {
             ledger,
             doomed,
             fresh,
-        } = Life::lived().await;
+        } = Life::lived(mode).await;
         let world = lose_etcd(&world);
-        let report = recovered(&world).await;
-        assert_eq!(report.sessions, (3, 2));
-        assert!(
-            report.kept_apart.is_empty() && report.orphans.is_empty(),
-            "{report:?}"
-        );
-        assert!(report.beyond.is_empty());
-        for partition in &report.partitions {
-            assert!(partition.missing.is_empty(), "{partition:?}");
-            assert!(
-                partition
-                    .record
-                    .sources
-                    .iter()
-                    .all(|source| !source.is_open())
-            );
-        }
-        let origin = |name: &str| {
-            let topics = report.topics.iter();
-            let mut named = topics.filter(|topic| topic.dir.name.as_str() == name);
-            named
-                .next()
-                .map(|topic| (topic.origin, topic.record.partition_count))
-        };
-        assert_eq!(origin("fresh"), Some((Origin::Objects, 2)));
-        assert_eq!(origin("doomed"), Some((Origin::Backup, 1)));
-        assert_eq!(findings(&world).await, [""; 0], "before a broker starts");
+        assert_recovered(&world, &[orders, at(orders, 1), ledger]).await;
         let rig = world.start_as(Some(1)).await;
         acknowledged.assert_all(&rig).await;
         assert_eq!(
@@ -366,6 +399,7 @@ fn what_was_acknowledged_after_the_backup_is_there_when_etcd_is_lost() {
             orders,
             at(orders, 1),
             at(orders, 2),
+            at(orders, 3),
             fresh,
             at(fresh, 1),
             doomed,
@@ -490,7 +524,7 @@ fn a_recovery_that_is_interrupted_is_run_again_and_no_broker_starts_in_between()
             world,
             acknowledged,
             ..
-        } = Life::lived().await;
+        } = Life::lived(CommitMode::Conditional).await;
         for cut in 0..3 {
             let world = lose_etcd(&world);
             let kv = Cut {

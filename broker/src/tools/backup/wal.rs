@@ -187,33 +187,44 @@ pub(super) async fn read(
         for entry in directory.entries {
             let largest = entry.producers.iter().map(|batch| batch.producer_id).max();
             wal.largest_producer = wal.largest_producer.max(largest);
-            let id = entry.topic_partition();
-            let entry = Arc::new(entry);
-            sections.push((
-                id,
-                Section {
-                    owner,
-                    sequence,
-                    is_sure: false,
-                    entry,
-                },
-            ));
+            let section = Section {
+                owner,
+                sequence,
+                is_sure: false,
+                entry: Arc::new(entry),
+            };
+            sections.push((section.entry.topic_partition(), section));
         }
     }
-    let ends: HashMap<SessionId, WalSequence> = wal
-        .sessions
-        .iter()
-        .map(|(id, session)| (*id, session.end()))
-        .collect();
-    for (id, mut section) in sections {
-        let session = &wal.sessions[&section.owner.session];
-        if session.fence.is_some_and(|fence| section.sequence >= fence) {
-            continue;
-        }
-        section.is_sure = section.sequence < ends[&section.owner.session];
-        wal.sections.entry(id).or_default().push(section);
-    }
+    wal.place(sections);
     Ok(())
+}
+
+impl Wal {
+    /// Ends and epochs of the producer snapshots of a partition.
+    pub(super) fn snapshots_of(&self, id: TopicPartition) -> &[(Offset, LeaderEpoch)] {
+        self.snapshots
+            .get(&id)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    /// Keeps the sections below the ends of their sessions.
+    fn place(&mut self, sections: Vec<(TopicPartition, Section)>) {
+        let ends: HashMap<SessionId, WalSequence> = self
+            .sessions
+            .iter()
+            .map(|(id, session)| (*id, session.end()))
+            .collect();
+        for (id, mut section) in sections {
+            let session = &self.sessions[&section.owner.session];
+            if session.fence.is_some_and(|fence| section.sequence >= fence) {
+                continue;
+            }
+            section.is_sure = section.sequence < ends[&section.owner.session];
+            self.sections.entry(id).or_default().push(section);
+        }
+    }
 }
 
 /// Ends every session that nobody has fenced yet, so that a broker that was taken for dead writes no

@@ -5,6 +5,8 @@
 
 #[path = "cluster/adopt.rs"]
 mod adopt;
+#[path = "cluster/backup.rs"]
+mod backup;
 mod common;
 #[path = "cluster/export.rs"]
 mod export;

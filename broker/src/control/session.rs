@@ -75,7 +75,8 @@ pub enum SessionError {
          {expected}: metadata and objects do not go together. Two clusters may share a bucket, \
          each with a KAFSCALE_S3_NAMESPACE of its own: set another one; or set KAFSCALE_CLUSTER \
          and KAFSCALE_ETCD_ENDPOINTS to those of the cluster that these objects belong to (on the \
-         embedded store: another KAFSCALE_DATA_DIR)"
+         embedded store: another KAFSCALE_DATA_DIR). If etcd has lost its data, `kafscale backup \
+         restore` brings the metadata back (docs/operations.md, \"etcd is lost\")"
     )]
     OtherCluster {
         /// The object that names the cluster.

@@ -240,10 +240,15 @@ async fn collect(mut body: ByteStream, expected: u64, limit: Duration) -> Result
             first = piece;
             continue;
         }
+        let whole = usize::try_from(expected).unwrap_or(usize::MAX);
         if rest.is_empty() {
-            let whole = usize::try_from(expected).unwrap_or(usize::MAX);
             rest.reserve(whole.min(ALLOCATE_BYTES_MAX));
             rest.extend_from_slice(&first);
+        }
+        if rest.capacity() - rest.len() < piece.len() {
+            // So much has come that the rest is believed: in one step, since each would be a copy,
+            // and both copies would be in memory.
+            rest.reserve(whole - rest.len());
         }
         rest.extend_from_slice(&piece);
     }

@@ -15,6 +15,7 @@
 
 pub mod backup;
 pub mod batch;
+pub mod calendar;
 pub mod ids;
 pub mod index;
 pub mod keys;

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use segment::TimestampMs;
+use segment::calendar::{civil, days_of};
 
 const MS_PER_SECOND: i64 = 1_000;
 const MS_PER_DAY: i64 = 86_400 * MS_PER_SECOND;
-const DAYS_PER_ERA: i64 = 146_097;
-/// Days from 0000-03-01 to 1970-01-01.
-const EPOCH_DAYS: i64 = 719_468;
 
 /// Reads a span such as `500ms`, `30s`, `2m`, `1h`; a bare number is in seconds.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -105,8 +103,7 @@ fn zone_seconds(zone: &str) -> Option<i64> {
     (hour <= 23 && minute <= 59).then_some(sign * (hour * 3_600 + minute * 60))
 }
 
-/// Days from 1970-01-01 to a date (the proleptic Gregorian calendar; years begin in March, so that
-/// the leap day is the last one).
+/// Days from 1970-01-01 to a date.
 fn date_days(date: &str) -> Option<i64> {
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
@@ -124,11 +121,7 @@ fn date_days(date: &str) -> Option<i64> {
     if !(1..=length).contains(&day) {
         return None;
     }
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days_of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
-    Some(era * DAYS_PER_ERA + days_of_era - EPOCH_DAYS)
+    Some(days_of(year, month, day))
 }
 
 /// A timestamp as in RFC 3339, in UTC, to the millisecond; `-` for none.
@@ -137,19 +130,8 @@ pub(super) fn show_timestamp(timestamp: TimestampMs) -> String {
     if ms < 0 {
         return "-".to_owned();
     }
-    let days = ms.div_euclid(MS_PER_DAY) + EPOCH_DAYS;
+    let (year, month, day) = civil(ms.div_euclid(MS_PER_DAY));
     let of_day = ms.rem_euclid(MS_PER_DAY);
-    let (era, of_era) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (second, fraction) = (of_day / MS_PER_SECOND, of_day % MS_PER_SECOND);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z")

@@ -543,6 +543,15 @@ fn a_partition_that_lost_wal_objects_is_opened_by_wish_and_keeps_the_rest() {
         let report = check(&world, deep()).await;
         repair(&world, &report, false).await;
         assert!(!check(&world, deep()).await.is_clean(), "only by wish");
+        // What lies where the segment is to be, and does not even state an end behind its beginning.
+        let alien = segment("orders", 10);
+        put(&world, &alien, bytes(&world, &segment("orders", 0))).await;
+        let refused = repair(&world, &report, true).await;
+        assert!(
+            refused.iter().any(|(_, why)| why.contains(&alien)),
+            "{refused:?}"
+        );
+        remove(&world, &alien).await;
         let refused = repair(&world, &report, true).await;
         // Both objects lack for one reason, and one repair mends it.
         assert!(refused.len() <= 2, "{refused:?}");

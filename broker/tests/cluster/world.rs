@@ -7,7 +7,7 @@
 //! `scripts/with-garage`).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,14 @@ use std::time::{Duration, Instant};
 use client::{Client, ClientSettings};
 use s3_server::{Conditional, Server};
 
+#[path = "../common/ports.rs"]
+mod ports;
+
+pub(crate) use ports::free;
+
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
+/// What etcd says, in its directory.
+const ETCD_LOG: &str = "etcd.log";
 pub(crate) const BUCKET: &str = "kafscale-test";
 /// Of the form that Garage takes, which is the strictest.
 pub(crate) const ACCESS_KEY: &str = "GK6b61667363616c6574657374";
@@ -26,12 +33,6 @@ pub(crate) const SECRET_KEY: &str =
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Time to live of a session: how long a dead broker's partitions are without a leader.
 pub(crate) const TTL_MS: &str = "1000";
-
-/// An address that is free now.
-pub(crate) fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
 
 /// Asks again and again until it holds.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -55,7 +56,7 @@ impl Drop for Over<'_> {
 pub(crate) struct Etcd {
     child: Child,
     pub(crate) client: SocketAddr,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Etcd {
@@ -64,7 +65,7 @@ impl Etcd {
         let (client, peer) = (free(), free());
         let url = |address: SocketAddr| format!("http://{address}");
         let child = Command::new(etcd_program())
-            .args(["--name", "one", "--log-level", "error", "--logger", "zap"])
+            .args(["--name", "one", "--log-level", "warn", "--logger", "zap"])
             .arg("--data-dir")
             .arg(directory.path())
             .args([
@@ -81,19 +82,25 @@ impl Etcd {
             ])
             .args(["--initial-cluster", &format!("one={}", url(peer))])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(directory.path().join(ETCD_LOG)).unwrap())
             .spawn()
             .unwrap();
-        eventually("etcd listens", || TcpStream::connect(client).is_ok());
-        Self {
+        let mut etcd = Self {
             child,
             client,
-            _directory: directory,
-        }
+            directory,
+        };
+        eventually("etcd listens", || {
+            assert!(etcd.runs(), "etcd ended");
+            TcpStream::connect(client).is_ok()
+        });
+        etcd
     }
-}
 
-impl Etcd {
+    fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Runs etcdctl against it.
     pub(crate) fn ctl(&self, arguments: &[&str]) {
         let output = Command::new(etcd_program().with_file_name("etcdctl"))
@@ -109,6 +116,10 @@ impl Etcd {
 
 impl Drop for Etcd {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.directory.path().join(ETCD_LOG));
+            eprintln!("etcd runs: {}; it says: {log:?}", self.runs());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,11 +1,12 @@
 //! A broker as a process of its own, which can be killed.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::ports::free;
 use super::{Connection, page};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
@@ -26,10 +27,6 @@ pub(crate) struct ChildBroker {
 impl ChildBroker {
     /// Starts a broker with some flags beside the usual ones; its log goes to the file `log`.
     pub(crate) fn start(data: &Path, log: &Path, flags: &[&str]) -> Self {
-        let free = || {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap()
-        };
         let (kafka, admin) = (free(), free());
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let (data, log) = (data.to_owned(), log.to_owned());

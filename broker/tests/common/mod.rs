@@ -8,6 +8,7 @@
 
 pub(crate) mod child;
 pub(crate) mod original;
+mod ports;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

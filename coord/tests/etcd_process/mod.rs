@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::net::{Ipv4Addr, TcpListener};
+#[path = "../../../broker/tests/common/ports.rs"]
+mod ports;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -71,10 +73,8 @@ fn program() -> &'static Path {
     })
 }
 
-/// A port that was free a moment ago.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    ports::free().port()
 }
 
 /// The settings of one member.

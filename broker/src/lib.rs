@@ -15,6 +15,7 @@ pub mod logging;
 pub mod metadata;
 pub mod metrics;
 pub mod net;
+pub mod node;
 pub mod partition;
 pub mod proof;
 pub mod runtime;

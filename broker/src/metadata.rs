@@ -8,21 +8,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use segment::{BrokerId, PartitionIndex, TopicId, TopicName};
 
+use crate::node::{BrokerNode, Endpoint, NodeId};
 use crate::partition::{Leader, PartitionHandle};
 use crate::topic_config::TopicConfig;
-
-/// One broker, as clients reach it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerNode {
-    /// Its id.
-    pub id: BrokerId,
-    /// Host that clients connect to.
-    pub host: String,
-    /// Port that clients connect to.
-    pub port: u16,
-    /// Rack, if one is set.
-    pub rack: Option<String>,
-}
 
 /// One topic. Immutable, shared.
 #[derive(Debug)]
@@ -101,11 +89,20 @@ impl Metadata {
         self.brokers.iter().find(|node| node.id == id)
     }
 
-    /// The broker that answers for the cluster: the live one with the smallest id, so that all
+    /// The nodes of all live brokers, as clients are told of them.
+    pub fn endpoints(&self) -> impl Iterator<Item = Endpoint<'_>> {
+        self.brokers.iter().flat_map(BrokerNode::endpoints)
+    }
+
+    /// The node that answers for the cluster: the live one with the smallest id, so that all
     /// brokers name the same.
-    pub fn controller(&self) -> BrokerId {
-        let smallest = self.brokers.iter().map(|node| node.id).min();
-        smallest.unwrap_or(self.broker)
+    pub fn controller(&self) -> Option<NodeId> {
+        self.endpoints().map(|endpoint| endpoint.id).min()
+    }
+
+    /// The node of a partition's leader; `None` if that broker is not known to live.
+    pub fn leader_node(&self, handle: &PartitionHandle, leader: Leader) -> Option<NodeId> {
+        Some(self.node(leader.broker)?.of_partition(handle.id).id)
     }
 
     /// Who leads a partition as clients should be told: this broker only once it serves it.

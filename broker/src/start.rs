@@ -307,6 +307,10 @@ async fn lives(
     ready: impl FnOnce(Running, &str),
 ) -> Result<(), StartError> {
     let listener = Listener::bind(config.broker.addr).await?;
+    let shard_listeners = match config.broker.direct_port {
+        Some(first) => Listener::bind_shards(config.broker.addr, first, config.shards()).await?,
+        None => Vec::new(),
+    };
     let admin = Admin::bind(config.admin.addr).await?;
     let running = Running {
         kafka: listener.addr(),
@@ -316,6 +320,7 @@ async fn lives(
         config: Arc::new(config),
         stores,
         listener: Rc::new(listener),
+        shard_listeners,
         running,
         metrics: Arc::new(ControlMetrics::default()),
         pages: Arc::new(Switch::default()),

@@ -8,6 +8,8 @@ mod adopt;
 #[path = "cluster/backup.rs"]
 mod backup;
 mod common;
+#[path = "cluster/direct.rs"]
+mod direct;
 #[path = "cluster/export.rs"]
 mod export;
 #[path = "cluster/fsck.rs"]

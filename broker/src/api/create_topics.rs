@@ -240,7 +240,8 @@ fn assigned(
 /// can it be named.
 pub(super) fn check_assignment(cx: &RequestContext, brokers: &[i32]) -> Result<(), Refusal> {
     let metadata = cx.shard.metadata();
-    if let [only] = metadata.brokers.as_slice()
+    let mut nodes = metadata.endpoints();
+    if let (Some(only), None) = (nodes.next(), nodes.next())
         && brokers == [only.id.get()]
     {
         return Ok(());

@@ -1,6 +1,6 @@
 //! DescribeCluster (key 60), versions 0-2.
 //!
-//! - The live brokers, the cluster id and the controller, which is the broker with the smallest id:
+//! - The live brokers, the cluster id and the controller, which is the node with the smallest id:
 //!   any broker carries out admin requests.
 //! - v0: authorized operations, all of them while there are no ACLs (KIP-700). v1: the type of
 //!   endpoints asked for (KIP-919): brokers (1) only; 2 is MISMATCHED_ENDPOINT_TYPE as on any Kafka
@@ -12,6 +12,7 @@ use wire::messages::describe_cluster::{
 };
 use wire::{ErrorCode, VersionRange};
 
+use super::metadata::controller;
 use super::{Reply, RequestContext};
 
 /// Versions served.
@@ -45,17 +46,17 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeClusterRequest)
         });
     }
     let metadata = cx.shard.metadata();
-    let brokers = metadata.brokers.iter().map(|node| DescribeClusterBroker {
+    let brokers = metadata.endpoints().map(|node| DescribeClusterBroker {
         broker_id: node.id.get(),
-        host: &node.host,
+        host: node.host,
         port: i32::from(node.port),
-        rack: node.rack.as_deref(),
+        rack: node.rack,
         is_fenced: false,
     });
     let with_operations = request.include_cluster_authorized_operations;
     cx.reply(&DescribeClusterResponse {
         cluster_id: &metadata.cluster_id,
-        controller_id: metadata.controller().get(),
+        controller_id: controller(&metadata),
         brokers: brokers.collect(),
         cluster_authorized_operations: if with_operations {
             CLUSTER_OPERATIONS

@@ -26,6 +26,7 @@ use super::{Reply, RequestContext, error};
 use crate::config::Config;
 use crate::control::TopicError;
 use crate::metadata::Metadata;
+use crate::node::BrokerNode;
 use crate::topic_config::{ConfigRow, ConfigSource, ConfigType};
 
 /// Versions served.
@@ -113,15 +114,25 @@ fn describe(
     }
 }
 
-/// The name of a broker resource must be this broker's id.
+/// The name of a broker resource must be a node of this broker.
 pub(super) fn check_broker(metadata: &Metadata, name: &str) -> Result<(), Refusal> {
-    let own = metadata.broker.get();
+    let own = own_node(metadata);
+    let nodes = metadata.node(metadata.broker).into_iter();
+    let mut nodes = nodes.flat_map(BrokerNode::endpoints);
     let text = match name.parse::<i32>() {
-        Ok(id) if id == own => return Ok(()),
+        Ok(id) if id == own || nodes.any(|node| node.id.get() == id) => return Ok(()),
         Ok(_) => format!("Unexpected broker id, expected {own}, but received {name}"),
         Err(_) => format!("Node id must be an integer, but it is: {name}"),
     };
     Err((ErrorCode::INVALID_REQUEST, text))
+}
+
+/// The first of this broker's nodes.
+fn own_node(metadata: &Metadata) -> i32 {
+    let first = metadata
+        .node(metadata.broker)
+        .and_then(|node| node.endpoints().next());
+    first.map_or(metadata.broker.get(), |node| node.id.get())
 }
 
 fn rows<'a>(
@@ -217,7 +228,7 @@ static BROKER_SETTINGS: &[BrokerSetting] = &[
     BrokerSetting {
         name: "broker.id",
         kind: ConfigType::Int,
-        value: |_, metadata| metadata.broker.to_string(),
+        value: |_, metadata| own_node(metadata).to_string(),
         about: "Node id of this broker (broker.id).",
     },
     BrokerSetting {
@@ -292,13 +303,10 @@ static BROKER_SETTINGS: &[BrokerSetting] = &[
 ];
 
 fn advertised(_: &Config, metadata: &Metadata) -> String {
-    let own = metadata
-        .brokers
-        .iter()
-        .find(|node| node.id == metadata.broker);
-    own.map_or_else(String::new, |node| {
-        format!("PLAINTEXT://{}:{}", node.host, node.port)
-    })
+    let own = metadata.node(metadata.broker).into_iter();
+    let nodes = own.flat_map(BrokerNode::endpoints);
+    let listeners = nodes.map(|node| format!("PLAINTEXT://{}:{}", node.host, node.port));
+    listeners.collect::<Vec<_>>().join(",")
 }
 
 fn millis(duration: Duration) -> String {

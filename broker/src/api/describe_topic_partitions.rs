@@ -18,7 +18,7 @@ use wire::messages::describe_topic_partitions::{
 };
 use wire::{ErrorCode, Uuid, VersionRange};
 
-use super::metadata::{TOPIC_OPERATIONS, replica};
+use super::metadata::{NO_LEADER_EPOCH, NO_NODE, TOPIC_OPERATIONS, leader, replica};
 use super::{Reply, RequestContext, error};
 use crate::metadata::{Metadata, Topic};
 
@@ -26,7 +26,6 @@ use crate::metadata::{Metadata, Topic};
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 0 };
 /// Partitions of one reply (`max.request.partition.size.limit`).
 const PARTITIONS_MAX: usize = 2_000;
-const NO_LEADER: i32 = -1;
 
 pub(crate) async fn handle(
     cx: &RequestContext,
@@ -150,7 +149,7 @@ impl<'a> Page<'a> {
     ) -> Vec<DescribeTopicPartitionsResponsePartition> {
         let rows = (0..).zip(&topic.partitions).skip(first).take(self.left);
         let rows = rows.map(|(partition_index, handle)| {
-            let leader = self.metadata.leader(handle);
+            let leader = leader(self.metadata, handle);
             let replica = replica(self.metadata, leader);
             DescribeTopicPartitionsResponsePartition {
                 error_code: match leader {
@@ -158,8 +157,8 @@ impl<'a> Page<'a> {
                     None => ErrorCode::LEADER_NOT_AVAILABLE,
                 },
                 partition_index,
-                leader_id: leader.map_or(NO_LEADER, |leader| leader.broker.get()),
-                leader_epoch: leader.map_or(NO_LEADER, |leader| leader.epoch.get()),
+                leader_id: leader.map_or(NO_NODE, |(node, _)| node.get()),
+                leader_epoch: leader.map_or(NO_LEADER_EPOCH, |(_, epoch)| epoch.get()),
                 replica_nodes: vec![replica],
                 isr_nodes: vec![replica],
                 eligible_leader_replicas: Some(Vec::new()),

@@ -1,6 +1,6 @@
 //! FindCoordinator (key 10), versions 0-6.
 //!
-//! - Groups: the broker that owns the group's slot; COORDINATOR_NOT_AVAILABLE between two owners.
+//! - Groups: the node that owns the group's slot; COORDINATOR_NOT_AVAILABLE between two owners.
 //!   v4: several keys (KIP-699).
 //! - Transactional ids (v1): INVALID_REQUEST with a text that says that there are no transactions:
 //!   a producer must fail at once and not look for a coordinator without end. Share groups (v6,
@@ -15,7 +15,8 @@ use wire::messages::find_coordinator::{
 use wire::{ErrorCode, VersionRange};
 
 use super::{Reply, RequestContext};
-use crate::metadata::{BrokerNode, Metadata};
+use crate::metadata::Metadata;
+use crate::node::Endpoint;
 use crate::shard::slot_of_group;
 
 /// Versions served.
@@ -56,13 +57,14 @@ pub(crate) async fn handle(cx: &RequestContext, request: FindCoordinatorRequest<
     })
 }
 
-type Found<'a> = Result<&'a BrokerNode, (ErrorCode, &'static str)>;
+type Found<'a> = Result<Endpoint<'a>, (ErrorCode, &'static str)>;
 
 fn find<'a>(key_type: i8, key: &str, metadata: &'a Metadata) -> Found<'a> {
     match key_type {
         GROUP => metadata
             .coordinator(slot_of_group(key))
             .and_then(|owner| metadata.node(owner))
+            .map(|node| node.of_slot(slot_of_group(key)))
             .ok_or((
                 ErrorCode::COORDINATOR_NOT_AVAILABLE,
                 "The coordinator is not available.",
@@ -83,7 +85,7 @@ fn coordinator<'a>(key: &'a str, found: Found<'a>) -> Coordinator<'a> {
         Ok(node) => Coordinator {
             key,
             node_id: node.id.get(),
-            host: &node.host,
+            host: node.host,
             port: i32::from(node.port),
             error_code: ErrorCode::NONE,
             error_message: None,

@@ -12,7 +12,7 @@
 //! - One replica, the owner, is reported, whatever replication factor was asked for: the object
 //!   store keeps the copies. A partition between two owners, or that its owner has not opened yet,
 //!   has LEADER_NOT_AVAILABLE and no leader.
-//! - The controller is the live broker with the smallest id: any broker carries out admin requests,
+//! - The controller is the live node with the smallest id: any broker carries out admin requests,
 //!   so that it only has to be the same in every answer.
 //! - v2: cluster id (KIP-78). v5: offline replicas, always none (KIP-112). v7: leader epochs
 //!   (KIP-320). v8: authorized operations, all of them while there are no ACLs (KIP-430); those of
@@ -25,7 +25,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use segment::{TopicId, TopicName};
+use segment::{LeaderEpoch, TopicId, TopicName};
 use wire::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
@@ -36,7 +36,8 @@ use super::describe_cluster::CLUSTER_OPERATIONS;
 use super::{Reply, RequestContext, error};
 use crate::control::{ControlMsg, NewTopic, TopicError};
 use crate::metadata::{Metadata, Topic};
-use crate::partition::Leader;
+use crate::node::NodeId;
+use crate::partition::PartitionHandle;
 use crate::topic_config::TopicConfig;
 
 /// Versions served.
@@ -47,8 +48,10 @@ const TOPIC_IDS_FROM: i16 = 12;
 const CLUSTER_OPERATIONS_IN: VersionRange = VersionRange { min: 8, max: 10 };
 /// Topics that one request creates at most.
 const AUTO_CREATED_MAX: usize = 100;
-/// "No leader" on the wire.
-const NO_LEADER: i32 = -1;
+/// "No node" on the wire.
+pub(super) const NO_NODE: i32 = -1;
+/// "No leader epoch" on the wire.
+pub(super) const NO_LEADER_EPOCH: i32 = -1;
 /// Read, write, create, delete, alter, describe, describe configs, alter configs: the bit of an
 /// operation is its number in `AclOperation`.
 pub(super) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
@@ -190,11 +193,11 @@ fn answer(
     metadata: &Metadata,
     entries: &[Entry<'_>],
 ) -> Reply {
-    let brokers = metadata.brokers.iter().map(|node| MetadataResponseBroker {
+    let brokers = metadata.endpoints().map(|node| MetadataResponseBroker {
         node_id: node.id.get(),
-        host: &node.host,
+        host: node.host,
         port: i32::from(node.port),
-        rack: node.rack.as_deref(),
+        rack: node.rack,
     });
     let with_operations = request.include_topic_authorized_operations;
     let topics = entries
@@ -205,7 +208,7 @@ fn answer(
     cx.reply(&MetadataResponse {
         brokers: brokers.collect(),
         cluster_id: Some(&metadata.cluster_id),
-        controller_id: metadata.controller().get(),
+        controller_id: controller(metadata),
         topics: topics.collect(),
         cluster_authorized_operations: if with_cluster {
             CLUSTER_OPERATIONS
@@ -254,7 +257,7 @@ fn partitions(metadata: &Metadata, topic: &Topic) -> Vec<MetadataResponsePartiti
     let rows = (0..)
         .zip(&topic.partitions)
         .map(|(partition_index, handle)| {
-            let leader = metadata.leader(handle);
+            let leader = leader(metadata, handle);
             let replica = replica(metadata, leader);
             MetadataResponsePartition {
                 error_code: match leader {
@@ -262,8 +265,8 @@ fn partitions(metadata: &Metadata, topic: &Topic) -> Vec<MetadataResponsePartiti
                     None => ErrorCode::LEADER_NOT_AVAILABLE,
                 },
                 partition_index,
-                leader_id: leader.map_or(NO_LEADER, |leader| leader.broker.get()),
-                leader_epoch: leader.map_or(NO_LEADER, |leader| leader.epoch.get()),
+                leader_id: leader.map_or(NO_NODE, |(node, _)| node.get()),
+                leader_epoch: leader.map_or(NO_LEADER_EPOCH, |(_, epoch)| epoch.get()),
                 replica_nodes: vec![replica],
                 isr_nodes: vec![replica],
                 offline_replicas: Vec::new(),
@@ -272,10 +275,22 @@ fn partitions(metadata: &Metadata, topic: &Topic) -> Vec<MetadataResponsePartiti
     rows.collect()
 }
 
+/// Who leads a partition, as clients are told.
+pub(super) fn leader(
+    metadata: &Metadata,
+    handle: &PartitionHandle,
+) -> Option<(NodeId, LeaderEpoch)> {
+    let leader = metadata.leader(handle)?;
+    Some((metadata.leader_node(handle, leader)?, leader.epoch))
+}
+
 /// The one replica that is reported: the owner; between two owners the controller, since clients
 /// do not expect a partition without replicas.
-pub(super) fn replica(metadata: &Metadata, leader: Option<Leader>) -> i32 {
-    leader
-        .map_or_else(|| metadata.controller(), |leader| leader.broker)
-        .get()
+pub(super) fn replica(metadata: &Metadata, leader: Option<(NodeId, LeaderEpoch)>) -> i32 {
+    leader.map_or_else(|| controller(metadata), |(node, _)| node.get())
+}
+
+/// The controller on the wire.
+pub(super) fn controller(metadata: &Metadata) -> i32 {
+    metadata.controller().map_or(NO_NODE, NodeId::get)
 }

@@ -16,8 +16,8 @@ const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
 const YEAR: u64 = 365 * 24 * HOUR;
 
-/// Node ids of shards are `broker id x 256 + shard`, which must fit an `int32`.
-pub(super) const BROKER_ID_MAX: u64 = i32::MAX as u64 >> 8;
+/// Node ids of shards are `(broker id + 1) x 256 + shard`, which must fit an `int32`.
+pub(super) const BROKER_ID_MAX: u64 = (i32::MAX as u64 >> 8) - 1;
 /// One node id a shard: see [`BROKER_ID_MAX`].
 const SHARDS_MAX: u64 = 256;
 
@@ -39,6 +39,11 @@ settings! {
             Some("broker-port"), ["KAFSCALE_BROKER_PORT"], "broker.port",
             default "" or "the listen port", in Allowed::Count(1, 65535),
             "Port that clients are told to connect to."
+        }
+        direct_port: Maybe<Port> {
+            Some("direct-port"), ["KAFSCALE_DIRECT_PORT"], "broker.direct_port",
+            default "" or "no direct routing", in Allowed::Count(0, 65535),
+            "Port of shard 0, the next of shard 1, ...: clients see each shard as a node. 0: free ports."
         }
         id: Maybe<NodeId> {
             Some("broker-id"), ["KAFSCALE_BROKER_ID"], "broker.id",

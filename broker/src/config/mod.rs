@@ -64,6 +64,8 @@ pub struct Advertised {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Ports of the shards, in order; none without direct routing.
+    pub shard_ports: Vec<u16>,
 }
 
 /// A configuration and what its reader should know about it.
@@ -189,9 +191,9 @@ impl Config {
             .or_else(|| self.facts.pod_ordinal().filter(legal))
     }
 
-    /// Where clients are told to connect, given the address that the listener was bound to (its
-    /// port differs from the setting when that is 0).
-    pub fn advertised(&self, bound: SocketAddr) -> Advertised {
+    /// Where clients are told to connect, given the addresses that the listeners were bound to (their
+    /// ports differ from the settings when those are 0).
+    pub fn advertised(&self, bound: SocketAddr, shards: &[SocketAddr]) -> Advertised {
         let port = self.broker.port.unwrap_or(bound.port());
         let host = match &self.broker.host {
             Some(host) => host.clone(),
@@ -200,7 +202,11 @@ impl Config {
                 .unwrap_or_else(|| self.facts.host_name.clone()),
             None => bound.ip().to_string(),
         };
-        Advertised { host, port }
+        Advertised {
+            host,
+            port,
+            shard_ports: shards.iter().map(SocketAddr::port).collect(),
+        }
     }
 
     /// The pod's name under its headless service.

@@ -1,4 +1,5 @@
-//! The Kafka listener: one acceptor that deals sockets to shards.
+//! The Kafka listeners: one that deals sockets to all shards, and with direct routing one of each
+//! shard.
 //!
 //! Control thread. Bound without SO_REUSEPORT, so that a second broker on the port is refused and
 //! does not silently take half of the clients.
@@ -19,6 +20,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Failures in a row of which one is logged.
 const LOG_EVERY: u64 = 100;
 
+/// What sets the address.
+const ADDRESS: &str = "--broker-addr or KAFSCALE_BROKER_ADDR";
+/// What sets the ports of shards.
+const DIRECT_PORT: &str = "--direct-port or KAFSCALE_DIRECT_PORT";
+
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {addr} for Kafka clients: {cause}. {advice}")]
@@ -32,21 +38,20 @@ pub struct BindError {
 }
 
 impl BindError {
-    fn new(addr: SocketAddr, cause: io::Error) -> Self {
+    fn new(addr: SocketAddr, setting: &str, cause: io::Error) -> Self {
         let port = addr.port();
         let advice = match cause.kind() {
             io::ErrorKind::AddrInUse => format!(
                 "Another process listens on port {port}: stop it, or choose another port with \
-                 --broker-addr or KAFSCALE_BROKER_ADDR"
+                 {setting}"
             ),
             io::ErrorKind::PermissionDenied => {
-                format!("Port {port} needs privileges: choose one from 1024 up with --broker-addr")
+                format!("Port {port} needs privileges: choose one from 1024 up with {setting}")
             }
-            io::ErrorKind::AddrNotAvailable => format!(
-                "{} is no address of this machine: set --broker-addr or KAFSCALE_BROKER_ADDR",
-                addr.ip()
-            ),
-            _ => "Set another address with --broker-addr or KAFSCALE_BROKER_ADDR".to_owned(),
+            io::ErrorKind::AddrNotAvailable => {
+                format!("{} is no address of this machine: set {ADDRESS}", addr.ip())
+            }
+            _ => format!("Set another address with {ADDRESS}"),
         };
         Self {
             addr,
@@ -69,7 +74,37 @@ impl Listener {
     /// # Errors
     /// [`BindError`], whose text says what to do.
     pub async fn bind(addr: SocketAddr) -> Result<Self, BindError> {
-        let failed = |cause| BindError::new(addr, cause);
+        Self::bind_set_by(addr, ADDRESS).await
+    }
+
+    /// Binds a port for each of `shards` at the IP address of `addr`, from port `first` on, or free ones
+    /// if that is 0.
+    ///
+    /// # Errors
+    /// [`BindError`], whose text says what to do.
+    pub async fn bind_shards(
+        addr: SocketAddr,
+        first: u16,
+        shards: usize,
+    ) -> Result<Vec<Rc<Self>>, BindError> {
+        let mut listeners = Vec::with_capacity(shards);
+        for shard in 0..shards {
+            let shard = u16::try_from(shard).unwrap_or(u16::MAX);
+            let port = match first {
+                0 => Some(0),
+                first => first.checked_add(shard),
+            };
+            let failed = |cause| BindError::new(addr, DIRECT_PORT, cause);
+            let beyond = || failed(io::Error::other("the last shard has no port below 65536"));
+            let addr = SocketAddr::new(addr.ip(), port.ok_or_else(beyond)?);
+            let listener = Self::bind_set_by(addr, DIRECT_PORT).await?;
+            listeners.push(Rc::new(listener));
+        }
+        Ok(listeners)
+    }
+
+    async fn bind_set_by(addr: SocketAddr, setting: &str) -> Result<Self, BindError> {
+        let failed = |cause| BindError::new(addr, setting, cause);
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, addr })
@@ -80,7 +115,7 @@ impl Listener {
         self.addr
     }
 
-    /// Accepts for ever, and deals each socket to the shard with the fewest connections.
+    /// Accepts for ever, and deals each socket to the shard of `dealer` with the fewest connections.
     pub async fn serve(self: Rc<Self>, dealer: Dealer) {
         let mut dealer = dealer;
         let mut failures = 0_u64;

@@ -22,6 +22,7 @@ use super::commit::{CommitError, commit};
 use super::context::Context;
 use super::objects::Objects;
 use crate::config::Advertised;
+use crate::node::{BrokerNode, NodeId};
 
 /// How long beyond its time to live an earlier session with our broker id is waited for.
 const CLAIM_GRACE: Duration = Duration::from_secs(2);
@@ -55,6 +56,22 @@ pub enum SessionError {
     /// The object store refused.
     #[error("begin a session: {0}")]
     Put(#[from] PutError),
+    /// A live broker has a node id that would be ours.
+    #[error(
+        "node id {node} is in use by live broker {other}: with direct routing the shards of broker \
+         {broker} have the node ids from {first} on. Give one of the two another \
+         KAFSCALE_BROKER_ID: ids below 256 never meet those of shards"
+    )]
+    NodeIdInUse {
+        /// The node.
+        node: NodeId,
+        /// Who has it.
+        other: BrokerId,
+        /// The one of both with direct routing.
+        broker: BrokerId,
+        /// Its first node.
+        first: NodeId,
+    },
     /// The object store refused.
     #[error("begin a session: {0}")]
     Get(#[from] GetError),
@@ -376,6 +393,33 @@ impl Begin<'_> {
         Ok(broker::smallest_free(claimed))
     }
 
+    /// Refuses nodes that clients would take for those of a live broker. Two brokers that start at the
+    /// same moment are not caught.
+    async fn check_nodes(&self, ours: &SessionRecord) -> Result<(), SessionError> {
+        let ours = BrokerNode::from(ours);
+        let live = range_all(self.kv, session::span(self.space)).await?.entries;
+        for entry in &live {
+            let theirs = seen::<SessionRecord>(Some(entry)).map_err(CommitError::from)?;
+            let Some(theirs) = theirs.map(|seen| BrokerNode::from(&seen.record)) else {
+                continue;
+            };
+            let Some(node) = ours.common(&theirs).filter(|_| theirs.id != ours.id) else {
+                continue;
+            };
+            let direct = match theirs.shard_ports.is_empty() {
+                true => &ours,
+                false => &theirs,
+            };
+            return Err(SessionError::NodeIdInUse {
+                node,
+                other: theirs.id,
+                broker: direct.id,
+                first: direct.endpoints().next().map_or(node, |first| first.id),
+            });
+        }
+        Ok(())
+    }
+
     async fn claim(
         &self,
         id: SessionId,
@@ -387,9 +431,10 @@ impl Begin<'_> {
             host: self.advertised.host.clone(),
             port: self.advertised.port,
             rack: self.rack.map(str::to_owned),
-            shard_ports: Vec::new(),
+            shard_ports: self.advertised.shard_ports.clone(),
             state: SessionState::Healthy,
         };
+        self.check_nodes(&record).await?;
         let registration = Registration {
             session: id,
             lease,

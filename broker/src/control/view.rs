@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::follow::{Followed, Update, follow, read};
-use crate::metadata::BrokerNode;
+use crate::node::BrokerNode;
 use crate::partition::Leader;
 use crate::shard::SLOTS;
 
@@ -140,13 +140,7 @@ impl ClusterView {
     /// The live brokers, by id.
     pub fn nodes(&self) -> Vec<BrokerNode> {
         let state = self.state.borrow();
-        let node = |record: &SessionRecord| BrokerNode {
-            id: record.broker,
-            host: record.host.clone(),
-            port: record.port,
-            rack: record.rack.clone(),
-        };
-        let mut nodes: Vec<BrokerNode> = state.sessions.values().map(node).collect();
+        let mut nodes: Vec<BrokerNode> = state.sessions.values().map(BrokerNode::from).collect();
         nodes.sort_by_key(|node| node.id);
         nodes.dedup_by_key(|node| node.id);
         nodes

@@ -56,7 +56,7 @@ pub fn slot_of_group(group: &str) -> u16 {
 }
 
 /// The shard that a slot lives on.
-fn shard_of_slot(slot: u16, shards: usize) -> ShardId {
+pub fn shard_of_slot(slot: u16, shards: usize) -> ShardId {
     let shard = usize::from(slot) % shards;
     ShardId(u16::try_from(shard).expect("not above the slot"))
 }
@@ -555,6 +555,7 @@ impl Shard {
             let answer = self.groups.start(self, slot, request)?;
             return answer.await.map_err(|_| GroupUnavailable::Gone);
         }
+        self.metrics.hops.increment();
         let call = owner.call_task(move |shard| async move {
             let answer = shard.groups.start(&shard, slot, request)?;
             answer.await.map_err(|_| GroupUnavailable::Gone)
@@ -584,6 +585,7 @@ impl Shard {
         if owner.id == self.id {
             return read(self);
         }
+        self.metrics.hops.increment();
         owner
             .call(read)
             .await

@@ -39,7 +39,7 @@ use crate::partition::{
 use crate::proof::Proof;
 
 pub use cold::{ReadError, RunOfTime};
-pub use groups::{GroupSlots, GroupUnavailable, SLOTS, slot_of_group};
+pub use groups::{GroupSlots, GroupUnavailable, SLOTS, shard_of_slot, slot_of_group};
 pub use handle::{
     Job, ProduceCall, ProduceError, ProduceOutcome, ProducePart, Produced, ShardGone, ShardHandle,
     ShardId, ShardMsg,
@@ -315,12 +315,10 @@ impl Shard {
             self.wait(own, waiter);
         }
         for (shard, places) in places {
+            self.metrics.hops.increment();
             let message = ShardMsg::Wait(places, waiter.clone());
-            if self.shared.peers[shard.index()]
-                .send(message)
-                .await
-                .is_err()
-            {
+            let peer = &self.shared.peers[shard.index()];
+            if peer.send(message).await.is_err() {
                 waiter.finish();
             }
         }

@@ -98,11 +98,11 @@ impl Shard {
     pub(crate) async fn send_produce(&self, owner: super::ShardId, call: ProduceCall) {
         if owner == self.id {
             self.produce(call);
-        } else if self.shared.peers[owner.index()]
-            .send(ShardMsg::Produce(call))
-            .await
-            .is_err()
-        {
+            return;
+        }
+        self.metrics.hops.increment();
+        let peer = &self.shared.peers[owner.index()];
+        if peer.send(ShardMsg::Produce(call)).await.is_err() {
             tracing::debug!("a produce request met a shard that has ended");
         }
     }

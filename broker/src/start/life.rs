@@ -6,6 +6,7 @@
 //! is dropped, and the caller begins another life.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +41,9 @@ use crate::control::requests::Requests;
 use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
 use crate::control::{ControlHandle, ControlMsg, FlushSignal, census, health, retention, sweep};
-use crate::metadata::{BrokerNode, Metadata, SharedMetadata};
+use crate::metadata::{Metadata, SharedMetadata};
 use crate::metrics::{ControlMetrics, Registry};
+use crate::node::BrokerNode;
 use crate::proof::Proof;
 
 /// How long a graceful end waits for the store to take what was appended.
@@ -56,11 +58,22 @@ pub(super) struct Lasting {
     pub(super) config: Arc<Config>,
     pub(super) stores: Stores,
     pub(super) listener: Rc<Listener>,
+    /// With direct routing one of each shard, in order; else none.
+    pub(super) shard_listeners: Vec<Rc<Listener>>,
     pub(super) running: Running,
     pub(super) metrics: Arc<ControlMetrics>,
     pub(super) pages: Arc<Switch>,
     /// Our broker id, once a session had one.
     pub(super) broker: Cell<Option<BrokerId>>,
+}
+
+impl Lasting {
+    /// Where clients are told to connect.
+    fn advertised(&self) -> Advertised {
+        let shards = self.shard_listeners.iter().map(|it| it.addr());
+        let shards: Vec<SocketAddr> = shards.collect();
+        self.config.advertised(self.running.kafka, &shards)
+    }
 }
 
 /// Lives once: until `stop` completes, or the session or the process is over.
@@ -76,7 +89,7 @@ pub(super) async fn live(
         config: lasting.config.clone(),
         stores: lasting.stores.clone(),
         control,
-        advertised: lasting.config.advertised(running.kafka),
+        advertised: lasting.advertised(),
         metrics: lasting.metrics.clone(),
         broker: lasting.broker.get(),
     };
@@ -160,6 +173,7 @@ impl Parts {
             id: session.broker,
             host: advertised.host,
             port: advertised.port,
+            shard_ports: advertised.shard_ports,
             rack: config.broker.rack.clone(),
         };
         let proof = Arc::new(match stores.shared {
@@ -289,9 +303,7 @@ impl Broker {
         serving.spawn("ownership", loaded.ownership.run());
         let is_ready = Arc::new(AtomicBool::new(true));
         self.spawn_pages(&mut serving, &lasting.pages, &is_ready);
-        let (handles, metrics) = (self.shards.handles.clone(), self.shards.metrics.clone());
-        let dealer = Dealer::new(handles, metrics, context.config.shard.connections_max);
-        serving.spawn("listener", lasting.listener.clone().serve(dealer));
+        self.spawn_listeners(&mut serving, lasting);
         serving.spawn("compactor", Compactor::new(context.clone()).run());
         serving.spawn("cleaner", Cleaner::new(context.clone()).run());
         serving.spawn("health watch", health::watch(context.clone()));
@@ -320,6 +332,18 @@ impl Broker {
         context.shards_stop.set(true);
         stop_shards_now(&context.shards).await;
         drained
+    }
+
+    fn spawn_listeners(&self, serving: &mut Tasks, lasting: &Lasting) {
+        let most = self.context.config.shard.connections_max;
+        let (handles, metrics) = (&self.shards.handles, &self.shards.metrics);
+        let dealer = Dealer::new(handles.clone(), metrics.clone(), most);
+        serving.spawn("listener", lasting.listener.clone().serve(dealer));
+        for (shard, listener) in lasting.shard_listeners.iter().enumerate() {
+            let (handle, metrics) = (handles[shard].clone(), metrics[shard].clone());
+            let dealer = Dealer::new([handle].into(), vec![metrics], most);
+            serving.spawn("listener of a shard", listener.clone().serve(dealer));
+        }
     }
 
     /// Follows the metadata store and takes over what is assigned to us.
@@ -428,6 +452,10 @@ impl Broker {
         let (shards, driver) = (context.shards.len(), self.shards.driver.name());
         let (topics, place) = (context.metrics.topics.get(), &self.place);
         let took = self.began.elapsed().as_millis();
+        let direct = match context.node.shard_ports.as_slice() {
+            [] => String::new(),
+            ports => format!("\x20 direct routing  shards on ports {ports:?}\n"),
+        };
         let cluster = match context.proof.is_forever() {
             true => String::new(),
             false => format!(
@@ -444,7 +472,7 @@ impl Broker {
              \x20 metrics, health http://{admin}/metrics, /healthz, /readyz\n\
              \x20 data            {place} ({topics} topics)\n\
              \x20 shards          {shards}, {driver}\n\
-             {cluster}\
+             {direct}{cluster}\
              Try it:\n\
              \x20 echo hello | kafscale produce test -b {host}:{port}\n\
              \x20 kafscale consume test --from-beginning -b {host}:{port}\n\

@@ -159,6 +159,7 @@ impl World {
         let advertised = Advertised {
             host: "localhost".to_owned(),
             port: 1,
+            shard_ports: Vec::new(),
         };
         let parts = Parts {
             config,

@@ -68,6 +68,7 @@ impl World {
             advertised: Advertised {
                 host: "here".to_owned(),
                 port: 9092,
+                shard_ports: Vec::new(),
             },
         };
         let theirs = world

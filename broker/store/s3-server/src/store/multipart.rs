@@ -157,29 +157,39 @@ impl Store {
         self.lock().drop_upload(bucket, key, id)
     }
 
-    /// Makes the object of an upload if `condition` holds; the upload stays open if not.
-    /// `finish` gives the object's checksum of its bytes or refuses them.
+    /// The parts that make the object of an upload, as the client names them.
+    pub(crate) fn choose_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        named: &[Completed],
+    ) -> S3Result<Chosen> {
+        let mut state = self.lock();
+        let upload = state.upload_mut(bucket, key, id)?;
+        choose(upload, named, self.min_part_bytes)
+    }
+
+    /// Makes the object of an upload, of bytes, ETag and checksum, if `condition` holds; the upload
+    /// stays open if not.
     pub(crate) fn complete_upload(
         &self,
         bucket: &str,
         key: &str,
         id: &str,
-        parts: &[Completed],
+        (bytes, etag, checksum): (Bytes, String, Checksum),
         condition: &Condition,
-        finish: impl FnOnce(&Bytes) -> S3Result<Checksum>,
-    ) -> S3Result<String> {
+    ) -> S3Result<()> {
         let mut state = self.lock();
         let upload = state.upload_mut(bucket, key, id)?;
         let attributes = upload.attributes.clone();
-        let (bytes, etag) = assemble(upload, parts, self.min_part_bytes)?;
         let freed = upload.cost();
-        let checksum = finish(&bytes)?;
         let current = state.bucket(bucket)?.objects.get(key);
         condition.check(current.map(AsRef::as_ref))?;
         let modified = SystemTime::now();
         let object = Object {
             bytes,
-            etag: etag.clone(),
+            etag,
             modified,
             checksum,
             attributes,
@@ -187,13 +197,29 @@ impl Store {
         // The parts make room for the object that they become.
         let limit = self.memory_bytes.saturating_add(freed);
         state.put(bucket, key, object, limit)?;
-        state.drop_upload(bucket, key, id)?;
-        Ok(etag)
+        state.drop_upload(bucket, key, id)
     }
 }
 
-/// Puts the parts together and gives the ETag that S3 gives for them.
-fn assemble(upload: &Upload, named: &[Completed], min: u64) -> S3Result<(Bytes, String)> {
+/// The parts of an object, in order, and their MD5 sums.
+pub(crate) struct Chosen(Vec<(Bytes, [u8; 16])>);
+
+impl Chosen {
+    /// Puts the parts together and gives the ETag that S3 gives for them.
+    pub(crate) fn assemble(&self) -> (Bytes, String) {
+        let mut digests = Md5::new();
+        let mut bytes = BytesMut::with_capacity(self.0.iter().map(|(part, _)| part.len()).sum());
+        for (part, md5) in &self.0 {
+            digests.update(md5);
+            bytes.extend_from_slice(part);
+        }
+        let etag = format!("{}-{}", hex(&digests.finalize()), self.0.len());
+        (bytes.freeze(), etag)
+    }
+}
+
+/// Finds the parts that the client names.
+fn choose(upload: &Upload, named: &[Completed], min: u64) -> S3Result<Chosen> {
     if named.is_empty() {
         return Err(s3_error!(MalformedXML, "an upload needs at least one part"));
     }
@@ -216,16 +242,9 @@ fn assemble(upload: &Upload, named: &[Completed], min: u64) -> S3Result<(Bytes, 
         if place + 1 < named.len() && (part.bytes.len() as u64) < min {
             return Err(s3_error!(EntityTooSmall));
         }
-        chosen.push(part);
+        chosen.push((part.bytes.clone(), part.md5));
     }
-    let mut digests = Md5::new();
-    let mut bytes = BytesMut::with_capacity(chosen.iter().map(|part| part.bytes.len()).sum());
-    for part in &chosen {
-        digests.update(part.md5);
-        bytes.extend_from_slice(&part.bytes);
-    }
-    let etag = format!("{}-{}", hex(&digests.finalize()), chosen.len());
-    Ok((bytes.freeze(), etag))
+    Ok(Chosen(chosen))
 }
 
 /// Whether each checksum that the client names is the part's, as far as the part has one.

@@ -18,9 +18,10 @@ pub mod net;
 pub mod node;
 pub mod partition;
 pub mod proof;
-pub mod runtime;
 pub mod shard;
 pub mod start;
 pub mod tools;
 pub mod topic_config;
 pub mod wal;
+
+pub use runtime;

@@ -1,5 +1,6 @@
 //! The runtime of a shard, behind the few words that the rest of the broker needs: run, spawn, sleep,
-//! socket. Nothing outside this module names a runtime.
+//! socket. Nothing outside this crate names the runtime beneath. It is a crate of its own so that the floor
+//! server of `kafscale-perf` runs on the very same one.
 //!
 //! Rules that the runtime's traps force on us (each has cost somebody data):
 //! - a read future is never dropped while it may complete: [`ReadHalf::fill`] is awaited to its end, and
@@ -7,6 +8,8 @@
 //! - every spawned task catches its panics, else one panic ends the shard;
 //! - timers are about a millisecond coarse;
 //! - no task wakes itself in a loop: it would starve its neighbors.
+
+#![deny(unsafe_code)]
 
 mod frame;
 mod socket;

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use runtime::Driver;
 
 use crate::e2e::EndToEndRun;
 use crate::fetch::FetchRun;
+use crate::floor::{self, FloorRuntime};
 use crate::join::JoinRun;
 use crate::payload::Shape;
 use crate::produce::{Pace, ProduceRun};
@@ -221,6 +223,12 @@ pub struct FetchArgs {
     /// Bytes that are loaded for each run, over all partitions.
     #[arg(long, default_value = "32MiB", value_parser = bytes)]
     pub data_bytes: usize,
+    /// Closed loop: threads of the meter; each drives its share of the connections.
+    #[arg(long, default_value_t = 1, value_parser = count)]
+    pub threads: usize,
+    /// Open loop: fetches a second over all connections, whatever the broker does.
+    #[arg(long, value_parser = rate)]
+    pub rate: Option<f64>,
 }
 
 impl FetchArgs {
@@ -231,6 +239,8 @@ impl FetchArgs {
             fetch_bytes,
             shape: self.batch.shape(),
             data_bytes: self.data_bytes as u64,
+            threads: self.threads,
+            per_second: self.rate,
         }
     }
 }
@@ -305,6 +315,44 @@ pub struct FloorArgs {
     /// Only serve, on this address, until killed.
     #[arg(long)]
     pub serve: Option<String>,
+    /// Threads that serve, as the broker's KAFSCALE_SHARDS.
+    #[arg(long, default_value_t = 1, value_parser = count)]
+    pub shards: usize,
+    /// Pin shard n to the n-th allowed CPU, as the broker does.
+    #[arg(long)]
+    pub pin: bool,
+    /// What the server runs on: the broker's runtime, or (feature of that name) glommio.
+    #[arg(long, value_enum, default_value = "monoio")]
+    pub runtime: FloorRuntime,
+    /// Kernel interface: io_uring, epoll, or io_uring where it works.
+    #[arg(long, default_value = "auto", value_parser = driver)]
+    pub driver: DriverChoice,
+}
+
+/// A kernel interface, or whichever works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriverChoice(Option<Driver>);
+
+fn driver(text: &str) -> Result<DriverChoice, String> {
+    match text {
+        "auto" => Ok(DriverChoice(None)),
+        "io_uring" => Ok(DriverChoice(Some(Driver::IoUring))),
+        "epoll" => Ok(DriverChoice(Some(Driver::Epoll))),
+        _ => Err("use auto, io_uring or epoll".to_owned()),
+    }
+}
+
+impl FloorArgs {
+    /// How the server runs.
+    pub fn options(&self) -> floor::Options {
+        floor::Options {
+            shards: self.shards,
+            pin: self.pin,
+            runtime: self.runtime,
+            driver: self.driver.0,
+            ..Default::default()
+        }
+    }
 }
 
 /// `scenario`.
@@ -371,6 +419,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| format!("{text} is not a duration"))?;
     Ok(Duration::from_secs_f64(number * unit))
+}
+
+/// Reads a rate.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if f64::is_finite(rate) && rate > 0.0 => Ok(rate),
+        _ => Err(format!("{text} is not a rate above 0")),
+    }
 }
 
 /// Reads a count of 1 to 10,000.

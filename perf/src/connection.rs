@@ -187,6 +187,15 @@ impl Template {
         self.len == 0
     }
 
+    /// The parts of the frame under `correlation_id`.
+    pub fn into_parts(mut self, correlation_id: i32) -> Vec<Bytes> {
+        let place = CORRELATION_ID_AT..CORRELATION_ID_AT + 4;
+        self.head[place].copy_from_slice(&correlation_id.to_be_bytes());
+        let mut parts = vec![Bytes::from(self.head)];
+        parts.extend(self.rest);
+        parts
+    }
+
     /// Sends the request under `correlation_id`.
     ///
     /// # Errors

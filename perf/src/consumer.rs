@@ -1,5 +1,9 @@
 //! A consumer over one connection: fetches with an incremental session (KIP-227), as clients do.
+//!
+//! [`Cursor`] knows the protocol and no socket: [`Consumer`] drives it with blocking calls, [`crate::drive`]
+//! many of them on one thread.
 
+use std::net::TcpStream;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -35,6 +39,8 @@ pub struct Position {
     pub offset: i64,
     /// High watermark of the last answer.
     pub high_watermark: i64,
+    /// Offsets that the last answer moved this on by.
+    step: i64,
     /// Whether the session does not know the offset yet.
     changed: bool,
 }
@@ -54,10 +60,20 @@ pub struct Fetched {
     pub error: Option<ErrorCode>,
 }
 
-/// A consumer of some partitions of one topic.
+/// What an answer brought.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Brought {
+    /// Bytes of whole batches.
+    pub bytes: u64,
+    /// Records in them.
+    pub records: u64,
+    /// An error that passes, if the answer carried one.
+    pub error: Option<ErrorCode>,
+}
+
+/// A session of fetches of some partitions of one topic: makes the requests and takes the answers.
 #[derive(Debug)]
-pub struct Consumer {
-    connection: Connection,
+pub struct Cursor {
     version: i16,
     topic: String,
     topic_id: Uuid,
@@ -66,23 +82,18 @@ pub struct Consumer {
     positions: Vec<Position>,
 }
 
-impl Consumer {
-    /// Connects; every position is at offset 0.
-    ///
-    /// # Errors
-    /// The broker cannot be reached or has no version of Fetch that is known.
-    pub fn connect(topic: &Topic, assignment: &Assignment) -> Result<Self> {
-        let connection = Connection::open(&assignment.address)?;
-        let version = topic.fetch_version(&connection)?;
+impl Cursor {
+    /// A session that is not open yet; every position is at offset 0.
+    pub fn new(topic: &Topic, assignment: &Assignment, version: i16) -> Self {
         let positions = assignment.partitions.iter().map(|partition| Position {
             partition: partition.index,
             leader_epoch: partition.leader_epoch,
             offset: 0,
             high_watermark: 0,
+            step: 0,
             changed: true,
         });
-        Ok(Self {
-            connection,
+        Self {
             version,
             topic: topic.name.clone(),
             topic_id: topic.id,
@@ -93,7 +104,7 @@ impl Consumer {
                 NO_SESSION
             },
             positions: positions.collect(),
-        })
+        }
     }
 
     /// The positions, in the order of the assignment.
@@ -106,7 +117,7 @@ impl Consumer {
         self.session_id != 0
     }
 
-    /// Moves to `offset` in the partition with this index in [`Consumer::positions`].
+    /// Moves to `offset` in the partition with this index in [`Cursor::positions`].
     pub fn seek(&mut self, index: usize, offset: i64) {
         if let Some(position) = self.positions.get_mut(index) {
             position.offset = offset;
@@ -114,7 +125,20 @@ impl Consumer {
         }
     }
 
-    fn template(&self, limits: &FetchLimits) -> Result<Template> {
+    /// Begins anew where less is left than the last answer brought, so that every answer is full.
+    pub fn begin_anew_at_the_end(&mut self) {
+        for position in &mut self.positions {
+            if position.offset + position.step > position.high_watermark {
+                (position.offset, position.changed) = (0, true);
+            }
+        }
+    }
+
+    /// The next request.
+    ///
+    /// # Errors
+    /// The version cannot carry it.
+    pub fn request(&self, limits: &FetchLimits) -> Result<Template> {
         let whole = self.session_epoch <= 0;
         let listed = self.positions.iter().filter(|p| whole || p.changed);
         let partitions: Vec<FetchPartition> = listed
@@ -149,26 +173,14 @@ impl Consumer {
         Template::new(self.version, &request)
     }
 
-    /// Fetches once. `each` sees the records of every partition that brought any, by the index of
-    /// its position; then the position moves behind the last whole batch.
+    /// Takes the answer to the request before. `each` sees the records of every partition that brought any,
+    /// by the index of its position; then the position moves behind the last whole batch.
     ///
     /// # Errors
-    /// The connection fails, the answer cannot be decoded, or carries an error that does not pass.
-    pub fn fetch(
-        &mut self,
-        limits: &FetchLimits,
-        mut each: impl FnMut(usize, &[u8], Instant),
-    ) -> Result<Fetched> {
-        let mut template = self.template(limits)?;
-        let (frame, sent, done) = self.connection.timed(&mut template)?;
+    /// The answer cannot be decoded, or carries an error that does not pass.
+    pub fn accept(&mut self, frame: &[u8], mut each: impl FnMut(usize, &[u8])) -> Result<Brought> {
         let (_, reply) = decode_response::<FetchRequest<'_>>(frame, self.version)?;
-        let mut fetched = Fetched {
-            sent,
-            done,
-            bytes: 0,
-            records: 0,
-            error: None,
-        };
+        let mut brought = Brought::default();
         if reply.error_code != ErrorCode::NONE {
             let code = reply.error_code;
             if !matches!(
@@ -178,10 +190,10 @@ impl Consumer {
                 bail!("fetch: {code}");
             }
             (self.session_id, self.session_epoch) = (0, 0);
-            fetched.error = Some(code);
-            return Ok(fetched);
+            brought.error = Some(code);
+            return Ok(brought);
         }
-        take(&mut self.positions, &reply, &mut fetched, &mut each)?;
+        take(&mut self.positions, &reply, &mut brought, &mut each)?;
         if self.session_epoch == NO_SESSION || reply.session_id == 0 {
             (self.session_id, self.session_epoch) = (0, NO_SESSION);
         } else {
@@ -192,7 +204,60 @@ impl Consumer {
                 self.session_epoch + 1
             };
         }
-        Ok(fetched)
+        Ok(brought)
+    }
+}
+
+/// A consumer with a connection of its own and blocking calls.
+#[derive(Debug)]
+pub struct Consumer {
+    connection: Connection,
+    cursor: Cursor,
+}
+
+impl Consumer {
+    /// Connects; every position is at offset 0.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or has no version of Fetch that is known.
+    pub fn connect(topic: &Topic, assignment: &Assignment) -> Result<Self> {
+        let connection = Connection::open(&assignment.address)?;
+        let version = topic.fetch_version(&connection)?;
+        let cursor = Cursor::new(topic, assignment, version);
+        Ok(Self { connection, cursor })
+    }
+
+    /// Where it is.
+    pub fn cursor(&mut self) -> &mut Cursor {
+        &mut self.cursor
+    }
+
+    /// Its socket, with nothing in flight, and where it is.
+    pub fn into_parts(self) -> (TcpStream, Cursor) {
+        (self.connection.split().0, self.cursor)
+    }
+
+    /// Fetches once; see [`Cursor::accept`]. `each` is also given when the answer was complete.
+    ///
+    /// # Errors
+    /// The connection fails, or the answer is not to be had; see [`Cursor::accept`].
+    pub fn fetch(
+        &mut self,
+        limits: &FetchLimits,
+        mut each: impl FnMut(usize, &[u8], Instant),
+    ) -> Result<Fetched> {
+        let mut template = self.cursor.request(limits)?;
+        let (frame, sent, done) = self.connection.timed(&mut template)?;
+        let brought = self
+            .cursor
+            .accept(frame, |index, bytes| each(index, bytes, done))?;
+        Ok(Fetched {
+            sent,
+            done,
+            bytes: brought.bytes,
+            records: brought.records,
+            error: brought.error,
+        })
     }
 }
 
@@ -200,12 +265,12 @@ impl Consumer {
 fn take(
     positions: &mut [Position],
     reply: &FetchResponse<'_>,
-    fetched: &mut Fetched,
-    each: &mut impl FnMut(usize, &[u8], Instant),
+    brought: &mut Brought,
+    each: &mut impl FnMut(usize, &[u8]),
 ) -> Result<()> {
     positions
         .iter_mut()
-        .for_each(|position| position.changed = false);
+        .for_each(|position| (position.changed, position.step) = (false, 0));
     for data in reply.responses.iter().flat_map(|topic| &topic.partitions) {
         let index = positions
             .iter()
@@ -225,7 +290,7 @@ fn take(
                     data.error_code
                 );
             }
-            fetched.error = Some(data.error_code);
+            brought.error = Some(data.error_code);
             position.changed = true;
             continue;
         }
@@ -236,13 +301,15 @@ fn take(
         // Kafka cuts the last batch off at the limit; it comes again with the next fetch.
         for batch in Batches::until_truncated(bytes) {
             let header = batch?.header;
-            position.offset = header.next_offset().get();
+            let next = header.next_offset().get();
+            position.step += next - position.offset;
+            position.offset = next;
             position.changed = true;
-            fetched.bytes += header.total_bytes() as u64;
-            fetched.records += u64::from(header.record_count);
+            brought.bytes += header.total_bytes() as u64;
+            brought.records += u64::from(header.record_count);
         }
         if !bytes.is_empty() {
-            each(index, bytes, fetched.done);
+            each(index, bytes);
         }
     }
     Ok(())

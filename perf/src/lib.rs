@@ -6,13 +6,12 @@
 //! have been sent ([`clock::Schedule`]), so that a stall of the broker is seen by every request
 //! that it delayed, not by one.
 //!
-//! **Threads and sockets.** One std thread per connection with blocking calls; two (a sender and
-//! a receiver) where the open loop needs both at once. On a machine with 2 cores the meter shares
-//! them with the broker, so what counts is how little it runs: a blocking receive is one system
-//! call and one wake per response, where an event loop makes two (wait, then receive) and puts
-//! its own timer, about 1 ms coarse in tokio, between the schedule and the socket. Nothing spins:
-//! a spinning meter would take the core whose latency it measures. The price is a thread per
-//! connection, so use some dozens of connections, not thousands.
+//! **Threads and sockets.** Closed-loop fetches, of which one thread can drive many connections, run on the
+//! broker's own runtime ([`drive`]): the meter shares the machine with the broker, so what counts is
+//! how little it runs. Produce and everything open loop has a std thread per connection with blocking calls,
+//! two (a sender and a receiver) where the open loop needs both at once, because there the schedule rules:
+//! the runtime's timer is about 1 ms coarse. Nothing spins: a spinning meter would take the core
+//! whose latency it measures.
 //!
 //! Invariants: requests are encoded before their clock starts and responses are decoded after it
 //! stops; the warm-up is never recorded; a response with an error is counted as an error and its
@@ -25,6 +24,7 @@ pub mod clock;
 pub mod cluster;
 pub mod connection;
 pub mod consumer;
+pub mod drive;
 pub mod e2e;
 pub mod fetch;
 pub mod floor;

@@ -58,6 +58,24 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
+/// The CPUs that this process may run on, in order; empty where the kernel does not say.
+pub fn allowed_cpus() -> Vec<usize> {
+    let status = read("/proc/self/status");
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    cpu_list(list.unwrap_or_default())
+}
+
+/// Reads the kernel's list form, such as `0-3,8`; what is not in that form is left out.
+fn cpu_list(text: &str) -> Vec<usize> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+    };
+    text.split(',').filter_map(range).flatten().collect()
+}
+
 /// Processor time that a process has taken so far, in user and kernel, in seconds.
 pub fn cpu_seconds(pid: u32) -> Option<f64> {
     let stat = read(&format!("/proc/{pid}/stat"));
@@ -125,6 +143,13 @@ mod tests {
         assert_eq!(format_date(951_782_399), "2000-02-28T23:59:59Z");
         assert_eq!(format_date(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(format_date(4_102_444_800), "2100-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn cpus_are_listed_in_the_kernels_form() {
+        assert_eq!(cpu_list("\t0-2,5\n"), vec![0, 1, 2, 5]);
+        assert_eq!(cpu_list("nonsense"), Vec::<usize>::new());
+        assert!(!allowed_cpus().is_empty());
     }
 
     #[test]

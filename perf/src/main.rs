@@ -9,8 +9,12 @@ use anyhow::Result;
 use clap::Parser;
 use kafscale_perf::cli::{Cli, Command};
 use kafscale_perf::clock::use_precise_sleeps;
-use kafscale_perf::floor::FloorServer;
+use kafscale_perf::floor::{FloorServer, LISTENING};
 use kafscale_perf::{report, scenario};
+
+/// As the broker's, so that the floor server allocates as it does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
@@ -28,8 +32,9 @@ fn run(cli: &Cli) -> Result<()> {
     if let Command::Floor(args) = &cli.command
         && let Some(address) = &args.serve
     {
-        let server = FloorServer::start(address, None)?;
-        writeln!(std::io::stdout(), "listening on {}", server.address())?;
+        let server = FloorServer::start(address, &args.options())?;
+        let (address, on) = (server.address(), server.on());
+        writeln!(std::io::stdout(), "{LISTENING}{address} {on}")?;
         server.serve();
         return Ok(());
     }

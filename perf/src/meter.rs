@@ -53,10 +53,13 @@ impl Tally {
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);
         }
-        for note in &other.notes {
-            if !self.notes.contains(note) {
-                self.notes.push(note.clone());
-            }
+        other.notes.iter().for_each(|note| self.note(note));
+    }
+
+    /// Adds what a reader must know, once.
+    pub fn note(&mut self, note: &str) {
+        if !self.notes.iter().any(|known| known == note) {
+            self.notes.push(note.to_owned());
         }
     }
 

@@ -336,8 +336,7 @@ pub fn open_loop<S: Source>(
         let mut tally = tally?;
         let unsent = planned - count;
         if unsent > 0 {
-            let note = "the broker did not keep up: some requests were never sent";
-            tally.notes.push(note.to_owned());
+            tally.note("the broker did not keep up: some requests were never sent");
         }
         Ok(tally)
     })

@@ -69,7 +69,7 @@ impl Setting {
     pub fn run<W, F>(&self, title: &str, workers: Vec<W>, work: F) -> Result<Measured>
     where
         W: Send,
-        F: Fn(W, Window, &Counter) -> Result<Tally> + Sync,
+        F: Fn(W, Window, &Arc<Counter>) -> Result<Tally> + Sync,
     {
         let (tallies, seconds, cpu) = self.run_each(title, workers, work)?;
         let mut tally = Tally::default();
@@ -94,7 +94,7 @@ impl Setting {
     ) -> Result<(Vec<Tally>, f64, CpuUse)>
     where
         W: Send,
-        F: Fn(W, Window, &Counter) -> Result<Tally> + Sync,
+        F: Fn(W, Window, &Arc<Counter>) -> Result<Tally> + Sync,
     {
         let window = Window::soon(self.warmup, self.duration, self.patience);
         let counters: Vec<Arc<Counter>> = workers.iter().map(|_| Arc::default()).collect();

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use crate::cli::{Cli, Command, ScenarioArgs};
 use crate::e2e::EndToEndRun;
 use crate::fetch::FetchRun;
-use crate::floor::{FLOOR_NAME, FloorServer};
+use crate::floor::{self, FLOOR_NAME, FloorProcess};
 use crate::join::JoinRun;
 use crate::machine::{Machine, commit, date};
 use crate::payload::Shape;
@@ -25,8 +25,6 @@ const FETCH_BOUND_RUNS: &str = "fetch-";
 const JOIN_MAX_US: (f64, f64) = (200_000.0, 500_000.0);
 /// The runs that the join bounds are promised for.
 const JOIN_BOUND_RUNS: &str = "join";
-/// Where the floor server listens: any free port.
-const FLOOR_ADDRESS: &str = "127.0.0.1:0";
 /// Sizes of answers that are compared.
 const FETCH_SIZES: [usize; 4] = [1 << 10, 16 << 10, 64 << 10, 256 << 10];
 /// Bytes loaded for a fetch run.
@@ -45,7 +43,7 @@ pub enum Case {
     /// Fetch from the broker.
     Fetch(FetchRun),
     /// Fetch from the floor server.
-    Floor(FetchRun),
+    Floor(FetchRun, floor::Options),
     /// End to end.
     EndToEnd(EndToEndRun),
     /// Joins of consumer groups.
@@ -76,7 +74,7 @@ impl Case {
                 ]);
                 all
             }
-            Self::Fetch(run) | Self::Floor(run) => vec![
+            Self::Fetch(run) | Self::Floor(run, _) => vec![
                 ("connections", run.connections.to_string()),
                 ("fetch_bytes", run.fetch_bytes.to_string()),
                 (
@@ -113,13 +111,13 @@ impl Case {
         let measured = match self {
             Self::Produce(run) => vec![(name.to_owned(), run.run(setting, name)?)],
             Self::Fetch(run) => vec![(name.to_owned(), run.run(setting, name)?)],
-            Self::Floor(run) => {
-                let server = FloorServer::start(FLOOR_ADDRESS, None)?;
+            Self::Floor(run, options) => {
+                let server = FloorProcess::start(options)?;
                 let mut setting = setting.clone();
-                setting.bootstrap = server.address().to_string();
-                setting.broker_pid = None;
+                setting.bootstrap = server.address().to_owned();
+                setting.broker_pid = Some(server.pid());
                 origin.broker = FLOOR_NAME.to_owned();
-                origin.commit = env!("CARGO_PKG_VERSION").to_owned();
+                origin.commit = format!("{} on {}", env!("CARGO_PKG_VERSION"), server.on());
                 vec![(name.to_owned(), run.run(&setting, name)?)]
             }
             Self::EndToEnd(run) => {
@@ -162,8 +160,11 @@ pub fn cases(command: &Command) -> Result<Vec<(String, Case)>> {
             args.sizes.iter().map(case).collect()
         }
         Command::Floor(args) => {
-            let fetch = &args.fetch;
-            let case = |size: &usize| (fetch_name("floor", *size), Case::Floor(fetch.run(*size)));
+            let (fetch, options) = (&args.fetch, args.options());
+            let case = |size: &usize| {
+                let case = Case::Floor(fetch.run(*size), options.clone());
+                (fetch_name("floor", *size), case)
+            };
             fetch.sizes.iter().map(case).collect()
         }
         Command::Scenario(args) => {
@@ -194,13 +195,18 @@ pub fn fixed() -> Vec<(String, Case)> {
         fetch_bytes,
         shape: SHAPE,
         data_bytes: DATA_BYTES,
+        threads: 1,
+        per_second: None,
+    };
+    let floor = |connections, fetch_bytes| {
+        Case::Floor(fetch(connections, fetch_bytes), floor::Options::default())
     };
     let mut all: Vec<(String, Case)> = Vec::new();
     for size in FETCH_SIZES {
-        all.push((fetch_name("floor", size), Case::Floor(fetch(1, size))));
+        all.push((fetch_name("floor", size), floor(1, size)));
         all.push((fetch_name("fetch", size), Case::Fetch(fetch(1, size))));
     }
-    all.push(("floor-16k-8c".to_owned(), Case::Floor(fetch(8, 16 << 10))));
+    all.push(("floor-16k-8c".to_owned(), floor(8, 16 << 10)));
     all.push(("fetch-16k-8c".to_owned(), Case::Fetch(fetch(8, 16 << 10))));
     let produce = |connections, partitions, pace, shape| {
         Case::Produce(ProduceRun {

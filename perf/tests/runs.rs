@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kafscale_perf::e2e::EndToEndRun;
 use kafscale_perf::fetch::FetchRun;
-use kafscale_perf::floor::{FloorServer, Stall};
+use kafscale_perf::floor::{FloorServer, Options, Stall};
 use kafscale_perf::join::JoinRun;
 use kafscale_perf::machine::Machine;
 use kafscale_perf::payload::Shape;
@@ -18,6 +18,14 @@ const SHAPE: Shape = Shape {
     batch_bytes: 1024,
     record_bytes: 100,
 };
+
+fn floor(stall: Option<Stall>) -> FloorServer {
+    let options = Options {
+        stall,
+        ..Default::default()
+    };
+    FloorServer::start("127.0.0.1:0", &options).unwrap()
+}
 
 fn setting(server: &FloorServer, seconds: f64) -> Setting {
     Setting {
@@ -32,7 +40,7 @@ fn setting(server: &FloorServer, seconds: f64) -> Setting {
 }
 
 fn produce(pace: Pace, stall: Option<Stall>, acks: i16) -> Measured {
-    let server = FloorServer::start("127.0.0.1:0", stall).unwrap();
+    let server = floor(stall);
     let run = ProduceRun {
         connections: 1,
         partitions: 2,
@@ -72,7 +80,7 @@ fn the_open_loop_counts_every_request_that_a_stall_delays() {
 
 #[test]
 fn joins_are_timed_for_every_member_and_failures_are_counted() {
-    let server = FloorServer::start("127.0.0.1:0", None).unwrap();
+    let server = floor(None);
     let run = JoinRun {
         groups: 2,
         members: 3,
@@ -96,7 +104,7 @@ fn a_broker_that_is_too_slow_is_seen_as_such() {
         after_requests: 10,
         pause: Duration::from_secs(3600),
     };
-    let server = FloorServer::start("127.0.0.1:0", Some(stall)).unwrap();
+    let server = floor(Some(stall));
     let mut setting = setting(&server, 0.5);
     setting.patience = Duration::from_secs(1);
     let run = ProduceRun {
@@ -132,7 +140,7 @@ fn the_rate_is_kept_and_acks_0_is_marked() {
 
 #[test]
 fn fetches_are_full_and_the_results_have_their_shape() {
-    let server = FloorServer::start("127.0.0.1:0", None).unwrap();
+    let server = floor(None);
     let run = FetchRun {
         connections: 2,
         fetch_bytes: 64 << 10,
@@ -141,6 +149,8 @@ fn fetches_are_full_and_the_results_have_their_shape() {
             record_bytes: 1 << 10,
         },
         data_bytes: 1 << 20,
+        threads: 1,
+        per_second: None,
     };
     let measured = run.run(&setting(&server, 0.3), "test").unwrap();
     assert_eq!(measured.tally.errors, 0);
@@ -186,11 +196,82 @@ fn fetches_are_full_and_the_results_have_their_shape() {
     );
 }
 
+/// One thread drives more connections than it has, on every shard; every answer is full, and its order is
+/// that of its connection alone.
+#[test]
+fn one_thread_drives_many_connections_over_all_shards() {
+    let options = Options {
+        shards: 2,
+        pin: true,
+        ..Default::default()
+    };
+    let server = FloorServer::start("127.0.0.1:0", &options).unwrap();
+    for threads in [1, 3] {
+        let run = FetchRun {
+            connections: 17,
+            fetch_bytes: 4096,
+            shape: SHAPE,
+            data_bytes: 1 << 20,
+            threads,
+            per_second: None,
+        };
+        let tally = run.run(&setting(&server, 0.3), "test").unwrap().tally;
+        assert_eq!((tally.errors, tally.first_error), (0, None));
+        assert_eq!(tally.bytes, tally.requests * 4096);
+        assert!(tally.requests > 170, "{}", tally.requests);
+        assert_eq!(tally.latency.count(), tally.requests);
+    }
+}
+
+/// The other runtime gives the same answers, where the kernel lets it run.
+#[cfg(feature = "glommio")]
+#[test]
+fn glommio_serves_the_same() {
+    let options = Options {
+        runtime: kafscale_perf::floor::FloorRuntime::Glommio,
+        ..Default::default()
+    };
+    let server = FloorServer::start("127.0.0.1:0", &options).unwrap();
+    let run = FetchRun {
+        connections: 5,
+        fetch_bytes: 256 << 10,
+        shape: SHAPE,
+        data_bytes: 1 << 20,
+        threads: 1,
+        per_second: None,
+    };
+    let tally = run.run(&setting(&server, 0.3), "test").unwrap().tally;
+    assert_eq!((tally.errors, tally.first_error), (0, None));
+    assert_eq!(tally.bytes, tally.requests * (256 << 10));
+    assert!(tally.requests > 20, "{}", tally.requests);
+    // glommio's executor ends with its process.
+    std::mem::forget(server);
+}
+
+/// A fetch on schedule counts from its intended time, and the rate is that of all connections.
+#[test]
+fn fetches_on_schedule_keep_their_rate() {
+    let server = floor(None);
+    let run = FetchRun {
+        connections: 3,
+        fetch_bytes: 1024,
+        shape: SHAPE,
+        data_bytes: 1 << 20,
+        threads: 1,
+        per_second: Some(300.0),
+    };
+    let tally = run.run(&setting(&server, 1.0), "test").unwrap().tally;
+    assert!(tally.requests.abs_diff(300) <= 3, "{}", tally.requests);
+    assert_eq!(tally.latency.count(), 300);
+    let service = tally.service.unwrap().summary();
+    assert!(service.mean_us <= tally.latency.summary().mean_us);
+}
+
 #[test]
 fn records_that_never_come_back_are_missed() {
     // The floor server forgets what is produced: every record is acknowledged, none of this run's
     // can be read.
-    let server = FloorServer::start("127.0.0.1:0", None).unwrap();
+    let server = floor(None);
     let run = EndToEndRun {
         producers: 1,
         consumers: 1,

@@ -14,7 +14,7 @@ use wire::messages::leave_group::LeaveGroupResponse;
 use wire::messages::sync_group::SyncGroupResponse;
 use wire::{ApiKey, ErrorCode, Frame, decode_request};
 
-use super::encode;
+use super::answers::encode;
 
 /// What is served: key, lowest and highest version.
 pub(super) const VERSIONS: &[(ApiKey, i16, i16)] = &[

@@ -19,9 +19,9 @@ impl WriteFrame {
     /// A frame of these parts.
     pub fn new(parts: Vec<Bytes>) -> Self {
         let mut frame = Self {
+            iovecs: Vec::with_capacity(parts.len().min(SLICES_MAX)),
             parts,
             next: 0,
-            iovecs: Vec::new(),
         };
         frame.advance(0);
         frame

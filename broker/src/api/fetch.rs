@@ -40,6 +40,12 @@ const TOPIC_IDS_FROM: i16 = 13;
 /// Reads of one fetch that may wait for the store; partitions beyond it come with the next fetch.
 const COLD_READS_MAX: usize = 64;
 
+/// Room for the head of a reply and its topic, and for what the encoder wants to have left behind records: with
+/// less it takes another block.
+const HEAD_BYTES: usize = 256;
+/// Room for one partition of a reply, without its records: some 45 bytes are used.
+const PARTITION_BYTES: usize = 64;
+
 /// What one fetch may return.
 struct Limits {
     bytes: u64,
@@ -161,7 +167,8 @@ fn key(cx: &RequestContext, name: &str, id: Uuid) -> TopicKey {
 }
 
 fn wanted(cx: &RequestContext, request: &FetchRequest<'_>) -> Vec<Wanted> {
-    let mut all = Vec::new();
+    let count = request.topics.iter().map(|topic| topic.partitions.len());
+    let mut all = Vec::with_capacity(count.sum());
     for topic in &request.topics {
         let key = key(cx, topic.topic, topic.topic_id);
         all.extend(topic.partitions.iter().map(|partition| Wanted {
@@ -370,7 +377,8 @@ async fn read_all(
     let count = places.len();
     let mut found: Vec<Found> = Vec::with_capacity(count);
     found.resize_with(count, Found::nothing);
-    let mut slices = Vec::new();
+    // Most partitions give one slice; more make the list grow.
+    let mut slices = Vec::with_capacity(count);
     let (mut left, mut first, mut cold_reads) = (limits.bytes, true, 0);
     let proven = cx.shard.is_proven();
     for step in 0..count {
@@ -496,9 +504,8 @@ fn encode(
 ) -> Reply {
     let count = found.len();
     let order = (0..count).map(|step| (session.first + step) % count);
-    let told: Vec<usize> = order
-        .filter(|&i| filter == Filter::All || found[i].is_news(&session.wanted[i]))
-        .collect();
+    let mut told = Vec::with_capacity(count);
+    told.extend(order.filter(|&i| filter == Filter::All || found[i].is_news(&session.wanted[i])));
     let frame = write(
         cx,
         session,
@@ -548,7 +555,8 @@ fn write(
         ..FetchResponse::default()
     };
     let parts = slices.len() * 2 + 2;
-    let encoder = wire::Encoder::with_capacity(64 + told.len() * 64, parts);
+    let bytes = HEAD_BYTES + told.len() * PARTITION_BYTES;
+    let encoder = wire::Encoder::with_capacity(bytes, parts);
     let mut writer =
         FetchResponseWriter::with_encoder(encoder, cx.correlation_id, cx.version, &head, topics)?;
     for partitions in told.chunk_by(same_topic) {

@@ -70,6 +70,17 @@ impl Session {
         std::mem::replace(self, left)
     }
 
+    /// A session of these partitions, of which a client may name one twice.
+    fn of(wanted: Vec<Wanted>) -> Self {
+        let mut session = Self {
+            wanted: Vec::with_capacity(wanted.len()),
+            places: HashMap::with_capacity(wanted.len()),
+            ..Self::default()
+        };
+        wanted.into_iter().for_each(|w| session.upsert(w));
+        session
+    }
+
     fn upsert(&mut self, wanted: Wanted) {
         let key = (wanted.topic.clone(), wanted.partition);
         match self.places.get(&key) {
@@ -171,8 +182,7 @@ impl FetchSessions {
     ) -> Result<Context, SessionError> {
         if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
             self.sessions.borrow_mut().remove(&id);
-            let mut session = Session::default();
-            wanted.into_iter().for_each(|w| session.upsert(w));
+            let mut session = Session::of(wanted);
             if epoch == FINAL_EPOCH || session.wanted.is_empty() || self.sessions_max == 0 {
                 return Ok(Context::Sessionless(session));
             }

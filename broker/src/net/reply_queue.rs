@@ -130,7 +130,11 @@ impl ReplyQueue {
             };
             match reply {
                 Reply::Frame(more, len) => {
-                    parts.extend(more);
+                    if parts.is_empty() {
+                        parts = more;
+                    } else {
+                        parts.extend(more);
+                    }
                     bytes += len;
                     answered += 1;
                 }

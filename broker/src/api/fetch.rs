@@ -64,10 +64,31 @@ impl Place {
     fn snapshot(&self, proven: bool) -> Option<Arc<ReadSnapshot>> {
         self.handle.as_ref().filter(|_| proven)?.snapshot()
     }
+
+    /// Looks at it in place: shards that read one partition side by side do not write to a common
+    /// reference count.
+    fn with_snapshot<R>(&self, proven: bool, look: impl FnOnce(Option<&ReadSnapshot>) -> R) -> R {
+        match self.handle.as_ref().filter(|_| proven) {
+            Some(handle) => handle.with_snapshot(look),
+            None => look(None),
+        }
+    }
+}
+
+/// Who had what a fetch asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Nobody was asked: an error, or no room left in the reply.
+    NotRead,
+    /// The published tail.
+    Memory,
+    /// The owner, from its chunk cache or the object store.
+    Owner,
 }
 
 /// What is found of one partition.
 struct Found {
+    source: Source,
     error: ErrorCode,
     high_watermark: i64,
     last_stable: i64,
@@ -243,11 +264,19 @@ async fn serve(
 ) -> Reply {
     let metadata = cx.shard.metadata();
     let places = places(&metadata, session);
-    let mut waited = false;
-    if !session.wanted.is_empty() {
-        waited = wait_for_bytes(cx, session, &places, limits).await;
+    // Most fetches find what they need: only the others look twice.
+    let mut read = read_all(cx, session, &places, limits).await;
+    let waits = read.waits(limits) && !session.wanted.is_empty();
+    if waits {
+        wait_for_bytes(cx, session, &places, limits).await;
+        read = read_all(cx, session, &places, limits).await;
     }
-    let (mut found, slices, cold) = read_all(cx, session, &places, limits).await;
+    read.count(cx);
+    let Read {
+        mut found,
+        slices,
+        cold,
+    } = read;
     confirm_out_of_range(cx, session, &places, &mut found).await;
     let metrics = &cx.shard.metrics;
     let bytes: u64 = found.iter().map(|f| f.bytes).sum();
@@ -265,7 +294,7 @@ async fn serve(
     let elapsed = cx.started.elapsed();
     if cold {
         metrics.fetch_miss_latency.record_time(elapsed);
-    } else if !waited && bytes > 0 {
+    } else if !waits && bytes > 0 {
         metrics.fetch_hit_latency.record_time(elapsed);
     }
     reply
@@ -321,34 +350,25 @@ pub(super) fn epoch_verdict(client: i32, ours: LeaderEpoch) -> ErrorCode {
     }
 }
 
-/// Waits until `min_bytes` are there, the time is up, or there is a reason to answer at once. Gives whether it
-/// waited.
-async fn wait_for_bytes(
-    cx: &RequestContext,
-    session: &Session,
-    places: &[Place],
-    limits: &Limits,
-) -> bool {
-    if limits.wait.is_zero() || limits.min_bytes == 0 {
-        return false;
-    }
+/// Waits until `min_bytes` are there, the time is up, or there is a reason to answer at once.
+async fn wait_for_bytes(cx: &RequestContext, session: &Session, places: &[Place], limits: &Limits) {
     let proven = cx.shard.is_proven();
     let mut available = 0;
     let mut seen: Vec<(ShardId, TopicPartition, u64)> = Vec::with_capacity(places.len());
     for (wanted, place) in session.wanted.iter().zip(places) {
         let snapshot = place.snapshot(proven);
         if !verdict(wanted, snapshot.as_deref(), place).is_none() {
-            return false;
+            return;
         }
         let (Some(snapshot), Some(handle)) = (snapshot, &place.handle) else {
-            return false;
+            return;
         };
         let Some(bytes) = snapshot.available(wanted.offset, limits.min_bytes) else {
-            return false;
+            return;
         };
         available += bytes.min(wanted.bytes_max.max(1));
         if available >= limits.min_bytes {
-            return false;
+            return;
         }
         seen.push((handle.shard, handle.id, snapshot.position));
     }
@@ -363,17 +383,53 @@ async fn wait_for_bytes(
     let _ = cx.shard.at_most(limits.wait, done).await;
     cx.shard.metrics.fetch_waiters.add(-1);
     waiter.finish();
-    true
 }
 
-/// Reads every partition, beginning where the last fetch of the session left off. Gives what was found, in
-/// the order of the session, and whether the store had to be asked.
+/// What was read of all partitions of a fetch.
+struct Read {
+    /// In the order of the session.
+    found: Vec<Found>,
+    /// The records of all of them.
+    slices: Vec<Bytes>,
+    /// Whether the store had to be asked.
+    cold: bool,
+}
+
+impl Read {
+    /// Whether the client is to wait for more.
+    fn waits(&self, limits: &Limits) -> bool {
+        let bytes: u64 = self.found.iter().map(|found| found.bytes).sum();
+        let may = !limits.wait.is_zero() && bytes < limits.min_bytes;
+        may && !self.cold && self.found.iter().all(|found| found.error.is_none())
+    }
+
+    fn count(&self, cx: &RequestContext) {
+        let (mut empty, mut hits, mut misses, mut cold) = (0, 0, 0, 0);
+        for found in &self.found {
+            match (found.source, found.bytes) {
+                (Source::NotRead, _) => {}
+                (Source::Memory, 0) => empty += 1,
+                (Source::Memory, _) => hits += 1,
+                (Source::Owner, 0) => (empty, cold) = (empty + 1, cold + 1),
+                (Source::Owner, _) => (misses, cold) = (misses + 1, cold + 1),
+            }
+        }
+        let metrics = &cx.shard.metrics;
+        metrics.fetch_empty.add(empty);
+        metrics.fetch_hits.add(hits);
+        metrics.tail_hits.add(hits);
+        metrics.fetch_misses.add(misses);
+        metrics.tail_misses.add(cold);
+    }
+}
+
+/// Reads every partition, beginning where the last fetch of the session left off.
 async fn read_all(
     cx: &RequestContext,
     session: &Session,
     places: &[Place],
     limits: &Limits,
-) -> (Vec<Found>, Vec<Bytes>, bool) {
+) -> Read {
     let count = places.len();
     let mut found: Vec<Found> = Vec::with_capacity(count);
     found.resize_with(count, Found::nothing);
@@ -384,55 +440,40 @@ async fn read_all(
     for step in 0..count {
         let index = (session.first + step) % count;
         let (wanted, place) = (&session.wanted[index], &places[index]);
-        let snapshot = place.snapshot(proven);
         let entry = &mut found[index];
-        entry.error = verdict(wanted, snapshot.as_deref(), place);
-        if let Some(snapshot) = &snapshot {
-            entry.tell(snapshot);
-        }
-        let (Some(snapshot), true) = (snapshot, entry.error.is_none()) else {
-            continue;
-        };
-        if left == 0 && !first {
-            continue;
-        }
-        let start = slices.len();
         let budget = left.min(wanted.bytes_max);
-        entry.bytes = match snapshot.read(wanted.offset, budget, first, &mut slices) {
-            TailRead::Bytes(bytes) => {
-                cx.shard.metrics.tail_hits.add(u64::from(bytes > 0));
-                bytes
-            }
-            TailRead::Cold if cold_reads >= COLD_READS_MAX => 0,
-            TailRead::Cold => {
+        let start = slices.len();
+        let in_memory = place.with_snapshot(proven, |snapshot| {
+            entry.error = verdict(wanted, snapshot, place);
+            let snapshot = snapshot?;
+            entry.tell(snapshot);
+            let asks = entry.error.is_none() && (left > 0 || first);
+            asks.then(|| snapshot.read(wanted.offset, budget, first, &mut slices))
+        });
+        (entry.source, entry.bytes) = match in_memory {
+            None => continue,
+            Some(TailRead::Bytes(bytes)) => (Source::Memory, bytes),
+            Some(TailRead::Cold) if cold_reads >= COLD_READS_MAX => continue,
+            Some(TailRead::Cold) => {
                 cold_reads += 1;
-                cx.shard.metrics.tail_misses.increment();
-                match read_cold(cx, place, wanted.offset, budget, first).await {
-                    Ok(bytes) => {
-                        slices.extend(bytes);
-                        slices[start..].iter().map(|slice| slice.len() as u64).sum()
-                    }
-                    Err(error) => {
-                        entry.error = error::read_code(&error);
-                        0
-                    }
-                }
+                let read = read_cold(cx, place, wanted.offset, budget, first).await;
+                entry.error = read
+                    .as_ref()
+                    .err()
+                    .map_or(ErrorCode::NONE, error::read_code);
+                slices.extend(read.into_iter().flatten());
+                let bytes = slices[start..].iter().map(|slice| slice.len() as u64);
+                (Source::Owner, bytes.sum())
             }
         };
         entry.slices = start..slices.len();
         first = first && entry.bytes == 0;
         left = left.saturating_sub(entry.bytes);
-        count_read(cx, cold_reads > 0, entry.bytes);
     }
-    (found, slices, cold_reads > 0)
-}
-
-fn count_read(cx: &RequestContext, cold: bool, bytes: u64) {
-    let metrics = &cx.shard.metrics;
-    match (bytes, cold) {
-        (0, _) => metrics.fetch_empty.increment(),
-        (_, false) => metrics.fetch_hits.increment(),
-        (_, true) => metrics.fetch_misses.increment(),
+    Read {
+        found,
+        slices,
+        cold: cold_reads > 0,
     }
 }
 
@@ -466,6 +507,7 @@ async fn read_cold(
 impl Found {
     fn nothing() -> Self {
         Self {
+            source: Source::NotRead,
             error: ErrorCode::NONE,
             high_watermark: -1,
             last_stable: -1,

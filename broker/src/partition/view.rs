@@ -18,7 +18,39 @@ use crate::shard::ShardId;
 /// Runs of one chunk of a tail.
 pub const CHUNK_RUNS: usize = 64;
 
-type Chunk = Arc<[Arc<Run>]>;
+/// A run and its offsets: looking for one touches the list only, and no run but the one that is found.
+#[derive(Debug, Clone)]
+struct TailRun {
+    first: Offset,
+    last: Offset,
+    run: Arc<Run>,
+}
+
+impl From<Arc<Run>> for TailRun {
+    fn from(run: Arc<Run>) -> Self {
+        Self {
+            first: run.first(),
+            last: run.last(),
+            run,
+        }
+    }
+}
+
+/// Runs that follow each other, at least one, and the first offset of them.
+#[derive(Debug, Clone)]
+struct Chunk {
+    first: Offset,
+    runs: Arc<[TailRun]>,
+}
+
+impl Chunk {
+    /// Of `runs`, if there are any.
+    fn of(runs: impl Into<Arc<[TailRun]>>) -> Option<Self> {
+        let runs = runs.into();
+        let first = runs.first()?.first;
+        Some(Self { first, runs })
+    }
+}
 
 /// The newest acknowledged runs of a partition that are in memory, contiguous up to the high
 /// watermark. Immutable, shared.
@@ -35,7 +67,7 @@ impl Tail {
 
     /// First offset in memory, if any run is.
     pub fn first(&self) -> Option<Offset> {
-        self.chunks().next().map(|chunk| chunk[0].first())
+        self.chunks().next().map(|chunk| chunk.first)
     }
 
     /// The run that holds `offset`, as chunk and index.
@@ -45,30 +77,26 @@ impl Tail {
         }
         let full = self.full.len();
         let chunk = match &self.last {
-            Some(last) if last[0].first() <= offset => full,
-            _ => {
-                self.full
-                    .partition_point(|chunk| chunk[0].first() <= offset)
-                    - 1
-            }
+            Some(last) if last.first <= offset => full,
+            _ => self.full.partition_point(|chunk| chunk.first <= offset) - 1,
         };
-        let run = self
-            .chunk(chunk)?
-            .partition_point(|run| run.last() < offset);
+        let runs = &self.chunk(chunk)?.runs;
+        let run = runs.partition_point(|run| run.last < offset);
         Some((chunk, run))
     }
 
     /// The run that starts at `offset`, if it is in memory.
     pub fn run_at(&self, offset: Offset) -> Option<Arc<Run>> {
         let (chunk, run) = self.locate(offset)?;
-        let run = self.chunk(chunk)?.get(run)?;
-        (run.first() == offset).then(|| run.clone())
+        let found = self.chunk(chunk)?.runs.get(run)?;
+        (found.first == offset).then(|| found.run.clone())
     }
 
     /// The run that holds `offset`, if it is in memory.
     pub fn run_with(&self, offset: Offset) -> Option<Arc<Run>> {
         let (chunk, run) = self.locate(offset)?;
-        self.chunk(chunk)?.get(run).cloned()
+        let found = self.chunk(chunk)?.runs.get(run)?;
+        Some(found.run.clone())
     }
 
     fn chunk(&self, index: usize) -> Option<&Chunk> {
@@ -82,13 +110,14 @@ impl Tail {
         let first = self
             .chunk(chunk)
             .into_iter()
-            .flat_map(move |c| c.iter().skip(run));
+            .flat_map(move |chunk| chunk.runs.iter().skip(run));
         let rest = self
             .full
             .iter()
             .chain(self.last.iter())
             .skip(chunk.saturating_add(1));
-        first.chain(rest.flat_map(|c| c.iter()))
+        let all = first.chain(rest.flat_map(|chunk| chunk.runs.iter()));
+        all.map(|found| &found.run)
     }
 }
 
@@ -242,6 +271,11 @@ impl PartitionHandle {
         self.view.load_full()
     }
 
+    /// Looks at the current snapshot, without taking a reference.
+    pub fn with_snapshot<R>(&self, look: impl FnOnce(Option<&ReadSnapshot>) -> R) -> R {
+        look(self.view.load().as_deref())
+    }
+
     /// Publishes a snapshot. Owner shard only.
     pub(super) fn publish(&self, snapshot: ReadSnapshot) {
         self.view.store(Some(Arc::new(snapshot)));
@@ -257,16 +291,16 @@ impl PartitionHandle {
 #[derive(Debug, Default)]
 pub struct TailBuilder {
     full: Arc<Vec<Chunk>>,
-    last: Vec<Arc<Run>>,
+    last: Vec<TailRun>,
 }
 
 impl TailBuilder {
     /// Adds the run that follows.
     pub fn push(&mut self, run: Arc<Run>) {
-        self.last.push(run);
+        self.last.push(run.into());
         if self.last.len() == CHUNK_RUNS {
-            let chunk: Chunk = std::mem::take(&mut self.last).into();
-            Arc::make_mut(&mut self.full).push(chunk);
+            let full = Chunk::of(std::mem::take(&mut self.last));
+            Arc::make_mut(&mut self.full).extend(full);
         }
     }
 
@@ -276,33 +310,29 @@ impl TailBuilder {
             return if self.last.is_empty() {
                 None
             } else {
-                Some(self.last.remove(0))
+                Some(self.last.remove(0).run)
             };
         }
         let full = Arc::make_mut(&mut self.full);
-        let run = full[0][0].clone();
-        if full[0].len() == 1 {
-            full.remove(0);
-        } else {
-            full[0] = full[0][1..].into();
+        let run = full[0].runs[0].run.clone();
+        match Chunk::of(&full[0].runs[1..]) {
+            Some(rest) => full[0] = rest,
+            None => drop(full.remove(0)),
         }
         Some(run)
     }
 
     /// First offset in memory.
     pub fn first(&self) -> Option<Offset> {
-        self.full
-            .first()
-            .map(|c| c[0].first())
-            .or_else(|| self.last.first().map(|r| r.first()))
+        let full = self.full.first().map(|chunk| chunk.first);
+        full.or_else(|| self.last.first().map(|run| run.first))
     }
 
     /// The tail as it is now.
     pub fn tail(&self) -> Tail {
-        let last = (!self.last.is_empty()).then(|| self.last.as_slice().into());
         Tail {
             full: self.full.clone(),
-            last,
+            last: Chunk::of(self.last.as_slice()),
         }
     }
 }

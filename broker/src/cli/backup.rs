@@ -72,9 +72,12 @@ struct RestoreArgs {
     /// Read and report everything, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Go on although acknowledged records cannot be found or served
+    /// Go on although acknowledged records cannot be found, with batches without records in their place
     #[arg(long)]
     accept_loss: bool,
+    /// Bring topics whose name nothing tells back as recovered-{topic id}
+    #[arg(long)]
+    recover_unnamed: bool,
 }
 
 pub(super) fn run(args: &BackupArgs) -> Result<(), CliError> {
@@ -90,6 +93,7 @@ pub(super) fn run(args: &BackupArgs) -> Result<(), CliError> {
                     name: wanted.name.clone(),
                     dry_run: wanted.dry_run,
                     accept_loss: wanted.accept_loss,
+                    recover_unnamed: wanted.recover_unnamed,
                     // A broker without etcd writes an object every half of it.
                     quiet: config.broker.session_ttl,
                     now,
@@ -244,6 +248,7 @@ fn report(recovered: &Recovered) -> Result<(), CliError> {
         let from = match topic.origin {
             Origin::Backup => "from the backup",
             Origin::Objects => "from objects",
+            Origin::Wal => "from WAL objects alone, under an invented name",
         };
         out.line(&format!(
             "Topic {}: {partitions} partitions, {from}",
@@ -327,9 +332,17 @@ fn partitions_of(out: &mut Output, all: Vec<&RecoveredPartition>) -> Result<(), 
         }
         if let Some(hidden) = &partition.hidden {
             let (first, end) = (hidden.start, hidden.end);
+            let how = match partition.can_fill() {
+                true => {
+                    "with --accept-loss batches without records take the place of what is missing, and \
+                     producers are forgotten"
+                }
+                false => {
+                    "they cannot be served below it, unless a damaged segment is moved elsewhere"
+                }
+            };
             out.line(&format!(
-                "  partition {index}: offsets {first} to before {end} are there, and cannot be served \
-                 below a gap"
+                "  partition {index}: offsets {first} to before {end} are there, below what is missing; {how}"
             ))?;
         }
         for note in &partition.notes {

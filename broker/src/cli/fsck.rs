@@ -112,20 +112,25 @@ async fn check(args: &FsckArgs, options: Options, ground: &Ground) -> Result<(),
     }
 }
 
-/// Carries out the repair of a finding, where there is one that was asked for.
+/// Carries out the repairs of a finding, where there are any that were asked for.
 async fn repair(
     args: &FsckArgs,
     finding: &Finding,
     ground: &Ground,
 ) -> Result<Option<Outcome>, CliError> {
-    match &finding.repair {
-        Some(repair) if repair.accepts_loss() && !args.accept_loss => {
-            let why = "it would make a loss final: --accept-loss".to_owned();
-            Ok(Some(Outcome::Refused(why)))
-        }
-        Some(repair) => Ok(Some(repair.carry_out(ground).await?)),
-        None => Ok(None),
+    if finding.accepts_loss() && !args.accept_loss {
+        let why = "it would make a loss final: --accept-loss".to_owned();
+        return Ok(Some(Outcome::Refused(why)));
     }
+    let mut outcome: Option<Outcome> = None;
+    for repair in &finding.repairs {
+        let next = repair.carry_out(ground).await?;
+        outcome = Some(match outcome {
+            Some(before) => before.and(next),
+            None => next,
+        });
+    }
+    Ok(outcome)
 }
 
 /// What is left after repairs.
@@ -165,7 +170,7 @@ fn document(finding: &Finding, outcome: Option<&Outcome>) -> Value {
         "detail": finding.detail,
         "bytes": finding.bytes,
         "todo": finding.code.todo(),
-        "repairable": finding.repair.is_some(),
+        "repairable": !finding.repairs.is_empty(),
         "repaired": repaired,
         "not_repaired": why_not,
     })

@@ -260,6 +260,26 @@ impl Objects {
         })
     }
 
+    /// Lists all objects with a prefix, in order, however many there are: only one page of them is
+    /// held, and what else is kept is up to `take`.
+    ///
+    /// # Errors
+    /// As the store's last answer.
+    pub async fn list_each(
+        &self,
+        prefix: &str,
+        mut take: impl FnMut(ObjectMeta),
+    ) -> Result<(), ListError> {
+        let mut request = Some(ListRequest::new(prefix));
+        // Each page begins after the last key of the one before.
+        while let Some(this) = request {
+            let page = self.list_page(&this).await?;
+            request = this.next(&page);
+            page.objects.into_iter().for_each(&mut take);
+        }
+        Ok(())
+    }
+
     /// Whether any object has this prefix.
     ///
     /// # Errors

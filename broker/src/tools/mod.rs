@@ -9,6 +9,7 @@ pub mod backup;
 mod epochs;
 pub mod export;
 pub mod fsck;
+mod left;
 mod place;
 pub mod restore;
 

@@ -35,6 +35,8 @@ pub(super) struct Chain {
     pub(super) end: Offset,
     /// Offsets that are in no object: no record of theirs can be found.
     pub(super) missing: Vec<Range<Offset>>,
+    /// Sections of the log that lie below the last of these, in order.
+    pub(super) below: Vec<Section>,
     /// Sections at or behind `start` that are not of the log.
     pub(super) left_out: Vec<Section>,
 }
@@ -70,7 +72,7 @@ pub(super) fn chain(known: &Known<'_>, sections: Vec<Section>) -> Chain {
         let Some(to) = jump else { break };
         chain.missing.push(end..to);
         left_out.extend(sound.drain(..sure.unwrap_or(0)));
-        left_out.append(&mut chain.used);
+        chain.below.append(&mut chain.used);
         (chain.start, chain.end) = (to, to);
     }
     left_out.append(&mut sound);
@@ -216,7 +218,8 @@ mod tests {
         let found = run(10, 0, all);
         assert_eq!(missing(&found), [(20, 25)]);
         assert_eq!((found.start.get(), found.end.get()), (25, 30));
-        assert_eq!(spans(&found.left_out), [], "it lies before the start");
+        assert_eq!(spans(&found.below), [(3, 10)]);
+        assert_eq!(spans(&found.left_out), []);
         // What was not is not.
         let all = vec![section(3, 10, 20, true), section(3, 25, 30, false)];
         let found = run(10, 0, all);
@@ -225,6 +228,7 @@ mod tests {
         // An offset is never given out twice, even if nothing is left.
         let found = run(10, 50, vec![section(3, 10, 20, true)]);
         assert_eq!(missing(&found), [(20, 50)]);
+        assert_eq!(spans(&found.below), [(3, 10)]);
         assert_eq!((found.start.get(), found.end.get()), (50, 50));
     }
 }

@@ -6,12 +6,13 @@ use std::ops::Range;
 use coord::keys::partition::{PartitionRecord, ProducerSnapshotRef, Source};
 use segment::batch::Batches;
 use segment::keys::TopicDir;
-use segment::manifest::Manifest;
+use segment::manifest::{Manifest, ManifestSegment};
 use segment::producer_snapshot::ProducerSnapshot;
 use segment::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition};
 
 use super::RecoverError;
 use super::chain::{Chain, Known, chain};
+use super::fill::Fill;
 use super::wal::{Section, Wal};
 use crate::control::image::{producers as restored_producers, stored_producer};
 use crate::control::segments::{Looked, read_manifest, read_segment};
@@ -54,8 +55,12 @@ pub struct RecoveredPartition {
     pub sections: usize,
     /// Acknowledged records of these offsets are in no object.
     pub missing: Vec<Range<Offset>>,
-    /// Offsets below those that are missing, whose records are in objects and cannot be served.
+    /// Offsets below those that are missing, whose records are in objects: without [`Self::fill`] they
+    /// could not be served.
     pub hidden: Option<Range<Offset>>,
+    /// What is written in the place of those that are missing, so that they are; none where a damaged
+    /// segment lies in the way.
+    pub(super) fill: Option<Fill>,
     /// What else is to be known of it.
     pub notes: Vec<String>,
     /// Its record.
@@ -73,6 +78,8 @@ pub struct RecoveredPartition {
 struct Covered {
     /// Runs without a gap.
     runs: Vec<Range<Offset>>,
+    /// Bases of those that are damaged so that nobody knows what they held.
+    unusable: Vec<Offset>,
     /// Epochs of the batches that were read.
     epochs: EpochHistory,
     /// Whether a batch that was read is of an idempotent producer.
@@ -113,18 +120,45 @@ pub(super) async fn recover(
         epochs: epochs.starts(),
     };
     let found = chain(&known, input.sections.clone());
-    for section in &found.used {
+    for section in found.below.iter().chain(&found.used) {
         epochs.section(&section.entry);
     }
     let log_start = hint.map_or(Offset::ZERO, |hint| hint.log_start);
     let log_start = log_start.max(before.log_start);
     let (missing, hidden) = losses(&covered.runs, &found, log_start);
-    let covered_from = last_run.filter(|run| run.end == found.start);
-    let covered_from = covered_from.map_or(found.start, |run| run.start);
+    let wants_fill = hidden.is_some() && covered.unusable.is_empty();
+    let fill = wants_fill.then(|| {
+        let dir = dir.clone();
+        let mut manifest = manifest.clone();
+        if let Some(manifest) = &mut manifest {
+            // Of others what is written may have the base.
+            let is_there =
+                |told: &ManifestSegment| input.segments.contains(&(told.base, told.bytes));
+            manifest.segments.retain(is_there);
+        }
+        Fill::new(
+            dir,
+            manifest,
+            &covered.runs,
+            &found,
+            log_start,
+            epochs.starts(),
+        )
+    });
+    let covered_from = match &fill {
+        Some(fill) => fill.from(),
+        None => {
+            let last = last_run.filter(|run| run.end == found.start);
+            last.map_or(found.start, |run| run.start)
+        }
+    };
     // As whoever opens it would do.
     let log_start = log_start.max(covered_from);
-    let made = producers(ground, &input, snapshots, found.start, &mut covered);
-    let (named, snapshot) = made.await?;
+    let (named, snapshot) = match fill {
+        // Of whom batches are lost, the next one would be refused for ever.
+        Some(_) => (None, None),
+        None => producers(ground, &input, snapshots, found.start, &mut covered).await?,
+    };
     let mut starts = epochs.starts().to_vec();
     starts.retain(|start| start.start <= found.end);
     let record = PartitionRecord {
@@ -147,6 +181,7 @@ pub(super) async fn recover(
         sections: found.used.len(),
         missing,
         hidden,
+        fill,
         notes: covered.notes,
         record,
         snapshot,
@@ -201,10 +236,10 @@ fn losses(
     for range in &mut missing {
         range.start = range.start.max(log_start);
     }
-    let first = runs
-        .first()
-        .map_or(found.start, |run| run.start)
-        .max(log_start);
+    let below = found.below.first();
+    let first = runs.first().map(|run| run.start);
+    let first = first.or(below.map(|section| section.entry.first_offset));
+    let first = first.unwrap_or(found.start).max(log_start);
     let hidden = missing.last().map(|last| first..last.start);
     (missing, hidden.filter(|hidden| !hidden.is_empty()))
 }
@@ -250,6 +285,7 @@ async fn cover(
             }
         };
         let Some(end) = end.filter(|end| end > base) else {
+            covered.unusable.extend(end.map(|_| *base));
             continue;
         };
         match covered.runs.last_mut() {
@@ -274,7 +310,8 @@ impl Covered {
     }
 }
 
-/// The sections that are used as closed sources, none of which holds a section that is not used.
+/// The sections that are used as closed sources, none of which holds a section that is not used, nor an
+/// object that cannot be read: nobody could open the partition.
 fn sources(found: &Chain, wal: &Wal) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     for section in &found.used {
@@ -289,6 +326,7 @@ fn sources(found: &Chain, wal: &Wal) -> Vec<Source> {
             let between = (from.get()..at.get()).map(segment::WalSequence::new);
             let is_free = |at: &segment::WalSequence| {
                 objects.is_some_and(|objects| objects.contains(at))
+                    && !wal.is_unreadable(owner, *at)
                     && !found
                         .left_out
                         .iter()
@@ -347,15 +385,14 @@ async fn producers(
         return Ok((Some(ProducerSnapshotRef { end, epoch: *epoch }), None));
     }
     let before = input.before.as_ref();
-    if base.is_none() && before.is_some_and(|before| before.producer_snapshot.is_some()) {
-        let note = "the producer snapshot is gone: a retry of a batch that was in flight when the \
-            brokers ended may be appended twice";
-        covered.notes.push(note.to_owned());
-    }
-    if base.is_none() && !covered.has_producers {
+    let had_one = before.is_some_and(|before| before.producer_snapshot.is_some());
+    if base.is_none() && !had_one && !covered.has_producers {
         return Ok((None, None));
     }
-    let known = before.map_or(Offset::ZERO, |before| before.compacted_end);
+    // Where the backup names none there was no such producer then. One that is gone is made again of
+    // all segments.
+    let known = before.filter(|_| !had_one);
+    let known = known.map_or(Offset::ZERO, |before| before.compacted_end);
     let from = base.as_ref().map_or(known, |(base, _)| base.end_offset);
     // A snapshot alone replays nothing, and cannot contradict itself.
     let base = base.as_ref().map(|(base, _)| base);

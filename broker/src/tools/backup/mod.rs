@@ -10,7 +10,7 @@
 //! | floors: objects below the true one are gone | the lowest object that is there |
 //! | where sessions ended, sources, leader epochs | fences, the acknowledged sequences that WAL objects tell, sections by leader epoch and offset (`chain`) |
 //! | compacted ends, intents | segments, each one that is newer than the backup read whole |
-//! | producer state | the snapshot of the compacted end; else one is made of an earlier one and the segments after it |
+//! | producer state | the snapshot of the compacted end; else one is made of an earlier one and the segments after it, or of all segments |
 //! | log starts | manifests |
 //! | topics, partitions and generations made since | directories and manifests |
 //! | producer ids given out since | the largest one in the bucket, and a margin |
@@ -24,12 +24,16 @@
 //! is then fenced. **Nothing is deleted.** A session with a section that belongs to no topic that is known,
 //! or that is not of its log, gets no record: so brokers report its objects and leave them alone.
 //!
+//! Where acknowledged records are in no object, the restore asks; by wish it writes batches without
+//! records in their place (`fill`), so that what lies below them is served.
+//!
 //! Everything is worked out before anything is written. The keyspace is marked (`recovery`) before the
 //! first key and as long as it is not whole, and brokers do not start on it; the cluster's key comes
 //! last. A recovery that was interrupted is run again, and starts over.
 
 mod before;
 mod chain;
+mod fill;
 mod log;
 mod topics;
 mod wal;
@@ -57,6 +61,7 @@ use segment::{
 use store::{Body, GetError, GetRange, ListError, PutCondition, PutError};
 
 use super::Ground;
+use super::left::LeftError;
 use crate::control::backups::{Backups, ReadBackupError, StoredBackup};
 use crate::control::commit::CommitError;
 use crate::control::segments::ReadSegmentError;
@@ -140,11 +145,11 @@ pub enum RecoverError {
         /// The object.
         sequence: WalSequence,
     },
-    /// Records would be lost that are in the bucket, or are known to have been.
+    /// Records are lost that were in the middle of a log.
     #[error(
-        "acknowledged records of {0} partitions are in no object, and others could not be served \
-         any more because of that; nothing was written. See the report; restore objects from bucket \
-         versions if there are any; --accept-loss goes on"
+        "acknowledged records of {0} partitions are in no object, and others lie below them; nothing \
+         was written. See the report; restore objects from bucket versions if there are any; \
+         --accept-loss goes on, with batches without records in the place of those that are lost"
     )]
     Loss(usize),
     /// WAL objects cannot be read.
@@ -178,6 +183,14 @@ pub enum RecoverError {
         /// Why not.
         source: PutError,
     },
+    /// What is left of a partition that has lost records could not be written.
+    #[error("{id}: {source}; run it again: it starts over")]
+    Fill {
+        /// The partition.
+        id: TopicPartition,
+        /// Why not.
+        source: LeftError,
+    },
     /// The metadata store failed.
     #[error("metadata: {0}; run it again: it starts over")]
     Kv(#[from] KvError),
@@ -198,6 +211,8 @@ pub struct Recover {
     pub dry_run: bool,
     /// Whether to go on where acknowledged records are lost.
     pub accept_loss: bool,
+    /// Whether topics whose name nothing tells come back under an invented one.
+    pub recover_unnamed: bool,
     /// How long nothing may be written to the WAL before it is believed that no broker lives.
     pub quiet: Duration,
     /// Wall clock.
@@ -261,8 +276,16 @@ pub async fn recover_metadata(
     let keys = quiet(ground, wanted, &mut wal).await?;
     wal::read(ground, &before, keys, &mut wal).await?;
     let dirs = Dirs::list(ground).await?;
-    let topics = topics::find(ground, &before, &dirs, &wal, wanted.now).await?;
-    let partitions = partitions(ground, &before, &dirs, &topics, &wal, progress).await?;
+    let topics = topics::find(
+        ground,
+        &before,
+        &dirs,
+        &wal,
+        wanted.now,
+        wanted.recover_unnamed,
+    )
+    .await?;
+    let mut partitions = partitions(ground, &before, &dirs, &topics, &wal, progress).await?;
     let plan = Plan {
         ground,
         before: &before,
@@ -304,6 +327,9 @@ pub async fn recover_metadata(
         let ours = write::begin(ground, &found, &recovered.backup.key, wanted.now).await?;
         if cluster.commit_mode == CommitMode::Conditional {
             wal::fence(ground, &wal).await?;
+        }
+        for partition in &mut partitions {
+            partition.write_fill(ground).await?;
         }
         put_snapshots(ground, &partitions).await?;
         write::write(ground, &found, &ours, &entries, cluster).await?;
@@ -496,14 +522,13 @@ impl Plan<'_> {
     /// Sessions that hold what belongs nowhere, and the topics of which nobody knows the name.
     fn unplaced(&self) -> (BTreeSet<SessionId>, Vec<(String, String)>) {
         let known: HashSet<TopicId> = self.topics.all.iter().map(|t| t.record.topic_id).collect();
-        let mut apart = BTreeSet::new();
-        let mut unknown: BTreeMap<TopicId, BTreeSet<PartitionIndex>> = BTreeMap::new();
+        let (mut apart, mut unknown) = (BTreeSet::new(), BTreeSet::new());
         for (id, sections) in &self.wal.sections {
             if known.contains(&id.topic) || self.before.tombstones.contains_key(&id.topic) {
                 continue;
             }
             apart.extend(sections.iter().map(|section| section.owner.session));
-            unknown.entry(id.topic).or_default().insert(id.partition);
+            unknown.insert(id.topic);
         }
         let left_out = self
             .partitions
@@ -511,17 +536,23 @@ impl Plan<'_> {
             .flat_map(|partition| &partition.left_out);
         apart.extend(left_out.map(|section| section.owner.session));
         apart.extend(self.wal.unreadable.iter().map(|(owner, ..)| owner.session));
-        let orphan = |(topic, partitions): (TopicId, BTreeSet<PartitionIndex>)| {
-            let count = partitions.len();
-            let why = match self.topics.replaced.contains(&topic) {
-                true => "of a topic in whose place there is a later one of its name".to_owned(),
-                false => format!(
-                    "WAL objects hold records of {count} partitions, and nothing tells its name"
-                ),
-            };
-            (format!("topic id {topic}"), why)
-        };
+        let orphan = |topic: TopicId| (format!("topic id {topic}"), self.why_unplaced(topic));
         (apart, unknown.into_iter().map(orphan).collect())
+    }
+
+    fn why_unplaced(&self, topic: TopicId) -> String {
+        if self.topics.replaced.contains(&topic) {
+            return "of a topic in whose place there is a later one of its name".to_owned();
+        }
+        match self.topics.unnamed.get(&topic) {
+            Some(count) => format!(
+                "WAL objects hold records of {count} partitions, and nothing tells its name; \
+                 --recover-unnamed brings it back as {}",
+                topics::recovered_name(topic)
+            ),
+            None => "of a topic that had been deleted before the backup, or was being restored"
+                .to_owned(),
+        }
     }
 
     /// Committed offsets that lie above the ends of their logs.

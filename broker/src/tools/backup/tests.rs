@@ -66,6 +66,12 @@ impl Acknowledged {
         }
     }
 
+    /// Records that are lost.
+    fn lose(&mut self, id: TopicPartition, offsets: std::ops::Range<i64>) {
+        let log = self.0.get_mut(&id).unwrap();
+        log.retain(|at, _| !offsets.contains(at));
+    }
+
     /// Sequences of an idempotent producer.
     async fn idempotent(&mut self, rig: &Rig, id: TopicPartition, sequences: std::ops::Range<i32>) {
         for sequence in sequences {
@@ -159,6 +165,7 @@ fn wanted() -> Recover {
         name: None,
         dry_run: false,
         accept_loss: false,
+        recover_unnamed: false,
         quiet: Duration::ZERO,
         now: wall_clock(),
     }
@@ -751,8 +758,14 @@ fn lost_records_are_told_and_not_passed_over_silently() {
         };
         assert!(recover_with(&world, &accept).await.unwrap().is_written);
         let rig = world.start_as(Some(1)).await;
-        assert_eq!(rig.served_from(orders), Some(8));
+        assert_eq!(rig.served_from(orders), Some(0));
         assert_eq!(rig.high_watermark(orders), Some(10));
+        acknowledged.lose(orders, 4..8);
+        acknowledged.assert_all(&rig).await;
         rig.crash().await;
+        assert_eq!(findings(&world).await, [""; 0]);
     });
 }
+
+mod corners;
+mod losses;

@@ -3,16 +3,22 @@
 //! A topic that was made after the backup is known by its directory (name and generation) and a
 //! manifest in it, which names its id; its settings are nowhere. A name that was deleted and made again
 //! has a later generation: that one holds. Nothing tells that a topic was deleted for good.
+//!
+//! A topic that was made after the backup and never compacted is known by the directories of WAL objects
+//! only, which name its id. By wish it comes back under an invented name ([`recovered_name`]). Not
+//! unasked: a topic that was made and deleted after the backup leaves the same traces, for as long as
+//! others need the WAL objects that it shares with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use coord::keys::topic::TopicRecord;
 use segment::keys::{ObjectKey as Named, TopicDir};
 use segment::{Offset, PartitionIndex, TimestampMs, TopicId, TopicName, TopicPartition};
+use store::ObjectMeta;
 
 use super::RecoverError;
 use super::before::Before;
-use super::wal::Wal;
+use super::wal::{Section, Wal};
 use crate::tools::Ground;
 
 /// Where a topic comes from.
@@ -23,6 +29,8 @@ pub enum Origin {
     /// It was made after the backup: name, id and partitions are those that objects tell, and its
     /// settings are the default ones.
     Objects,
+    /// It was made after the backup and never compacted: its name is invented.
+    Wal,
 }
 
 /// A topic that comes back.
@@ -56,25 +64,22 @@ impl Dirs {
     pub(super) async fn list(ground: &Ground) -> Result<Self, RecoverError> {
         let mut dirs = Self::default();
         let root = ground.keys.segments_root();
-        for meta in ground.objects.list(root, None).await? {
-            match ground.keys.parse(meta.key.as_str()) {
-                Some(Named::Segment {
-                    topic,
-                    partition,
-                    base,
-                }) => {
-                    let of_topic = dirs.segments.entry(topic).or_default();
-                    of_topic
-                        .entry(partition)
-                        .or_default()
-                        .push((base, meta.len));
-                }
-                Some(Named::Manifest { topic, partition }) => {
-                    dirs.manifests.entry(topic).or_default().insert(partition);
-                }
-                _ => {}
+        let take = |meta: ObjectMeta| match ground.keys.parse(meta.key.as_str()) {
+            Some(Named::Segment {
+                topic,
+                partition,
+                base,
+            }) => {
+                let of_topic = dirs.segments.entry(topic).or_default();
+                let segments = of_topic.entry(partition).or_default();
+                segments.push((base, meta.len));
             }
-        }
+            Some(Named::Manifest { topic, partition }) => {
+                dirs.manifests.entry(topic).or_default().insert(partition);
+            }
+            _ => {}
+        };
+        ground.objects.list_each(root, take).await?;
         for segments in dirs.segments.values_mut().flat_map(BTreeMap::values_mut) {
             segments.sort_unstable();
         }
@@ -125,9 +130,17 @@ pub(super) struct Topics {
     pub(super) orphans: Vec<(String, String)>,
     /// Topics of the backup in whose place there is a later one of the name.
     pub(super) replaced: BTreeSet<TopicId>,
+    /// Topics without a name that only WAL objects tell of, and how many partitions of them.
+    pub(super) unnamed: BTreeMap<TopicId, usize>,
 }
 
-/// Works out which topics there are.
+/// The name that is invented for a topic without one.
+pub(super) fn recovered_name(topic: TopicId) -> TopicName {
+    let name = TopicName::new(&format!("recovered-{topic}"));
+    name.expect("an id is written with characters that names may have")
+}
+
+/// Works out which topics there are; those without a name by wish.
 ///
 /// # Errors
 /// The store failed.
@@ -137,6 +150,7 @@ pub(super) async fn find(
     dirs: &Dirs,
     wal: &Wal,
     now: TimestampMs,
+    by_wish: bool,
 ) -> Result<Topics, RecoverError> {
     let mut topics = Topics {
         generations: before.generations.clone(),
@@ -193,11 +207,80 @@ pub(super) async fn find(
                 .push((ground.keys.topic_prefix(&older.dir), why.to_owned()));
         }
     }
+    topics.find_unnamed(before, wal, &by_name);
+    if by_wish {
+        topics.name_unnamed(&mut by_name, now);
+    }
     topics.all = by_name.into_values().collect();
     for topic in &mut topics.all {
         grow(topic, dirs, wal);
     }
     Ok(topics)
+}
+
+impl Topics {
+    /// Looks for the topics that only the WAL tells of. One that had records in it when the backup was
+    /// made, and was not in the backup, had been deleted before.
+    fn find_unnamed(
+        &mut self,
+        before: &Before,
+        wal: &Wal,
+        by_name: &BTreeMap<TopicName, RecoveredTopic>,
+    ) {
+        let named = by_name.values().map(|topic| topic.record.topic_id);
+        let named: BTreeSet<TopicId> = named.collect();
+        let mut deleted = BTreeSet::new();
+        for (id, sections) in &wal.sections {
+            let topic = id.topic;
+            if named.contains(&topic)
+                || self.replaced.contains(&topic)
+                || before.is_in_passing(topic)
+            {
+                continue;
+            }
+            let was_before =
+                |section: &Section| section.sequence < before.acknowledged(section.owner.session);
+            if sections.iter().any(was_before) {
+                deleted.insert(topic);
+            }
+            *self.unnamed.entry(topic).or_default() += 1;
+        }
+        self.unnamed.retain(|topic, _| !deleted.contains(topic));
+    }
+
+    /// Invents names for them.
+    fn name_unnamed(
+        &mut self,
+        by_name: &mut BTreeMap<TopicName, RecoveredTopic>,
+        now: TimestampMs,
+    ) {
+        for (topic_id, count) in std::mem::take(&mut self.unnamed) {
+            let name = recovered_name(topic_id);
+            if by_name.contains_key(&name) {
+                self.unnamed.insert(topic_id, count);
+                continue;
+            }
+            // Nothing lies under the prefix of a generation that no directory has had.
+            let next = self.generations.entry(name.clone()).or_default();
+            let generation = *next;
+            *next += 1;
+            let note = "made after the backup and never compacted: its name is invented and its \
+                settings are the default ones; delete it if it had been deleted";
+            let made = RecoveredTopic {
+                dir: TopicDir::new(name.clone(), generation),
+                origin: Origin::Wal,
+                record: TopicRecord {
+                    topic_id,
+                    generation,
+                    partition_count: 1,
+                    configs: BTreeMap::new(),
+                    created_ms: now,
+                },
+                notes: vec![note.to_owned()],
+            };
+            by_name.insert(name, made);
+        }
+    }
 }
 
 /// Partitions that were added after the backup.

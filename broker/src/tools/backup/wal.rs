@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use coord::keys::partition::Owner;
-use segment::keys::ObjectKey as Named;
-use segment::wal::{WalEntry, WalHeader, WalKind, encode};
+use segment::keys::{KeySpace, ObjectKey as Named};
+use segment::wal::{SectionPlace, WalEntry, WalHeader, WalKind, encode};
 use segment::{LeaderEpoch, Offset, ProducerId, SessionId, TopicPartition, WalSequence};
-use store::{Body, GetError, PutCondition, PutError};
+use store::{Body, GetError, ObjectMeta, PutCondition, PutError};
 
 use super::RecoverError;
 use super::before::Before;
@@ -30,6 +30,17 @@ pub(super) struct Section {
     pub(super) is_sure: bool,
     /// The row of its directory.
     pub(super) entry: Arc<WalEntry>,
+}
+
+impl Section {
+    /// Key of the object that holds its bytes.
+    pub(super) fn key(&self, keys: &KeySpace) -> String {
+        let Owner { session, broker } = self.owner;
+        match self.entry.place {
+            SectionPlace::Own { counter } => keys.own(broker, session, counter),
+            SectionPlace::Inline { .. } => keys.wal(broker, session, self.sequence),
+        }
+    }
 }
 
 /// A session that has left objects.
@@ -90,14 +101,14 @@ pub(super) type Keys = BTreeMap<SessionId, (Owner, BTreeSet<WalSequence>)>;
 /// The store failed.
 pub(super) async fn list(ground: &Ground, wal: &mut Wal) -> Result<Keys, RecoverError> {
     let mut sessions = Keys::new();
-    wal.snapshots.clear();
-    for meta in ground.objects.list(ground.keys.wal_root(), None).await? {
-        let found = match ground.keys.parse(meta.key.as_str()) {
+    let mut snapshots: HashMap<_, Vec<_>> = HashMap::new();
+    let take = |meta: ObjectMeta| {
+        let (broker, session, sequence) = match ground.keys.parse(meta.key.as_str()) {
             Some(Named::Wal {
                 broker,
                 session,
                 sequence,
-            }) => Some((broker, session, Some(sequence))),
+            }) => (broker, session, Some(sequence)),
             Some(
                 Named::Own {
                     broker, session, ..
@@ -105,27 +116,22 @@ pub(super) async fn list(ground: &Ground, wal: &mut Wal) -> Result<Keys, Recover
                 | Named::WalDirectories {
                     broker, session, ..
                 },
-            ) => Some((broker, session, None)),
+            ) => (broker, session, None),
             Some(Named::ProducerSnapshot {
                 partition,
                 end,
                 epoch,
-            }) => {
-                wal.snapshots
-                    .entry(partition)
-                    .or_default()
-                    .push((end, epoch));
-                None
-            }
-            _ => None,
+            }) => return snapshots.entry(partition).or_default().push((end, epoch)),
+            _ => return,
         };
-        if let Some((broker, session, sequence)) = found {
-            let owner = Owner { session, broker };
-            let entry = sessions.entry(session);
-            let (_, objects) = entry.or_insert_with(|| (owner, BTreeSet::new()));
-            objects.extend(sequence);
-        }
-    }
+        let owner = Owner { session, broker };
+        let entry = sessions.entry(session);
+        let (_, objects) = entry.or_insert_with(|| (owner, BTreeSet::new()));
+        objects.extend(sequence);
+    };
+    let root = ground.keys.wal_root();
+    ground.objects.list_each(root, take).await?;
+    wal.snapshots = snapshots;
     Ok(sessions)
 }
 
@@ -207,6 +213,12 @@ impl Wal {
             .get(&id)
             .map(Vec::as_slice)
             .unwrap_or_default()
+    }
+
+    /// Whether an object is there and cannot be understood.
+    pub(super) fn is_unreadable(&self, owner: Owner, at: WalSequence) -> bool {
+        let mut all = self.unreadable.iter();
+        all.any(|(other, sequence, _)| *other == owner && *sequence == at)
     }
 
     /// Keeps the sections below the ends of their sessions.

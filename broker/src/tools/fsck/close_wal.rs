@@ -4,32 +4,28 @@
 //! What was written of it before is taken over, so that it can be interrupted and run again. The record
 //! changes last, guarded by its revision and by the death of every session that it names.
 
-use bytes::Bytes;
 use coord::keys::cluster::CommitMode;
 use coord::keys::committed::{self, CommittedRecord};
 use coord::keys::floor::{self, FloorRecord};
 use coord::keys::partition::{self, Owner, PartitionRecord, Source};
 use coord::keys::{Record, Seen, encode, seen, session};
 use coord::kv::{Compare, Key, Op, Txn};
-use segment::batch::Batches;
-use segment::keys::TopicDir;
-use segment::kfs::KfsObject;
-use segment::survey::without_records;
+use segment::keys::{ObjectKey as Named, TopicDir};
+use segment::wal::{WAL_HEADER_BYTES, WalHeader};
 use segment::{Offset, SessionId, TopicPartition, WalSequence};
-use store::{Body, GetError, GetRange, PutCondition, PutError};
+use store::{GetError, GetRange};
 
 use super::FsckError;
 use super::repair::{CHANGED, OWNED, Outcome, done, refused};
-use crate::control::context::wall_clock;
+use crate::control::garbage::BARE_BYTES;
 use crate::control::harvest::{Found, Harvest};
-use crate::control::image::{bytes_of, first_needed};
-use crate::control::segments::{Looked, object_keys, read_segment};
+use crate::control::image::first_needed;
+use crate::control::segments::{Looked, read_segment};
 use crate::tools::Ground;
+use crate::tools::left::{Left, LeftError};
 
 /// The first sequence of a session that can hold batches.
 const FIRST_SEQUENCE: WalSequence = WalSequence::new(1);
-/// Bytes from which a segment is written, so that memory is bounded.
-const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Closes the WAL of a partition.
 ///
@@ -46,6 +42,9 @@ pub(super) async fn close_wal(
         return refused(CHANGED);
     };
     let sources = &before.record.sources;
+    if sources.is_empty() {
+        return done("nothing of it is in the WAL any more");
+    }
     let named = sources.iter().map(|source| source.session);
     let sessions: Vec<SessionId> = named
         .chain(before.record.owner.map(|o| o.session))
@@ -61,16 +60,18 @@ pub(super) async fn close_wal(
         Err(why) => return refused(why),
     };
     let mut left = Left::new(ground, id, dir, end);
-    for section in sections(ground, id, &before.record).await? {
-        left.take(&section).await?;
-        if left.bytes >= SEGMENT_BYTES && !left.write().await? {
-            return refused(CHANGED);
+    let written = async {
+        for section in sections(ground, id, &before.record).await? {
+            left.take(&section.key, &section.entry).await?;
         }
+        left.write().await?;
+        Ok::<_, FsckError>(())
+    };
+    match written.await {
+        Err(FsckError::Left(LeftError::Taken(_))) => return refused(CHANGED),
+        outcome => outcome?,
     }
-    if !left.write().await? {
-        return refused(CHANGED);
-    }
-    end = end.max(left.at);
+    end = end.max(left.at());
     let mut txn = Txn::new().when(Compare::mod_revision(key.clone(), before.mod_revision));
     for one in sessions {
         txn = txn.when(Compare::absent(session::key(&ground.space, one)));
@@ -82,7 +83,7 @@ pub(super) async fn close_wal(
     // It tells of an earlier end, and is only a hint.
     let manifest = ground.keys.manifest(dir, id.partition);
     ground.objects.delete(&[manifest]).await;
-    let Left { lost, kept, .. } = left;
+    let (lost, kept) = (left.lost(), left.kept());
     done(format!(
         "{lost} offsets are empty, {kept} records are kept in segments up to {end}, and producers are \
          forgotten"
@@ -139,6 +140,7 @@ async fn sections(
     let Ground { objects, keys, .. } = ground;
     let me = SessionId::new(rand::random());
     let mut harvest = Harvest::new(objects, keys, me, [id].into());
+    let mut ranges = Vec::new();
     for source in &record.sources {
         let owner = Owner {
             session: source.session,
@@ -151,9 +153,18 @@ async fn sections(
             Some(end) => end,
             None => open_end(ground, &mut harvest, source, owner, floor).await?,
         };
-        harvest.read_range(owner, first..end.max(first)).await?;
+        let range = first..end.max(first);
+        harvest.read_range(owner, range.clone()).await?;
+        ranges.push((source.session, range));
     }
     let mut found = harvest.take_sections(id);
+    // What lies behind the end of a session was never acknowledged.
+    found.retain(|section| {
+        let mut ranges = ranges.iter();
+        ranges.any(|(session, range)| {
+            section.session == *session && range.contains(&section.sequence)
+        })
+    });
     found.sort_by_key(|section| section.entry.first_offset);
     Ok(found)
 }
@@ -166,7 +177,11 @@ async fn open_end(
     floor: WalSequence,
 ) -> Result<WalSequence, FsckError> {
     match ground.mode()? {
-        CommitMode::Conditional => Ok(harvest.fence(owner, floor).await?),
+        CommitMode::Conditional => {
+            // A hole below what was acknowledged is no end.
+            let told = acknowledged_end(ground, owner).await?;
+            Ok(harvest.fence(owner, floor.max(told)).await?)
+        }
         CommitMode::Guarded => {
             let key = committed::key(&ground.space, source.session);
             let told = record_of::<CommittedRecord>(ground, key).await?;
@@ -175,118 +190,30 @@ async fn open_end(
     }
 }
 
+/// The sequence below which everything was acknowledged, as the last object of a session tells.
+async fn acknowledged_end(ground: &Ground, owner: Owner) -> Result<WalSequence, FsckError> {
+    let Ground { objects, keys, .. } = ground;
+    let prefix = keys.session_prefix(owner.broker, owner.session);
+    let mut listed = objects.list(&prefix, None).await?;
+    let is_wal = |key: &str| matches!(keys.parse(key), Some(Named::Wal { .. }));
+    listed.retain(|meta| meta.len > BARE_BYTES && is_wal(meta.key.as_str()));
+    // One that cannot be read tells nothing.
+    for meta in listed.iter().rev() {
+        let range = GetRange::Range(0..WAL_HEADER_BYTES as u64);
+        let header = match objects.get(meta.key.as_str(), range).await {
+            Ok(found) => WalHeader::parse(&found.bytes).ok(),
+            Err(GetError::NotFound { .. } | GetError::Corrupt { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(header) = header {
+            let next = header.acknowledged.and_then(WalSequence::next);
+            return Ok(next.unwrap_or_default());
+        }
+    }
+    Ok(WalSequence::ZERO)
+}
+
 async fn record_of<T: Record>(ground: &Ground, key: Key) -> Result<Option<T>, FsckError> {
     let found = ground.kv.get(key).await?;
     Ok(seen::<T>(found.as_ref())?.map(|seen| seen.record))
-}
-
-/// What is left, from the compacted end on.
-struct Left<'a> {
-    ground: &'a Ground,
-    id: TopicPartition,
-    dir: &'a TopicDir,
-    /// Where the segment begins that is being gathered.
-    base: Offset,
-    /// Offset after the last batch.
-    at: Offset,
-    chunks: Vec<Bytes>,
-    bytes: u64,
-    lost: i64,
-    kept: u64,
-}
-
-impl<'a> Left<'a> {
-    fn new(ground: &'a Ground, id: TopicPartition, dir: &'a TopicDir, at: Offset) -> Self {
-        Self {
-            ground,
-            id,
-            dir,
-            base: at,
-            at,
-            chunks: Vec::new(),
-            bytes: 0,
-            lost: 0,
-            kept: 0,
-        }
-    }
-
-    /// Adds what can be read of a section.
-    async fn take(&mut self, section: &Found) -> Result<(), FsckError> {
-        let entry = &section.entry;
-        let end = entry.last_offset.next().unwrap_or(entry.last_offset);
-        if end <= self.at {
-            return Ok(());
-        }
-        let range = GetRange::Range(bytes_of(entry));
-        let bytes = match self.ground.objects.get(&section.key, range).await {
-            Ok(found) => found.bytes,
-            Err(
-                GetError::NotFound { .. }
-                | GetError::RangeNotSatisfiable { .. }
-                | GetError::Corrupt { .. },
-            ) => Bytes::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let mut position = 0;
-        for batch in Batches::strict(&bytes) {
-            let Ok(batch) = batch else { break };
-            let chunk = position..position + batch.bytes.len();
-            position = chunk.end;
-            let (first, next) = (batch.header.base_offset, batch.header.next_offset());
-            let is_sound = batch.verify_crc().is_ok() && next <= end;
-            if !is_sound {
-                break;
-            }
-            if first < self.at {
-                continue;
-            }
-            self.leave_out(first, entry.leader_epoch);
-            self.kept += u64::from(batch.header.record_count);
-            self.push(bytes.slice(chunk), next);
-        }
-        self.leave_out(end, entry.leader_epoch);
-        Ok(())
-    }
-
-    fn push(&mut self, chunk: Bytes, next: Offset) {
-        self.bytes += chunk.len() as u64;
-        self.chunks.push(chunk);
-        self.at = next;
-    }
-
-    /// The offsets up to `to` are lost.
-    fn leave_out(&mut self, to: Offset, epoch: segment::LeaderEpoch) {
-        if to <= self.at {
-            return;
-        }
-        self.lost += to.get() - self.at.get();
-        for chunk in without_records(self.at..to, epoch) {
-            self.push(chunk, to);
-        }
-    }
-
-    /// Writes what was gathered as a segment. False: somebody else has written there.
-    async fn write(&mut self) -> Result<bool, FsckError> {
-        let chunks = std::mem::take(&mut self.chunks);
-        let base = std::mem::replace(&mut self.base, self.at);
-        self.bytes = 0;
-        if chunks.is_empty() {
-            return Ok(true);
-        }
-        let created = wall_clock();
-        let build = move || KfsObject::build(base, created, chunks);
-        let kfs = tokio::task::spawn_blocking(build).await?;
-        let kfs = kfs.map_err(|error| FsckError::Build(error.to_string()))?;
-        let Ground { objects, keys, .. } = self.ground;
-        let [index_key, key] = object_keys(keys, self.dir, self.id.partition, base);
-        let body = Body::new(kfs.chunks.clone()).with_crc32(kfs.crc32);
-        match objects.put(&key, body, PutCondition::IfAbsent).await {
-            Ok(_) => {}
-            Err(PutError::AlreadyExists { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        let index = Body::from(kfs.index.encode());
-        objects.put(&index_key, index, PutCondition::None).await?;
-        Ok(true)
-    }
 }

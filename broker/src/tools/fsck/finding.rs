@@ -1,8 +1,12 @@
 //! What can be found, each kind with a stable code.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::repair::Repair;
+
+/// Sentences that a finding has at most: an object may be needed by many partitions.
+const DETAILS_MAX: usize = 20;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,10 +62,10 @@ macro_rules! codes {
 codes! {
     /// A metadata record that does not parse.
     RecordUnreadable "record-unreadable" Error
-        "put the key back from a backup of the metadata",
+        "stop the brokers, delete the keys, `kafscale backup restore`: see \"By hand\" in docs/operations.md",
     /// No cluster record.
     ClusterMissing "cluster-missing" Error
-        "put the key back from a backup of the metadata",
+        "stop the brokers, delete the keys, `kafscale backup restore`: see \"By hand\" in docs/operations.md",
     /// The object that names the cluster is missing, or names another one.
     ClusterObject "cluster-object" Error
         "check KAFSCALE_CLUSTER, the bucket and its namespace: brokers refuse to start",
@@ -182,8 +186,8 @@ pub struct Finding {
     pub detail: String,
     /// Bytes of the objects, where that matters.
     pub bytes: Option<u64>,
-    /// What `--repair` does.
-    pub repair: Option<Repair>,
+    /// What `--repair` does: one repair for each partition that needs the object.
+    pub repairs: Vec<Repair>,
 }
 
 impl Finding {
@@ -194,7 +198,7 @@ impl Finding {
             subject: subject.into(),
             detail: detail.into(),
             bytes: None,
-            repair: None,
+            repairs: Vec::new(),
         }
     }
 
@@ -205,11 +209,33 @@ impl Finding {
         self
     }
 
-    /// With a repair.
+    /// With one more repair.
     #[must_use]
     pub fn repair(mut self, repair: Repair) -> Self {
-        self.repair = Some(repair);
+        self.repairs.push(repair);
         self
+    }
+
+    /// Whether any of its repairs makes a loss final.
+    pub fn accepts_loss(&self) -> bool {
+        self.repairs.iter().any(Repair::accepts_loss)
+    }
+
+    /// What another partition that needs the same object says of it.
+    pub(super) fn join(&mut self, other: Self) {
+        if !self.detail.contains(&other.detail) {
+            let told = self.detail.matches("; ").count();
+            match told.cmp(&DETAILS_MAX) {
+                Ordering::Less => self.detail.push_str(&format!("; {}", other.detail)),
+                Ordering::Equal => self.detail.push_str("; and more"),
+                Ordering::Greater => {}
+            }
+        }
+        for repair in other.repairs {
+            if !self.repairs.contains(&repair) {
+                self.repairs.push(repair);
+            }
+        }
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -250,6 +276,20 @@ mod tests {
                 "{}",
                 code.name()
             );
+            assert!(
+                docs.contains(&format!("| {} |", code.todo())),
+                "{}",
+                code.todo()
+            );
+        }
+        // What cannot be repaired is told what to do about by hand.
+        let (_, by_hand) = docs.split_once("### By hand").unwrap();
+        for code in Code::ALL {
+            let is_wrong = code.severity() > Severity::Note;
+            if is_wrong && !code.todo().contains("--repair") {
+                let row = format!("\n| `{}` |", code.name());
+                assert!(by_hand.contains(&row), "{}", code.name());
+            }
         }
     }
 

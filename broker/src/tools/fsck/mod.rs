@@ -28,6 +28,7 @@ use self::metadata::{GroupOffset, Metadata};
 use self::partition::{Look, Subject};
 pub use self::repair::{Outcome, Repair};
 use self::wal::WalLook;
+use super::left::LeftError;
 use super::{Ground, ToolError};
 use crate::control::harvest::HarvestError;
 use crate::control::segments::ReadSegmentError;
@@ -73,9 +74,9 @@ pub enum FsckError {
     /// The blocking pool failed.
     #[error("the work was not finished: {0}")]
     Pool(#[from] tokio::task::JoinError),
-    /// What is left makes no segment.
-    #[error("what is left makes no segment: {0}")]
-    Build(String),
+    /// What is left of a partition could not be written.
+    #[error(transparent)]
+    Left(#[from] LeftError),
     /// There is no such topic.
     #[error("there is no topic {0}")]
     NoTopic(TopicName),
@@ -119,6 +120,17 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         let notes = |finding: &Finding| finding.code.severity() == Severity::Note;
         self.more == 0 && self.findings.iter().all(notes)
+    }
+
+    /// Adds what is said of WAL objects: one finding for each, however many partitions need it.
+    fn join(&mut self, findings: Vec<Finding>) {
+        for finding in findings {
+            let mut told = self.findings.iter_mut();
+            match told.find(|told| told.subject == finding.subject) {
+                Some(told) => told.join(finding),
+                None => self.add(vec![finding]),
+            }
+        }
     }
 
     fn add(&mut self, findings: Vec<Finding>) {
@@ -313,18 +325,12 @@ impl<'a> Fsck<'a> {
                     let (lasting, passing): (Vec<_>, Vec<_>) = findings
                         .into_iter()
                         .partition(|f| f.code == Code::WalDamaged);
-                    report.add(lasting);
+                    report.join(lasting);
                     suspected = Some(passing);
                 }
                 None => suspected = Some(findings),
                 Some(suspected) => {
-                    let told = |finding: &Finding| {
-                        let mut told = report.findings.iter();
-                        told.any(|told| told.subject == finding.subject)
-                    };
-                    let mut again = confirmed(&suspected, findings);
-                    again.retain(|finding| !told(finding));
-                    report.add(again);
+                    report.join(confirmed(&suspected, findings));
                     break;
                 }
             }

@@ -18,7 +18,7 @@ use crate::control::context::wall_clock;
 use crate::control::segments::{Looked, object_keys, read_segment};
 use crate::tools::Ground;
 
-/// A repair of one finding.
+/// A repair of a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {
     /// Raises the generation counter of a name.
@@ -96,6 +96,20 @@ pub enum Outcome {
     Done(String),
     /// It was not done; why, and what to do.
     Refused(String),
+}
+
+impl Outcome {
+    /// What came of this repair and of another one of the same finding: it is done if both are.
+    #[must_use]
+    pub fn and(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::Done(one), Self::Done(two)) => Self::Done(format!("{one}; {two}")),
+            (Self::Refused(one), Self::Refused(two)) if one != two => {
+                Self::Refused(format!("{one}; {two}"))
+            }
+            (Self::Refused(why), _) | (_, Self::Refused(why)) => Self::Refused(why),
+        }
+    }
 }
 
 impl Repair {

@@ -57,14 +57,13 @@ async fn repair(world: &World, report: &Report, accept_loss: bool) -> Vec<(Code,
     let ground = ground(world).await;
     let mut refused = Vec::new();
     for finding in &report.findings {
-        let Some(repair) = &finding.repair else {
-            continue;
-        };
-        if repair.accepts_loss() && !accept_loss {
+        if finding.accepts_loss() && !accept_loss {
             continue;
         }
-        if let Outcome::Refused(why) = repair.carry_out(&ground).await.unwrap() {
-            refused.push((finding.code, why));
+        for repair in &finding.repairs {
+            if let Outcome::Refused(why) = repair.carry_out(&ground).await.unwrap() {
+                refused.push((finding.code, why));
+            }
         }
     }
     refused
@@ -739,3 +738,5 @@ fn a_topic_that_is_being_restored_is_left_alone() {
         assert!(told.collect::<Vec<_>>().contains(&Code::RestorePending));
     });
 }
+
+mod repairs;

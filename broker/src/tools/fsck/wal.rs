@@ -8,8 +8,8 @@ use coord::keys::cluster::CommitMode;
 use coord::keys::partition::{self, Owner, PartitionRecord, Source};
 use segment::keys::ObjectKey as Named;
 use segment::kfs::{self, KFS_FOOTER_BYTES, KFS_HEADER_BYTES};
-use segment::wal::{self, SectionPlace, WAL_HEADER_BYTES, WalHeader, WalKind};
-use segment::{Offset, SessionId, TopicPartition, WalSequence};
+use segment::wal::{self, SectionPlace, WAL_HEADER_BYTES, WalEntry, WalHeader, WalKind};
+use segment::{BrokerId, Offset, SessionId, TopicPartition, WalSequence};
 use store::{GetError, GetRange};
 use tokio::sync::Semaphore;
 
@@ -46,6 +46,22 @@ pub(super) struct WalReport {
     pub(super) findings: Vec<Finding>,
     /// Where the logs end, of those that nothing is wrong with.
     pub(super) ends: HashMap<TopicPartition, Offset>,
+    /// Where the finding about an object is.
+    told: HashMap<String, usize>,
+}
+
+impl WalReport {
+    /// One finding for an object, however many partitions need it.
+    fn tell(&mut self, finding: Finding) {
+        match self.told.get(&finding.subject) {
+            Some(at) => self.findings[*at].join(finding),
+            None => {
+                let at = self.findings.len();
+                self.told.insert(finding.subject.clone(), at);
+                self.findings.push(finding);
+            }
+        }
+    }
 }
 
 /// The objects of a session, as LIST shows them.
@@ -78,11 +94,9 @@ impl WalLook<'_> {
         let Ground { objects, keys, .. } = self.ground;
         let mut harvest = Harvest::new(objects, keys, nobody, wanted);
         let mut report = WalReport::default();
-        let (mut told, mut needed) = (BTreeSet::new(), BTreeSet::new());
+        let mut needed = BTreeSet::new();
         for (id, record) in &records {
-            let ranges = self
-                .ranges(record, &prefixes, &mut told, &mut report)
-                .await?;
+            let ranges = self.ranges(*id, record, &prefixes, &mut report).await?;
             for (source, (_, first, end)) in record.sources.iter().zip(&ranges) {
                 harvest.read_range(owner_of(source), *first..*end).await?;
                 if self.deep {
@@ -91,7 +105,7 @@ impl WalLook<'_> {
                 }
             }
             let sections = harvest.take_sections(*id);
-            self.own_objects(&sections, &prefixes, &mut told, &mut report);
+            self.own_objects(&sections, &prefixes, &mut report);
             self.follow(
                 *id,
                 record,
@@ -99,7 +113,6 @@ impl WalLook<'_> {
                 sections,
                 &harvest,
                 &prefixes,
-                &mut told,
                 &mut report,
             );
         }
@@ -127,9 +140,9 @@ impl WalLook<'_> {
     /// Which objects each source of a record needs.
     async fn ranges(
         &self,
+        id: TopicPartition,
         record: &PartitionRecord,
         prefixes: &HashMap<SessionId, Prefix>,
-        told: &mut BTreeSet<String>,
         report: &mut WalReport,
     ) -> Result<Ranges, FsckError> {
         let mut ranges = Ranges::new();
@@ -151,7 +164,7 @@ impl WalLook<'_> {
                     committed.copied().unwrap_or(FIRST_SEQUENCE)
                 }
                 (None, CommitMode::Conditional) => {
-                    self.open_end(source, first, &prefixes[&session], told, report)
+                    self.open_end(id, source, first, &prefixes[&session], report)
                         .await?
                 }
             };
@@ -161,19 +174,20 @@ impl WalLook<'_> {
     }
 
     /// Where a session ends that nobody has fenced for this partition: before the first object that
-    /// is missing, or at a fence. What follows was never acknowledged, unless it says so.
+    /// is missing, or at a fence (who fenced may have met a hole). What follows was never acknowledged,
+    /// unless it says so.
     async fn open_end(
         &self,
+        id: TopicPartition,
         source: &Source,
         first: WalSequence,
         prefix: &Prefix,
-        told: &mut BTreeSet<String>,
         report: &mut WalReport,
     ) -> Result<WalSequence, FsckError> {
         let mut at = first;
         while let Some(len) = prefix.wal.get(&at) {
             if *len <= BARE_BYTES && self.kind(source, at).await? == Some(WalKind::Fence) {
-                return Ok(at);
+                break;
             }
             at = at.next().expect("a session has fewer than 2^64 objects");
         }
@@ -185,13 +199,9 @@ impl WalLook<'_> {
         let acknowledged = header.and_then(|header| header.acknowledged);
         if acknowledged.is_some_and(|acknowledged| acknowledged >= at) {
             let key = self.ground.keys.wal(source.broker, source.session, at);
-            if told.insert(key.clone()) {
-                let detail =
-                    format!("object {last} says that it was acknowledged; what it held is lost");
-                report
-                    .findings
-                    .push(Finding::new(Code::WalMissing, key, detail));
-            }
+            let detail =
+                format!("object {last} says that it was acknowledged: what it held is lost");
+            report.tell(self.closing(id, Finding::new(Code::WalMissing, key, detail)));
         }
         Ok(at)
     }
@@ -223,7 +233,6 @@ impl WalLook<'_> {
         &self,
         sections: &[Found],
         prefixes: &HashMap<SessionId, Prefix>,
-        told: &mut BTreeSet<String>,
         report: &mut WalReport,
     ) {
         for found in sections {
@@ -240,13 +249,11 @@ impl WalLook<'_> {
                 ),
                 None => (Code::WalMissing, "it is not there".to_owned()),
             };
-            if told.insert(found.key.to_string()) {
-                let (first, last) = (entry.first_offset, entry.last_offset);
-                let id = entry.topic_partition();
-                let detail = format!("{reason}; offsets {first} to {last} of {id} are lost");
-                let finding = Finding::new(code, &*found.key, detail);
-                report.findings.push(self.closing(id, finding));
-            }
+            let (first, last) = (entry.first_offset, entry.last_offset);
+            let id = entry.topic_partition();
+            let detail = format!("{reason}; offsets {first} to {last} of {id} are lost");
+            let finding = Finding::new(code, &*found.key, detail);
+            report.tell(self.closing(id, finding));
         }
     }
 
@@ -271,7 +278,6 @@ impl WalLook<'_> {
         sections: Vec<Found>,
         harvest: &Harvest<'_>,
         prefixes: &HashMap<SessionId, Prefix>,
-        told: &mut BTreeSet<String>,
         report: &mut WalReport,
     ) {
         let ordered = order_sections(record, ranges, sections);
@@ -292,18 +298,14 @@ impl WalLook<'_> {
             let key = |at| self.ground.keys.wal(source.broker, *session, at);
             for at in missing(&prefixes[session], *first..*end) {
                 is_explained = true;
-                if told.insert(key(at)) {
-                    let finding = Finding::new(Code::WalMissing, key(at), &lost);
-                    report.findings.push(self.closing(id, finding));
-                }
+                let finding = Finding::new(Code::WalMissing, key(at), &lost);
+                report.tell(self.closing(id, finding));
             }
             for (at, reason) in harvest.unreadable(*session, *first..*end) {
                 is_explained = true;
-                if told.insert(key(at)) {
-                    let detail = format!("{reason}; {lost}");
-                    let finding = Finding::new(Code::WalDamaged, key(at), detail);
-                    report.findings.push(self.closing(id, finding));
-                }
+                let detail = format!("{reason}; {lost}");
+                let finding = Finding::new(Code::WalDamaged, key(at), detail);
+                report.tell(self.closing(id, finding));
             }
         }
         match ordered {
@@ -316,7 +318,7 @@ impl WalLook<'_> {
             Err(error) => {
                 let key = partition::key(&self.ground.space, id).to_string();
                 let finding = Finding::new(Code::WalGap, key, error.to_string());
-                report.findings.push(self.closing(id, finding));
+                report.tell(self.closing(id, finding));
             }
         }
     }
@@ -334,63 +336,125 @@ impl WalLook<'_> {
         let read = |(session, at)| async move {
             let Owner { session, broker } = owners[&session];
             let key = self.ground.keys.wal(broker, session, at);
-            let reason = self.verify(&key, broker, session).await;
-            (key, reason)
+            let faults = self.verify(&key, broker, session).await;
+            (key, session, at, faults)
         };
-        for (key, reason) in self.ground.objects.read_many(there, read).await {
-            if let Some(reason) = reason?
-                && !report.findings.iter().any(|finding| finding.subject == key)
-            {
-                report
-                    .findings
-                    .push(Finding::new(Code::WalDamaged, key, reason));
+        for (key, session, at, faults) in self.ground.objects.read_many(there, read).await {
+            // What any look finds is told already.
+            let is_told = report.told.contains_key(&key);
+            for fault in faults?.into_iter().filter(|_| !is_told) {
+                let finding = Finding::new(Code::WalDamaged, &key, fault.reason);
+                match fault.section {
+                    None => report.tell(finding),
+                    Some((id, last)) if self.needs(id, last, session, at) => {
+                        report.tell(self.closing(id, finding));
+                    }
+                    // It is in a segment.
+                    Some(_) => {}
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether a partition needs its section in an object, which ends with the offset `last`.
+    fn needs(&self, id: TopicPartition, last: Offset, session: SessionId, at: WalSequence) -> bool {
+        let record = self.metadata.partitions.get(&id).map(|seen| &seen.record);
+        record.is_some_and(|record| {
+            let covers = |source: &Source| {
+                source.session == session
+                    && source.first_sequence <= at
+                    && source.end_sequence.is_none_or(|end| at < end)
+            };
+            last >= record.compacted_end && record.sources.iter().any(covers)
+        })
     }
 
     /// What is wrong with the bytes of an object and of those that it names.
     async fn verify(
         &self,
         key: &str,
-        broker: segment::BrokerId,
+        broker: BrokerId,
         session: SessionId,
-    ) -> Result<Option<String>, FsckError> {
+    ) -> Result<Vec<Fault>, FsckError> {
         let _permit = self.whole.acquire().await;
         let objects = &self.ground.objects;
         let bytes = match objects.get(key, GetRange::Full).await {
             Ok(found) => found.bytes,
-            Err(GetError::NotFound { .. }) => return Ok(None),
-            Err(GetError::Corrupt { reason, .. }) => return Ok(Some(reason)),
+            Err(GetError::NotFound { .. }) => return Ok(Vec::new()),
+            Err(GetError::Corrupt { reason, .. }) => return Ok(vec![Fault::of_object(reason)]),
             Err(error) => return Err(error.into()),
         };
-        let verified = tokio::task::spawn_blocking(move || wal::verify(&bytes)).await?;
-        if let Some(fault) = verified.faults.first() {
-            return Ok(Some(fault.to_string()));
-        }
-        let entries = verified.directory.map(|directory| directory.entries);
-        for entry in entries.unwrap_or_default() {
+        let (mut faults, entries) = tokio::task::spawn_blocking(move || verify(&bytes)).await?;
+        for entry in entries {
             let SectionPlace::Own { counter } = entry.place else {
                 continue;
             };
             let own = self.ground.keys.own(broker, session, counter);
-            let bytes = match objects.get(&own, GetRange::Full).await {
-                Ok(found) => found.bytes,
-                Err(GetError::NotFound { .. }) => continue,
-                Err(GetError::Corrupt { reason, .. }) => return Ok(Some(reason)),
+            let section = Some((entry.topic_partition(), entry.last_offset));
+            let reason = match objects.get(&own, GetRange::Full).await {
+                Ok(found) => {
+                    let check = move || {
+                        let body = kfs::body_range(found.bytes.len() as u64).unwrap_or(0..0);
+                        let body = &found.bytes[body.start as usize..body.end as usize];
+                        wal::verify_section(&entry, body).err()
+                    };
+                    let fault = tokio::task::spawn_blocking(check).await?;
+                    fault.map(|fault| fault.to_string())
+                }
+                Err(GetError::NotFound { .. }) => None,
+                Err(GetError::Corrupt { reason, .. }) => Some(reason),
                 Err(error) => return Err(error.into()),
             };
-            let check = move || {
-                let body = kfs::body_range(bytes.len() as u64).unwrap_or(0..0);
-                let body = &bytes[body.start as usize..body.end as usize];
-                wal::verify_section(&entry, body).err()
-            };
-            if let Some(fault) = tokio::task::spawn_blocking(check).await? {
-                return Ok(Some(format!("{own}: {fault}")));
-            }
+            faults.extend(reason.map(|reason| Fault {
+                section,
+                reason: format!("{own}: {reason}"),
+            }));
         }
-        Ok(None)
+        Ok(faults)
     }
+}
+
+/// What a deep look has found wrong with an object.
+struct Fault {
+    /// The partition and the last offset of the section that is damaged; none: the object itself is.
+    section: Option<(TopicPartition, Offset)>,
+    reason: String,
+}
+
+impl Fault {
+    fn of_object(reason: String) -> Self {
+        Self {
+            section: None,
+            reason,
+        }
+    }
+}
+
+/// What is wrong with an object and its inline sections; and the rows of its directory.
+fn verify(bytes: &[u8]) -> (Vec<Fault>, Vec<WalEntry>) {
+    let verified = wal::verify(bytes);
+    let entries = verified.directory.as_ref();
+    let entries = entries.map_or(Vec::new(), |directory| directory.entries.clone());
+    let mut faults = Vec::new();
+    for entry in entries.iter().filter(|_| !verified.is_sound()) {
+        let Some(range) = entry.inline_range() else {
+            continue;
+        };
+        let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
+        let section = start.ok().zip(end.ok());
+        let section = section.and_then(|(start, end)| bytes.get(start..end));
+        if let Err(fault) = wal::verify_section(entry, section.unwrap_or_default()) {
+            faults.push(Fault {
+                section: Some((entry.topic_partition(), entry.last_offset)),
+                reason: fault.to_string(),
+            });
+        }
+    }
+    if let Some(first) = verified.faults.first().filter(|_| faults.is_empty()) {
+        faults.push(Fault::of_object(first.to_string()));
+    }
+    (faults, entries)
 }
 
 fn owner_of(source: &Source) -> Owner {

@@ -7,6 +7,9 @@
     reason = "the world of the cluster tests has more than is needed here"
 )]
 
+mod common {
+    pub(crate) mod ports;
+}
 #[path = "../../segment/reader/examples/word_count.rs"]
 mod word_count;
 #[path = "cluster/world.rs"]

@@ -16,10 +16,7 @@ use std::time::{Duration, Instant};
 use client::{Client, ClientSettings};
 use s3_server::{Conditional, Server};
 
-#[path = "../common/ports.rs"]
-mod ports;
-
-pub(crate) use ports::free;
+pub(crate) use crate::common::ports::free;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
 /// What etcd says, in its directory.

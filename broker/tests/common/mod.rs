@@ -8,7 +8,7 @@
 
 pub(crate) mod child;
 pub(crate) mod original;
-mod ports;
+pub(crate) mod ports;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use segment::{BrokerId, PartitionIndex, TopicId, TopicName};
 
 use crate::node::{BrokerNode, Endpoint, NodeId};
@@ -44,8 +45,8 @@ pub struct Metadata {
     /// The live brokers, this one included.
     pub brokers: Vec<BrokerNode>,
     coordinators: Arc<[Option<BrokerId>]>,
-    by_name: HashMap<TopicName, Arc<Topic>>,
-    by_id: HashMap<TopicId, Arc<Topic>>,
+    by_name: HashMap<TopicName, Arc<Topic>, RandomState>,
+    by_id: HashMap<TopicId, Arc<Topic>, RandomState>,
 }
 
 impl Metadata {
@@ -56,8 +57,8 @@ impl Metadata {
         brokers: Vec<BrokerNode>,
         topics: impl IntoIterator<Item = Arc<Topic>>,
     ) -> Self {
-        let mut by_name = HashMap::new();
-        let mut by_id = HashMap::new();
+        let mut by_name = HashMap::default();
+        let mut by_id = HashMap::default();
         for topic in topics {
             by_id.insert(topic.id, topic.clone());
             by_name.insert(topic.name.clone(), topic);

@@ -291,7 +291,7 @@ async fn serve(
         filter,
         read_committed,
     );
-    let elapsed = cx.started.elapsed();
+    let elapsed = cx.took();
     if cold {
         metrics.fetch_miss_latency.record_time(elapsed);
     } else if !waits && bytes > 0 {

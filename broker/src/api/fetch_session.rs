@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use foldhash::fast::RandomState;
 use segment::{Offset, PartitionIndex, TopicId};
 
 use crate::config::Config;
@@ -53,7 +54,7 @@ pub(crate) struct Session {
     used: u64,
     /// Partitions in order; a removed one leaves a hole until the next compaction.
     pub(crate) wanted: Vec<Wanted>,
-    places: HashMap<(TopicKey, PartitionIndex), usize>,
+    places: HashMap<(TopicKey, PartitionIndex), usize, RandomState>,
     /// Where serving begins, so that busy partitions do not starve the others.
     pub(crate) first: usize,
 }
@@ -74,7 +75,7 @@ impl Session {
     fn of(wanted: Vec<Wanted>) -> Self {
         let mut session = Self {
             wanted: Vec::with_capacity(wanted.len()),
-            places: HashMap::with_capacity(wanted.len()),
+            places: HashMap::with_capacity_and_hasher(wanted.len(), RandomState::default()),
             ..Self::default()
         };
         wanted.into_iter().for_each(|w| session.upsert(w));
@@ -136,7 +137,7 @@ pub(crate) enum SessionError {
 
 /// The sessions of a shard. Shard-owned.
 pub(crate) struct FetchSessions {
-    sessions: RefCell<HashMap<i32, Rc<RefCell<Session>>>>,
+    sessions: RefCell<HashMap<i32, Rc<RefCell<Session>>, RandomState>>,
     sessions_max: usize,
     shard: ShardId,
     shards: usize,

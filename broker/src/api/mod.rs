@@ -34,10 +34,11 @@ mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use wire::{ApiKey, DecodeError, Message, Request, RequestHeader, VersionRange};
@@ -63,9 +64,16 @@ pub(crate) struct RequestContext {
     pub(crate) peer: SocketAddr,
     /// When the request had been read.
     pub(crate) started: Instant,
+    /// How long it took: the clock is read once.
+    took: OnceCell<Duration>,
 }
 
 impl RequestContext {
+    /// How long the request took, by when this is first asked for.
+    pub(crate) fn took(&self) -> Duration {
+        *self.took.get_or_init(|| self.started.elapsed())
+    }
+
     /// Encodes a response.
     pub(crate) fn reply<'a, M: Message<'a>>(&self, response: &M) -> Reply {
         self.finish(wire::encode_response(
@@ -81,7 +89,7 @@ impl RequestContext {
         self.shard
             .metrics
             .requests
-            .answered(self.api.as_i16(), self.started.elapsed());
+            .answered(self.api.as_i16(), self.took());
         match frame {
             Ok(frame) => frame.into(),
             Err(error) => {
@@ -180,6 +188,7 @@ pub(crate) async fn dispatch(
         client_id: None,
         peer,
         started,
+        took: OnceCell::new(),
     };
     if api == ApiKey::Produce {
         return match produce::handle(cx, frame, reserved).await {

@@ -98,7 +98,7 @@ pub(super) async fn handle(
         cx.shard
             .metrics
             .requests
-            .answered(cx.api.as_i16(), cx.started.elapsed());
+            .answered(cx.api.as_i16(), cx.took());
         return Ok(Slot::Ready(if refused {
             Reply::Close
         } else {
@@ -347,10 +347,7 @@ async fn finish(cx: RequestContext, plan: Plan, calls: Vec<Answer>, reserved: Re
         outcomes.push(outcome);
     }
     let reply = answer(&cx, &plan, &outcomes);
-    cx.shard
-        .metrics
-        .produce_latency
-        .record_time(cx.started.elapsed());
+    cx.shard.metrics.produce_latency.record_time(cx.took());
     drop(reserved);
     reply
 }

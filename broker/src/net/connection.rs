@@ -76,7 +76,7 @@ async fn read_requests(
         replies
             .room(limits.in_flight_max, limits.reply_queue_bytes as usize)
             .await;
-        let next = frames.next(state, || shard.now_ms()).await?;
+        let next = frames.next(state, || shard.coarse_ms()).await?;
         let Some((frame, reserved)) = next else {
             return Ok(());
         };
@@ -131,10 +131,10 @@ async fn write_replies(
         }
         let bytes: usize = parts.iter().map(bytes::Bytes::len).sum();
         state.writing.set(true);
-        state.progress_ms.set(shard.now_ms());
+        state.progress_ms.set(shard.coarse_ms());
         let written = write.write(WriteFrame::new(parts)).await;
         state.writing.set(false);
-        state.progress_ms.set(shard.now_ms());
+        state.progress_ms.set(shard.coarse_ms());
         shard.metrics.bytes_out.add(bytes as u64);
         if let Err(error) = written {
             tracing::debug!(%error, "a reply could not be sent");

@@ -10,6 +10,9 @@ use std::rc::Rc;
 /// Room for small requests that arrive together. A frame that fits needs no memory but this, which its
 /// connection has anyway: it does not wait for any, so that heartbeats go on when the budget is used up.
 const BUFFER_BYTES: usize = 16 * 1024;
+/// Room for the next request after one that was so small, as those of consumers are: a connection that idles in
+/// a long poll has no more.
+const SMALL_BUFFER_BYTES: usize = 2 * 1024;
 /// A frame larger than this gets its memory in steps, as its bytes arrive.
 const STEP_BYTES: usize = 1 << 20;
 /// A frame of which so much has arrived gets a buffer for all of it: memory that was never written is only
@@ -47,6 +50,8 @@ pub(crate) enum FrameError {
 pub(crate) struct FrameReader {
     read: ReadHalf,
     buffer: BytesMut,
+    /// Whether the last frame was large, or the last read could have given more.
+    much: bool,
     budget: Rc<MemoryBudget>,
     limit: u64,
 }
@@ -58,6 +63,7 @@ impl FrameReader {
         Self {
             read,
             buffer: BytesMut::new(),
+            much: false,
             budget,
             limit,
         }
@@ -74,9 +80,15 @@ impl FrameReader {
         now_ms: impl Fn() -> u64,
     ) -> Result<Option<(BytesMut, Reserved)>, FrameError> {
         while self.buffer.len() < PREFIX_BYTES {
-            self.buffer.reserve(BUFFER_BYTES);
+            let room = if self.much {
+                BUFFER_BYTES
+            } else {
+                SMALL_BUFFER_BYTES
+            };
+            self.buffer.reserve(room);
             state.mid_frame.set(!self.buffer.is_empty());
-            let count = self.read.fill(&mut self.buffer, BUFFER_BYTES).await?;
+            let count = self.read.fill(&mut self.buffer, room).await?;
+            self.much = count == room;
             state.progress_ms.set(now_ms());
             if count == 0 {
                 let (found, expected) = (self.buffer.len(), PREFIX_BYTES);
@@ -96,6 +108,7 @@ impl FrameReader {
                 limit: self.limit,
             });
         }
+        self.much = self.much || expected + PREFIX_BYTES > SMALL_BUFFER_BYTES;
         let mut reserved = self.budget.start();
         let mut granted = 0;
         if expected <= BUFFER_BYTES {

@@ -30,7 +30,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// What the sweeper looks at. Shard-owned.
 pub(crate) struct ConnectionState {
     closer: Closer,
-    /// When bytes last came in or a reply last went out, by the shard's clock.
+    /// When bytes last came in or a reply last went out, by the shard's coarse clock: a second early at most.
     progress_ms: Cell<u64>,
     /// Whether a frame has been read in part.
     mid_frame: Cell<bool>,

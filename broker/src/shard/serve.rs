@@ -77,6 +77,7 @@ async fn serve(start: ShardStart) {
         urgent: Cell::new(false),
         open_bytes: Cell::new(0),
         started: start.started,
+        read_ms: Cell::new(0),
     });
     crate::net::start_sweeper(&shard);
     let mut handled = 0;

@@ -1,4 +1,7 @@
 //! Times `segment::batch`: validation of a produced batch (CRC-32C) and the patch in place.
+//!
+//! Near: CRC-32C by the SSE4.2 instruction takes 8 bytes a cycle on three interleaved streams (some 20 GB/s at
+//! 2.6 GHz); beyond the caches memory bandwidth is the bound. `assign` patches 12 bytes: one cache line.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 

@@ -1,44 +1,15 @@
 //! Times `wire::FetchResponseWriter`: a response to a fetch that hits, records passed on by slice.
+//!
+//! Near: some 45 bytes a partition in the first-level cache, and one atomic increment a slice (about 5 ns, a
+//! cache miss of 50 to 100 ns where another core took the slice last). The records are not touched.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::hint::black_box;
 
 use benches::batch;
-use bytes::Bytes;
+use benches::requests::fetch_response;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use wire::messages::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
-use wire::{FetchResponseWriter, Frame, Records, Uuid};
-
-/// Version with topic ids.
-const VERSION: i16 = 17;
-
-fn respond(partitions: usize, slices: &[Bytes]) -> Frame {
-    let head = FetchResponse {
-        session_id: 1,
-        ..Default::default()
-    };
-    let topic = FetchableTopicResponse {
-        topic_id: Uuid::from_u128(7),
-        ..Default::default()
-    };
-    let mut writer = FetchResponseWriter::new(1, VERSION, &head, 1).expect("a known version");
-    writer.topic(&topic, partitions).expect("one topic");
-    for index in 0..partitions {
-        let data = PartitionData {
-            partition_index: index as i32,
-            high_watermark: 1_000,
-            last_stable_offset: 1_000,
-            log_start_offset: 0,
-            records: Records::Slices(slices),
-            ..Default::default()
-        };
-        writer
-            .partition(&data)
-            .expect("as many partitions as announced");
-    }
-    writer.finish(&[]).expect("a complete response")
-}
 
 fn encode(c: &mut Criterion) {
     let mut group = c.benchmark_group("wire_fetch_writer/respond");
@@ -47,7 +18,7 @@ fn encode(c: &mut Criterion) {
         let slices = vec![bytes.clone(); slices];
         let name = format!("{partitions}p x {} slices", slices.len());
         group.bench_with_input(BenchmarkId::from_parameter(name), &slices, |b, slices| {
-            b.iter(|| respond(partitions, black_box(slices)).len);
+            b.iter(|| fetch_response(partitions, black_box(slices)).len);
         });
     }
     group.finish();

@@ -1,17 +1,25 @@
-//! Micro-benchmarks of KafScale, each named after the module that it times.
+//! Micro-benchmarks of KafScale, each named after the module that it times, and the gate that
+//! compares instruction counts with a baseline ([`gate`]; `docs/performance.md`).
 //!
 //! `cargo bench -p benches` runs all; `cargo bench -p benches --no-default-features` those that do
 //! not need the broker, which takes minutes to build. The files under `benches/` are the programs;
-//! here is what they share: batches and requests of a given size.
+//! here is what they share with the gate: batches, requests and filled state of a given size.
 
 #![forbid(unsafe_code)]
+
+pub mod cache_entries;
+#[cfg(feature = "broker")]
+pub mod gate;
+pub mod group;
+#[cfg(feature = "broker")]
+pub mod partition;
+pub mod requests;
+pub mod wal;
 
 use bytes::Bytes;
 use segment::batch::BATCH_HEADER_BYTES;
 use segment::record::{NewRecord, RecordBatchBuilder};
 use segment::{ProducerEpoch, ProducerId, Sequence, TimestampMs};
-use wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use wire::{ApiKey, Records, RequestHeader};
 
 /// Bytes of a record's value, where a batch has room for more than one.
 pub const RECORD_BYTES: usize = 1024;
@@ -43,34 +51,4 @@ pub fn batch(batch_bytes: usize, sequence: Option<i32>) -> Bytes {
         builder.push(record).expect("a record of a sound size");
     }
     builder.build().expect("a batch with a record")
-}
-
-/// A produce request without its length prefix: one batch for each of `partitions` partitions.
-///
-/// # Panics
-/// Never: the request is sound.
-pub fn produce_frame(version: i16, partitions: usize, batch: &Bytes) -> Bytes {
-    let data = (0..partitions).map(|index| PartitionProduceData {
-        index: index as i32,
-        records: Records::Chunks(vec![batch.clone()]),
-    });
-    let request = ProduceRequest {
-        transactional_id: None,
-        acks: -1,
-        timeout_ms: 30_000,
-        topic_data: vec![TopicProduceData {
-            name: "orders",
-            partition_data: data.collect(),
-            ..Default::default()
-        }],
-    };
-    let header = RequestHeader {
-        api_key: ApiKey::Produce.as_i16(),
-        api_version: version,
-        correlation_id: 1,
-        client_id: Some("bench"),
-    };
-    wire::encode_request(&header, &request)
-        .expect("a sound request")
-        .body()
 }

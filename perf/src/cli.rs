@@ -12,6 +12,7 @@ use crate::fetch::FetchRun;
 use crate::floor::{self, FloorRuntime};
 use crate::join::JoinRun;
 use crate::payload::Shape;
+use crate::plan::Times;
 use crate::produce::{Pace, ProduceRun};
 use crate::run::Setting;
 
@@ -38,13 +39,13 @@ pub struct Common {
         env = "KAFSCALE_PERF_BOOTSTRAP"
     )]
     pub bootstrap: String,
-    /// Time before anything is recorded (ms, s or m; a number alone is seconds).
-    #[arg(long, global = true, default_value = "3s", value_parser = duration)]
-    pub warmup: Duration,
-    /// Time that is recorded.
-    #[arg(long, global = true, default_value = "15s", value_parser = duration)]
-    pub duration: Duration,
-    /// Directory for JSON, markdown and picture; none are written without it.
+    /// Time before anything is recorded (ms, s or m; a number alone is seconds) [default: 3s].
+    #[arg(long, global = true, value_parser = duration)]
+    pub warmup: Option<Duration>,
+    /// Time that is recorded [default: 15s].
+    #[arg(long, global = true, value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Directory for JSON, markdown, page and picture; none are written without it.
     #[arg(long, global = true)]
     pub out: Option<PathBuf>,
     /// Name of the broker in the results.
@@ -62,23 +63,46 @@ pub struct Common {
     /// Do not delete the topics afterwards.
     #[arg(long, global = true)]
     pub keep_topics: bool,
-    /// How long replies are awaited after the recorded time; then they count as errors.
-    #[arg(long, global = true, default_value = "30s", value_parser = duration)]
-    pub patience: Duration,
+    /// Settings of the topics that are created, `flush.messages=1` for example.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = topic_setting)]
+    pub topic_config: Vec<(String, String)>,
+    /// How long replies are awaited after the recorded time; then they count as errors [default: 30s].
+    #[arg(long, global = true, value_parser = duration)]
+    pub patience: Option<Duration>,
 }
 
+/// Times of a run where nobody says anything else.
+const WARMUP: Duration = Duration::from_secs(3);
+const DURATION: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
+
 impl Common {
-    /// What runs need of it.
-    pub fn setting(&self) -> Setting {
-        Setting {
-            bootstrap: self.bootstrap.clone(),
+    /// What a run needs of it. Its own times count where the command line says nothing.
+    pub fn setting(&self, own: Times) -> Setting {
+        let mine = Times {
             warmup: self.warmup,
             duration: self.duration,
+            patience: self.patience,
+        };
+        let times = mine.or(own);
+        Setting {
+            bootstrap: self.bootstrap.clone(),
+            warmup: times.warmup.unwrap_or(WARMUP),
+            duration: times.duration.unwrap_or(DURATION),
             broker_pid: self.broker_pid,
             replicas: self.replicas,
+            topic_config: self.topic_config.clone(),
             keep_topics: self.keep_topics,
-            patience: self.patience,
+            patience: times.patience.unwrap_or(PATIENCE),
+            progress: String::new(),
         }
+    }
+}
+
+fn topic_setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("use KEY=VALUE".to_owned()),
     }
 }
 
@@ -95,7 +119,7 @@ pub enum Command {
     Join(JoinArgs),
     /// The same fetches against a server that does nothing: what machine and meter take.
     Floor(FloorArgs),
-    /// A fixed list of the others, for comparison over time and between brokers.
+    /// A list of the others from a TOML file, or the built-in one: for comparison over time and between brokers.
     Scenario(ScenarioArgs),
 }
 
@@ -358,14 +382,15 @@ impl FloorArgs {
 /// `scenario`.
 #[derive(Debug, Clone, Args)]
 pub struct ScenarioArgs {
+    /// The file; the built-in list (perf/scenarios/default.toml) if none is given.
+    pub file: Option<PathBuf>,
     /// Only runs whose names contain one of these.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
     /// List the runs and do nothing.
     #[arg(long)]
     pub list: bool,
-    /// Fail unless the promised bounds hold: fetch-hit p99 below 1 ms, produce p99 below 20 ms,
-    /// group join p50 below 200 ms and p99 below 500 ms.
+    /// Fail unless the bounds hold that the file promises (p50_max, p99_max) and no request failed.
     #[arg(long)]
     pub check: bool,
 }
@@ -477,8 +502,15 @@ mod tests {
     fn common_options_may_stand_behind_the_subcommand() {
         let cli = parse("fetch --sizes 1KiB,2MiB --warmup 500ms --duration 2m --replicas -1");
         let cli = cli.unwrap();
-        assert_eq!(cli.common.warmup, Duration::from_millis(500));
-        assert_eq!(cli.common.duration, Duration::from_secs(120));
+        let own = Times {
+            warmup: Some(Duration::from_secs(9)),
+            patience: Some(Duration::from_secs(7)),
+            ..Times::default()
+        };
+        let setting = cli.common.setting(own);
+        assert_eq!(setting.warmup, Duration::from_millis(500));
+        assert_eq!(setting.duration, Duration::from_secs(120));
+        assert_eq!(setting.patience, Duration::from_secs(7));
         assert_eq!(cli.common.replicas, -1);
         match cli.command {
             Command::Fetch(args) => assert_eq!(args.sizes, vec![1024, 2 << 20]),
@@ -497,6 +529,9 @@ mod tests {
             "fetch --sizes ,",
             "e2e --duration soon",
             "floor --nothing",
+            "floor --driver kqueue",
+            "fetch --rate 0",
+            "produce --topic-config flush",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use wire::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use wire::{ApiKey, ErrorCode, Uuid};
@@ -146,16 +146,27 @@ impl Cluster {
     ///
     /// # Errors
     /// The broker refuses, or a partition stays without a leader.
-    pub fn create_topic(&mut self, name: &str, partitions: usize, replicas: i16) -> Result<Topic> {
+    pub fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: usize,
+        replicas: i16,
+        settings: &[(String, String)],
+    ) -> Result<Topic> {
         let mut controller = self.controller()?;
         let connection = controller.as_mut().unwrap_or(&mut self.control);
         let version = connection.versions().pick(ApiKey::CreateTopics)?;
         let one_if_asked = version < DEFAULT_REPLICAS_FROM && replicas < 0;
+        let configs = settings.iter().map(|(name, value)| CreatableTopicConfig {
+            name,
+            value: Some(value),
+        });
         let request = CreateTopicsRequest {
             topics: vec![CreatableTopic {
                 name,
                 num_partitions: i32::try_from(partitions)?,
                 replication_factor: if one_if_asked { 1 } else { replicas },
+                configs: configs.collect(),
                 ..Default::default()
             }],
             timeout_ms: 30_000,

@@ -1,7 +1,7 @@
 //! Where a number was measured: processor, kernel, load, commit, date.
 
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -76,14 +76,31 @@ fn cpu_list(text: &str) -> Vec<usize> {
     text.split(',').filter_map(range).flatten().collect()
 }
 
-/// Processor time that a process has taken so far, in user and kernel, in seconds.
+/// Processor time that the threads of a process have taken so far, in user and kernel, in seconds: to the
+/// nanosecond from the scheduler where it tells, else in ticks.
 pub fn cpu_seconds(pid: u32) -> Option<f64> {
-    let stat = read(&format!("/proc/{pid}/stat"));
-    let fields = stat.rsplit_once(')')?.1;
-    let mut ticks = fields.split_whitespace().skip(UTIME_FIELD);
-    let user: f64 = ticks.next()?.parse().ok()?;
-    let system: f64 = ticks.next()?.parse().ok()?;
-    Some((user + system) / TICKS_PER_SECOND)
+    scheduled_seconds(pid).or_else(|| {
+        let stat = read(&format!("/proc/{pid}/stat"));
+        let fields = stat.rsplit_once(')')?.1;
+        let mut ticks = fields.split_whitespace().skip(UTIME_FIELD);
+        let user: f64 = ticks.next()?.parse().ok()?;
+        let system: f64 = ticks.next()?.parse().ok()?;
+        Some((user + system) / TICKS_PER_SECOND)
+    })
+}
+
+/// What the scheduler counts for each thread that there is.
+fn scheduled_seconds(pid: u32) -> Option<f64> {
+    let mut ns = 0_u64;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let path = task.ok()?.path().join("schedstat");
+        // A thread may end meanwhile.
+        let Ok(text) = std::fs::read_to_string(path) else {
+            continue;
+        };
+        ns += text.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    (ns > 0).then(|| Duration::from_nanos(ns).as_secs_f64())
 }
 
 /// The commit that is checked out here, `-dirty` behind it where files differ from it.

@@ -10,6 +10,7 @@ use clap::Parser;
 use kafscale_perf::cli::{Cli, Command};
 use kafscale_perf::clock::use_precise_sleeps;
 use kafscale_perf::floor::{FloorServer, LISTENING};
+use kafscale_perf::plan::Plan;
 use kafscale_perf::{report, scenario};
 
 /// As the broker's, so that the floor server allocates as it does.
@@ -38,16 +39,16 @@ fn run(cli: &Cli) -> Result<()> {
         server.serve();
         return Ok(());
     }
-    let cases = scenario::cases(&cli.command)?;
+    let plans = scenario::plans(&cli.command)?;
     if let Command::Scenario(args) = &cli.command
         && args.list
     {
-        for (name, case) in &cases {
+        for Plan { name, case, .. } in &plans {
             writeln!(std::io::stdout(), "{name:16} {case:?}")?;
         }
         return Ok(());
     }
-    let outcomes = scenario::measure_all(cli, &cases)?;
+    let outcomes = scenario::measure_all(cli, &plans)?;
     report::print_table(&outcomes)?;
     if let Some(directory) = &cli.common.out {
         let kind = match &cli.command {
@@ -68,10 +69,14 @@ fn run(cli: &Cli) -> Result<()> {
             .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let stem = format!("{kind}-{broker}-{date}");
         let path = report::write_files(directory, &stem, &outcomes)?;
-        writeln!(std::io::stdout(), "wrote {} (.md, .svg)", path.display())?;
+        writeln!(
+            std::io::stdout(),
+            "wrote {} (.html, .md, .svg)",
+            path.display()
+        )?;
     }
     match &cli.command {
-        Command::Scenario(args) => scenario::check_bounds(args, &outcomes),
+        Command::Scenario(args) if args.check => scenario::check_bounds(&plans, &outcomes),
         _ => Ok(()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::page::escape;
+
 /// One line of the picture.
 #[derive(Debug, Clone)]
 pub struct Series {
@@ -21,7 +23,7 @@ const BOTTOM: f64 = 60.0;
 const LEGEND_STEP: f64 = 20.0;
 /// Colors that people who see few colors can tell apart (Okabe and Ito), repeated as needed.
 const COLORS: [&str; 8] = [
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b0a000",
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080", "#b0a000",
 ];
 /// Percentiles that get a grid line.
 const TICKS: [(f64, &str); 7] = [
@@ -89,7 +91,7 @@ pub fn draw(title: &str, series: &[Series]) -> String {
          font-family=\"sans-serif\" font-size=\"12\">"
     ));
     put(format!(
-        "<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>"
+        "<rect class=\"paper\" width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>"
     ));
     put(text(LEFT, 28.0, "start", 16, title));
     put(grid(&axes));
@@ -132,7 +134,7 @@ fn grid(axes: &Axes) -> String {
     let mut stroke = |x1: f64, y1: f64, x2: f64, y2: f64| {
         let _ = writeln!(
             lines,
-            "<path d=\"M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}\" stroke=\"#ddd\" fill=\"none\"/>"
+            "<path d=\"M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}\" class=\"grid\" stroke=\"#ddd\" fill=\"none\"/>"
         );
     };
     let mut labels = String::new();
@@ -163,6 +165,44 @@ fn grid(axes: &Axes) -> String {
     lines + &labels
 }
 
+/// A bar of a bar chart.
+#[derive(Debug, Clone)]
+pub struct Bar {
+    /// What it is.
+    pub name: String,
+    /// How long; 0 or more.
+    pub length: f64,
+    /// What stands behind it.
+    pub label: String,
+}
+
+/// Draws bars below each other, on a linear scale from 0.
+pub fn bars(title: &str, bars: &[Bar]) -> String {
+    let left = 220.0;
+    let most = bars.iter().map(|bar| bar.length).fold(0.0, f64::max);
+    let height = TOP + LEGEND_STEP * bars.len() as f64 + 10.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+         font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
+    );
+    svg.push_str(&text(left, 28.0, "start", 16, title));
+    for (number, bar) in bars.iter().enumerate() {
+        let y = TOP + LEGEND_STEP * number as f64;
+        let share = if most > 0.0 { bar.length / most } else { 0.0 };
+        let width = (WIDTH - left - 120.0) * share;
+        let color = COLORS[number % COLORS.len()];
+        svg.push_str(&text(left - 8.0, y + 11.0, "end", 12, &bar.name));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{left}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"14\" fill=\"{color}\"/>"
+        );
+        svg.push_str(&text(left + width + 6.0, y + 11.0, "start", 12, &bar.label));
+    }
+    svg + "</svg>"
+}
+
 /// A latency with a unit that makes it short.
 pub fn unit(us: f64) -> String {
     let (value, unit) = match us {
@@ -179,7 +219,7 @@ pub fn unit(us: f64) -> String {
 }
 
 fn text(x: f64, y: f64, anchor: &str, size: u32, content: &str) -> String {
-    let content = content.replace('&', "&amp;").replace('<', "&lt;");
+    let content = escape(content);
     format!(
         "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">\
          {content}</text>"
@@ -207,6 +247,21 @@ mod tests {
         assert!(svg.contains("a &lt; b &amp; c"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_share() {
+        let bar = |length| Bar {
+            name: "n".to_owned(),
+            length,
+            label: "l".to_owned(),
+        };
+        let svg = bars("t", &[bar(50.0), bar(100.0)]);
+        assert!(
+            svg.contains("width=\"310.0\"") && svg.contains("width=\"620.0\""),
+            "{svg}"
+        );
+        assert!(!bars("t", &[bar(0.0)]).contains("NaN"));
     }
 
     #[test]

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::floor::FLOOR_NAME;
 use crate::latency::Summary;
 use crate::machine::Machine;
+use crate::page;
 use crate::plot::{self, Series, unit};
 use crate::run::Measured;
 
 /// Version of the JSON; goes up with every change that a reader must know.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// Header of the markdown rows.
 pub const MARKDOWN_HEADER: &str = "\
 | date | broker, commit | run | rate | p50 | p90 | p99 | p99.9 | p99.99 | max | samples, errors \
@@ -73,6 +74,8 @@ pub struct Outcome {
     pub meter_cpu_s: f64,
     /// Processor seconds of the broker in the window, if its process is known.
     pub broker_cpu_s: Option<f64>,
+    /// The same for each 10^9 bytes of batches.
+    pub broker_cpu_s_per_gb: Option<f64>,
     /// What a reader must know.
     pub notes: Vec<String>,
 }
@@ -106,6 +109,9 @@ impl Outcome {
             curve: tally.latency.curve(),
             meter_cpu_s: measured.cpu.meter_s,
             broker_cpu_s: measured.cpu.broker_s,
+            broker_cpu_s_per_gb: (measured.cpu.broker_s)
+                .filter(|_| tally.bytes > 0)
+                .map(|seconds| seconds / (tally.bytes as f64 / 1e9)),
             notes: tally.notes.clone(),
         }
     }
@@ -160,21 +166,25 @@ impl Outcome {
         } = self;
         let columns = [
             latency.p50_us,
+            latency.p90_us,
             latency.p99_us,
             latency.p999_us,
-            latency.p9999_us,
         ];
         let columns: String = columns
             .iter()
             .map(|us| format!("{:>10}", unit(*us)))
             .collect();
         let max = unit(latency.max_us);
-        format!("{name:30}{requests_per_s:>9.0}{mb_per_s:>9.1}{columns}{max:>10}{errors:>8}")
+        let cpu = self.broker_cpu_s_per_gb;
+        let cpu = cpu.map_or_else(|| "?".to_owned(), |cpu| format!("{cpu:.2}"));
+        format!(
+            "{name:24}{requests_per_s:>9.0}{mb_per_s:>9.1}{columns}{max:>10}{cpu:>9}{errors:>7}"
+        )
     }
 }
 
 /// Where the results come from, but for those of the floor server.
-fn main_origin(outcomes: &[Outcome]) -> Option<&Origin> {
+pub fn main_origin(outcomes: &[Outcome]) -> Option<&Origin> {
     let measured = outcomes
         .iter()
         .find(|outcome| outcome.origin.broker != FLOOR_NAME);
@@ -197,8 +207,8 @@ pub fn print_table(outcomes: &[Outcome]) -> Result<()> {
     }
     writeln!(
         out,
-        "{:30}{:>9}{:>9}{:>10}{:>10}{:>10}{:>10}{:>10}{:>8}",
-        "run", "req/s", "MB/s", "p50", "p99", "p99.9", "p99.99", "max", "errors"
+        "{:24}{:>9}{:>9}{:>10}{:>10}{:>10}{:>10}{:>10}{:>9}{:>7}",
+        "run", "req/s", "MB/s", "p50", "p90", "p99", "p99.9", "max", "CPU s/GB", "errors"
     )?;
     for outcome in outcomes {
         writeln!(out, "{}", outcome.line())?;
@@ -212,7 +222,16 @@ pub fn print_table(outcomes: &[Outcome]) -> Result<()> {
     Ok(())
 }
 
-/// Writes `{stem}.json`, `{stem}.md` and `{stem}.svg` into `directory`. Gives the path of the JSON.
+/// The latency curves.
+pub fn series(outcomes: &[Outcome]) -> Vec<Series> {
+    let one = |outcome: &Outcome| Series {
+        name: outcome.name.clone(),
+        points: outcome.curve.clone(),
+    };
+    outcomes.iter().map(one).collect()
+}
+
+/// Writes `{stem}.json`, `{stem}.md`, `{stem}.html` and `{stem}.svg` into `directory`. Gives the path of the JSON.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -226,16 +245,10 @@ pub fn write_files(directory: &Path, stem: &str, outcomes: &[Outcome]) -> Result
     };
     let rows: Vec<String> = outcomes.iter().map(Outcome::markdown_row).collect();
     write("md", format!("{MARKDOWN_HEADER}\n{}\n", rows.join("\n")))?;
-    let series: Vec<Series> = outcomes
-        .iter()
-        .map(|outcome| Series {
-            name: outcome.name.clone(),
-            points: outcome.curve.clone(),
-        })
-        .collect();
     let title = main_origin(outcomes).map_or(String::new(), |origin| {
         format!("{} {}, {}", origin.broker, origin.commit, origin.date)
     });
-    write("svg", plot::draw(&title, &series))?;
+    write("svg", plot::draw(&title, &series(outcomes)))?;
+    write("html", page::draw(outcomes))?;
     write("json", serde_json::to_string_pretty(outcomes)? + "\n")
 }

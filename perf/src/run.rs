@@ -22,10 +22,14 @@ pub struct Setting {
     pub broker_pid: Option<u32>,
     /// Replicas of topics that are created; -1 for the broker's default.
     pub replicas: i16,
+    /// Settings of topics that are created.
+    pub topic_config: Vec<(String, String)>,
     /// Whether topics are left behind.
     pub keep_topics: bool,
     /// How long replies are awaited after the window.
     pub patience: Duration,
+    /// Before the title of a run in the progress line: the how manyeth it is.
+    pub progress: String,
 }
 
 /// What a run measured.
@@ -52,7 +56,7 @@ impl Setting {
     ) -> Result<T> {
         let mut cluster = Cluster::connect(&self.bootstrap)?;
         let name = format!("kafscale-perf-{kind}-{:08x}", rand::random::<u32>());
-        let topic = cluster.create_topic(&name, partitions, self.replicas)?;
+        let topic = cluster.create_topic(&name, partitions, self.replicas, &self.topic_config)?;
         drop(cluster);
         let outcome = body(&topic);
         if !self.keep_topics {
@@ -110,7 +114,8 @@ impl Setting {
                     })
                 })
                 .collect();
-            let cpu = watch(title, window, &counters, self.broker_pid);
+            let title = format!("{}{title}", self.progress);
+            let cpu = watch(&title, window, &counters, self.broker_pid);
             let tallies: Vec<Result<Tally>> = threads
                 .into_iter()
                 .map(|thread| {

@@ -1,39 +1,25 @@
-//! The runs behind the subcommands, and the fixed list of them that is compared over time.
+//! The runs behind the subcommands and scenarios, and the bounds that they are held to.
 
-use anyhow::{Context, Result, ensure};
+use std::time::Duration;
 
-use crate::cli::{Cli, Command, ScenarioArgs};
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cli::{Cli, Command};
 use crate::e2e::EndToEndRun;
 use crate::fetch::FetchRun;
 use crate::floor::{self, FLOOR_NAME, FloorProcess};
 use crate::join::JoinRun;
 use crate::machine::{Machine, commit, date};
 use crate::payload::Shape;
+use crate::plan::{self, Bounds, Plan, Times};
 use crate::produce::{Pace, ProduceRun};
 use crate::report::{Origin, Outcome, SCHEMA};
 use crate::run::{Measured, Setting};
 
-/// Promised bound of the fetch-hit p99, in us.
-const FETCH_P99_MAX_US: f64 = 1_000.0;
-/// Promised bound of the produce p99 at 20 MB/s, in us.
-const PRODUCE_P99_MAX_US: f64 = 20_000.0;
-/// The run that the produce bound is promised for.
-const PRODUCE_BOUND_RUN: &str = "produce-20mb";
-/// The runs that the fetch bound is promised for.
-const FETCH_BOUND_RUNS: &str = "fetch-";
-/// Promised bounds of p50 and p99 of joining a group, in us.
-const JOIN_MAX_US: (f64, f64) = (200_000.0, 500_000.0);
-/// The runs that the join bounds are promised for.
-const JOIN_BOUND_RUNS: &str = "join";
-/// Sizes of answers that are compared.
-const FETCH_SIZES: [usize; 4] = [1 << 10, 16 << 10, 64 << 10, 256 << 10];
-/// Bytes loaded for a fetch run.
-const DATA_BYTES: u64 = 32 << 20;
-/// Records of 1 KiB in batches of 16 KiB, where a run says nothing else.
-const SHAPE: Shape = Shape {
-    batch_bytes: 16 << 10,
-    record_bytes: 1 << 10,
-};
+/// Behind the name of an end-to-end run: its acknowledgements.
+const ACKNOWLEDGED: &str = "-ack";
+/// Behind the name of a run of joins: those of one more member.
+const FURTHER: &str = "-further";
 
 /// Something to measure.
 #[derive(Debug, Clone)]
@@ -74,14 +60,23 @@ impl Case {
                 ]);
                 all
             }
-            Self::Fetch(run) | Self::Floor(run, _) => vec![
-                ("connections", run.connections.to_string()),
-                ("fetch_bytes", run.fetch_bytes.to_string()),
-                (
-                    "batch_bytes",
-                    run.shape.batch_bytes.min(run.fetch_bytes).to_string(),
-                ),
-            ],
+            Self::Fetch(run) | Self::Floor(run, _) => {
+                let mut all = vec![
+                    ("connections", run.connections.to_string()),
+                    ("fetch_bytes", run.fetch_bytes.to_string()),
+                    (
+                        "batch_bytes",
+                        run.shape.batch_bytes.min(run.fetch_bytes).to_string(),
+                    ),
+                ];
+                if let Some(rate) = run.per_second {
+                    all.push(("fetches_per_s", format!("{rate:.1}")));
+                }
+                if let Self::Floor(_, options) = self {
+                    all.push(("shards", options.shards.to_string()));
+                }
+                all
+            }
             Self::EndToEnd(run) => {
                 let mut all = shape(&run.shape);
                 all.extend([
@@ -124,12 +119,15 @@ impl Case {
                 let (end_to_end, acknowledged) = run.run(setting, name)?;
                 vec![
                     (name.to_owned(), end_to_end),
-                    (format!("{name}-ack"), acknowledged),
+                    (format!("{name}{ACKNOWLEDGED}"), acknowledged),
                 ]
             }
             Self::Join(run) => {
                 let (new, further) = run.run(setting, name)?;
-                vec![(name.to_owned(), new), (format!("{name}-further"), further)]
+                vec![
+                    (name.to_owned(), new),
+                    (format!("{name}{FURTHER}"), further),
+                ]
             }
         };
         let outcome = |(name, measured): (String, Measured)| {
@@ -167,17 +165,35 @@ pub fn cases(command: &Command) -> Result<Vec<(String, Case)>> {
             };
             fetch.sizes.iter().map(case).collect()
         }
-        Command::Scenario(args) => {
-            let mut all = fixed();
-            let wanted = |name: &str| args.only.iter().any(|part| name.contains(part.as_str()));
-            all.retain(|(name, _)| args.only.is_empty() || wanted(name));
-            ensure!(
-                !all.is_empty(),
-                "no run has such a name; see scenario --list"
-            );
-            all
-        }
+        Command::Scenario(_) => bail!("a scenario in a scenario"),
     })
+}
+
+/// The runs of a command line, in order.
+///
+/// # Errors
+/// Options or a scenario that make no sense.
+pub fn plans(command: &Command) -> Result<Vec<Plan>> {
+    let Command::Scenario(args) = command else {
+        let plan = |(name, case)| Plan {
+            name,
+            case,
+            times: Times::default(),
+            bounds: Bounds::default(),
+        };
+        return Ok(cases(command)?.into_iter().map(plan).collect());
+    };
+    let mut all = match &args.file {
+        Some(path) => plan::read(path)?,
+        None => plan::parse(plan::BUILT_IN).context("the built-in scenario")?,
+    };
+    let wanted = |name: &str| args.only.iter().any(|part| name.contains(part.as_str()));
+    all.retain(|plan| args.only.is_empty() || wanted(&plan.name));
+    ensure!(
+        !all.is_empty(),
+        "no run has such a name; see scenario --list"
+    );
+    Ok(all)
 }
 
 fn fetch_name(kind: &str, bytes: usize) -> String {
@@ -186,77 +202,6 @@ fn fetch_name(kind: &str, bytes: usize) -> String {
     } else {
         format!("{kind}-{bytes}")
     }
-}
-
-/// The fixed list. Names stay; a changed run gets a new one.
-pub fn fixed() -> Vec<(String, Case)> {
-    let fetch = |connections, fetch_bytes| FetchRun {
-        connections,
-        fetch_bytes,
-        shape: SHAPE,
-        data_bytes: DATA_BYTES,
-        threads: 1,
-        per_second: None,
-    };
-    let floor = |connections, fetch_bytes| {
-        Case::Floor(fetch(connections, fetch_bytes), floor::Options::default())
-    };
-    let mut all: Vec<(String, Case)> = Vec::new();
-    for size in FETCH_SIZES {
-        all.push((fetch_name("floor", size), floor(1, size)));
-        all.push((fetch_name("fetch", size), Case::Fetch(fetch(1, size))));
-    }
-    all.push(("floor-16k-8c".to_owned(), floor(8, 16 << 10)));
-    all.push(("fetch-16k-8c".to_owned(), Case::Fetch(fetch(8, 16 << 10))));
-    let produce = |connections, partitions, pace, shape| {
-        Case::Produce(ProduceRun {
-            connections,
-            partitions,
-            shape,
-            acks: -1,
-            pace,
-        })
-    };
-    let rate = |mb: f64, shape: Shape| Pace::PerSecond(mb * 1e6 / shape.batch_bytes as f64);
-    let large = Shape {
-        batch_bytes: 256 << 10,
-        record_bytes: 1 << 10,
-    };
-    let small = Shape {
-        batch_bytes: 1 << 10,
-        record_bytes: 100,
-    };
-    let e2e = |partitions, per_second, shape| {
-        Case::EndToEnd(EndToEndRun {
-            producers: 2,
-            consumers: 2,
-            partitions,
-            shape,
-            per_second,
-        })
-    };
-    for (name, case) in [
-        ("produce-alone", produce(1, 1, Pace::InFlight(1), SHAPE)),
-        ("produce-20mb", produce(4, 8, rate(20.0, SHAPE), SHAPE)),
-        ("produce-100p", produce(4, 100, rate(5.0, SHAPE), SHAPE)),
-        (
-            "produce-small",
-            produce(4, 8, Pace::PerSecond(2_000.0), small),
-        ),
-        ("produce-max", produce(4, 8, Pace::InFlight(16), large)),
-        ("e2e-100", e2e(1, 100.0, small)),
-        ("e2e-5mb", e2e(4, 5e6 / SHAPE.batch_bytes as f64, SHAPE)),
-        (
-            "join",
-            Case::Join(JoinRun {
-                groups: 2,
-                members: 1,
-            }),
-        ),
-    ] {
-        all.push((name.to_owned(), case));
-    }
-    all
 }
 
 /// Where the results of this command line come from.
@@ -281,17 +226,18 @@ fn quote(argument: String) -> String {
     format!("'{}'", argument.replace('\'', "'\\''"))
 }
 
-/// Measures all cases in turn.
+/// Measures all in turn.
 ///
 /// # Errors
 /// The first that fails.
-pub fn measure_all(cli: &Cli, cases: &[(String, Case)]) -> Result<Vec<Outcome>> {
+pub fn measure_all(cli: &Cli, plans: &[Plan]) -> Result<Vec<Outcome>> {
     let origin = origin(cli);
-    let setting = cli.common.setting();
     let mut outcomes = Vec::new();
-    for (name, case) in cases {
-        let measured = case.measure(name, &setting, &origin);
-        outcomes.extend(measured.with_context(|| format!("run {name}"))?);
+    for (number, plan) in plans.iter().enumerate() {
+        let mut setting = cli.common.setting(plan.times);
+        setting.progress = format!("{}/{} ", number + 1, plans.len());
+        let measured = plan.case.measure(&plan.name, &setting, &origin);
+        outcomes.extend(measured.with_context(|| format!("run {}", plan.name))?);
     }
     Ok(outcomes)
 }
@@ -300,36 +246,38 @@ pub fn measure_all(cli: &Cli, cases: &[(String, Case)]) -> Result<Vec<Outcome>> 
 ///
 /// # Errors
 /// One does not hold, a request failed, or no run was there to be checked.
-pub fn check_bounds(args: &ScenarioArgs, outcomes: &[Outcome]) -> Result<()> {
-    if !args.check {
-        return Ok(());
-    }
+pub fn check_bounds(plans: &[Plan], outcomes: &[Outcome]) -> Result<()> {
     let mut checked = 0;
-    for outcome in outcomes {
-        let name = &outcome.name;
-        let (p50_max, bound) = match name.as_str() {
-            PRODUCE_BOUND_RUN => (PRODUCE_P99_MAX_US, PRODUCE_P99_MAX_US),
-            name if name.starts_with(FETCH_BOUND_RUNS) => (FETCH_P99_MAX_US, FETCH_P99_MAX_US),
-            name if name.starts_with(JOIN_BOUND_RUNS) => JOIN_MAX_US,
-            _ => continue,
+    for plan in plans {
+        let bounds = [("p50", plan.bounds.p50_max), ("p99", plan.bounds.p99_max)];
+        let of_plan = |outcome: &&Outcome| {
+            let behind = outcome.name.strip_prefix(plan.name.as_str());
+            behind.is_some_and(|rest| rest.is_empty() || rest == FURTHER || rest == ACKNOWLEDGED)
         };
-        let (p50, p99) = (outcome.latency.p50_us, outcome.latency.p99_us);
-        ensure!(
-            outcome.errors == 0,
-            "{name}: {} requests failed",
-            outcome.errors
-        );
-        ensure!(
-            p99 < bound,
-            "{name}: p99 is {p99:.0} us, promised is less than {bound:.0} us"
-        );
-        ensure!(
-            p50 < p50_max,
-            "{name}: p50 is {p50:.0} us, promised is less than {p50_max:.0} us"
-        );
-        checked += 1;
+        for outcome in outcomes.iter().filter(of_plan) {
+            for (what, bound) in bounds {
+                let Some(bound) = bound else { continue };
+                check(outcome, what, bound)?;
+                checked += 1;
+            }
+        }
     }
     ensure!(checked > 0, "no run with a promised bound was made");
+    Ok(())
+}
+
+fn check(outcome: &Outcome, what: &str, bound: Duration) -> Result<()> {
+    let Outcome { name, errors, .. } = outcome;
+    ensure!(*errors == 0, "{name}: {errors} requests failed");
+    let found = match what {
+        "p50" => outcome.latency.p50_us,
+        _ => outcome.latency.p99_us,
+    };
+    let bound = bound.as_secs_f64() * 1e6;
+    ensure!(
+        found < bound,
+        "{name}: {what} is {found:.0} us, promised is less than {bound:.0} us"
+    );
     Ok(())
 }
 
@@ -342,16 +290,5 @@ mod tests {
         assert_eq!(quote("--rate-mb=20".to_owned()), "--rate-mb=20");
         assert_eq!(quote("Apache Kafka".to_owned()), "'Apache Kafka'");
         assert_eq!(quote("it's".to_owned()), "'it'\\''s'");
-    }
-
-    #[test]
-    fn the_names_of_the_fixed_list_are_unique_and_the_bounds_are_in_it() {
-        let mut names: Vec<String> = fixed().into_iter().map(|(name, _)| name).collect();
-        assert!(names.iter().any(|name| name == PRODUCE_BOUND_RUN));
-        assert!(names.iter().any(|name| name.starts_with(FETCH_BOUND_RUNS)));
-        let count = names.len();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), count);
     }
 }

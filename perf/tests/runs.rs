@@ -34,8 +34,27 @@ fn setting(server: &FloorServer, seconds: f64) -> Setting {
         duration: Duration::from_secs_f64(seconds),
         broker_pid: Some(std::process::id()),
         replicas: 1,
+        topic_config: Vec::new(),
         keep_topics: false,
         patience: Duration::from_secs(5),
+        progress: String::new(),
+    }
+}
+
+/// Whoever opens the page asks nobody for anything, and sees it in either scheme.
+fn assert_stands_alone(page: &str) {
+    assert!(page.contains("prefers-color-scheme:dark"));
+    let page = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+    for reference in [
+        "http:", "https:", "src=", "href=", "url(", "@import", "<script", "<link",
+    ] {
+        assert!(!page.contains(reference), "{reference} is in the page");
+    }
+    for open in ["html", "head", "body", "table", "svg", "style"] {
+        let (begins, ends) = (format!("<{open}"), format!("</{open}>"));
+        let opened = page.matches(&format!("{begins}>")).count()
+            + page.matches(&format!("{begins} ")).count();
+        assert_eq!(opened, page.matches(&ends).count(), "{open}");
     }
 }
 
@@ -157,7 +176,7 @@ fn fetches_are_full_and_the_results_have_their_shape() {
     assert_eq!(measured.tally.bytes, measured.tally.requests * (64 << 10));
     let origin = Origin {
         schema: SCHEMA,
-        command: "kafscale-perf fetch | more".to_owned(),
+        command: "kafscale-perf fetch | more <x>".to_owned(),
         broker: "floor".to_owned(),
         commit: "abc".to_owned(),
         date: "2026-11-23T00:00:00Z".to_owned(),
@@ -189,6 +208,20 @@ fn fetches_are_full_and_the_results_have_their_shape() {
         .map(|line| line.replace("\\|", "").matches('|').count())
         .collect();
     assert_eq!(widths, vec![15, 15, 15]);
+    let page = std::fs::read_to_string(directory.path().join("fetch.html")).unwrap();
+    assert_stands_alone(&page);
+    for shown in [
+        "fetch-64k",
+        "more &lt;x&gt;",
+        "Latency by percentile",
+        "Throughput",
+    ] {
+        assert!(page.contains(shown), "{shown} is missing");
+    }
+    assert_eq!(page.matches("<svg").count(), 3);
+    let cpu = outcome.broker_cpu_s_per_gb.unwrap();
+    let expected = outcome.broker_cpu_s.unwrap() / (outcome.mb_per_s * outcome.seconds / 1e3);
+    assert!((cpu / expected - 1.0).abs() < 1e-6 && cpu > 0.0, "{cpu}");
     assert!(
         std::fs::read_to_string(directory.path().join("fetch.svg"))
             .unwrap()

@@ -314,3 +314,38 @@ fn take(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Partition;
+
+    #[test]
+    fn a_walk_begins_anew_before_an_answer_would_not_be_full() {
+        let partition = Partition {
+            index: 0,
+            leader_epoch: 0,
+            address: "a:1".to_owned(),
+        };
+        let topic = Topic {
+            name: "t".to_owned(),
+            id: Uuid::ZERO,
+            partitions: vec![partition.clone()],
+        };
+        let assignment = Assignment {
+            address: "a:1".to_owned(),
+            partitions: vec![partition],
+        };
+        let mut cursor = Cursor::new(&topic, &assignment, 12);
+        for (offset, expected) in [(80, 80), (90, 90), (91, 0), (100, 0)] {
+            let position = &mut cursor.positions[0];
+            (position.offset, position.step) = (offset, 10);
+            (position.high_watermark, position.changed) = (100, false);
+            cursor.begin_anew_at_the_end();
+            let position = cursor.positions[0];
+            assert_eq!(position.offset, expected, "from {offset}");
+            // The session must be told.
+            assert_eq!(position.changed, offset != expected);
+        }
+    }
+}

@@ -113,6 +113,7 @@ impl Options {
 pub struct FloorServer {
     address: SocketAddr,
     on: &'static str,
+    open: Vec<Arc<AtomicUsize>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -154,12 +155,15 @@ impl FloorServer {
             mailboxes.push(mailbox);
             threads.push(thread);
         }
+        let open = mailboxes.iter().map(|mailbox| mailbox.open.clone());
+        let open = open.collect();
         let acceptor = std::thread::Builder::new().name("floor-accept".to_owned());
         let told = stop.clone();
         threads.push(acceptor.spawn(move || accept(&listener, &mailboxes, &told))?);
         Ok(Self {
             address,
             on,
+            open,
             stop,
             threads,
         })
@@ -173,6 +177,12 @@ impl FloorServer {
     /// What it runs on: a runtime and a kernel interface.
     pub fn on(&self) -> &'static str {
         self.on
+    }
+
+    /// Connections of each shard.
+    pub fn connections(&self) -> Vec<usize> {
+        let open = self.open.iter();
+        open.map(|open| open.load(Ordering::Relaxed)).collect()
     }
 
     /// Serves until the process ends.

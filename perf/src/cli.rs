@@ -425,7 +425,7 @@ pub fn bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("{text} is too large"))
 }
 
-/// Reads a duration: `500ms`, `15s`, `2m`, `15`.
+/// Reads a duration: `200us`, `500ms`, `15s`, `2m`, `15`.
 ///
 /// # Errors
 /// It is none.
@@ -435,10 +435,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .unwrap_or(text.len());
     let (digits, suffix) = text.split_at(end);
     let unit = match suffix.trim() {
+        "us" => 1e-6,
         "ms" => 0.001,
         "" | "s" => 1.0,
         "m" => 60.0,
-        other => return Err(format!("unknown unit {other}; use ms, s or m")),
+        other => return Err(format!("unknown unit {other}; use us, ms, s or m")),
     };
     let number: f64 = digits
         .parse()

@@ -284,6 +284,48 @@ fn check(outcome: &Outcome, what: &str, bound: Duration) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meter::{CpuUse, Tally};
+
+    fn outcome(name: &str, ms: u64, errors: u64) -> Outcome {
+        let origin = Origin {
+            schema: SCHEMA,
+            command: String::new(),
+            broker: "b".to_owned(),
+            commit: "c".to_owned(),
+            date: date(),
+            machine: Machine::here(),
+        };
+        let mut tally = Tally::default();
+        tally.latency.record_duration(Duration::from_millis(ms), 10);
+        tally.fail(errors, "refused");
+        let measured = Measured {
+            tally,
+            seconds: 1.0,
+            cpu: CpuUse::default(),
+        };
+        Outcome::new(&origin, name, &[], &measured)
+    }
+
+    #[test]
+    fn bounds_hold_every_outcome_of_their_run_and_none_of_others() {
+        let text = "[[run]]\nname = 'join'\nkind = 'join'\np99_max = '20ms'\n\
+            [[run]]\nname = 'join-many'\nkind = 'join'\n";
+        let plans = plan::parse(text).unwrap();
+        let refused = |outcomes: &[Outcome]| {
+            let checked = check_bounds(&plans, outcomes);
+            checked.err().map(|error| error.to_string())
+        };
+        let good = outcome("join", 10, 0);
+        let free = outcome("join-many", 999, 0);
+        assert_eq!(refused(&[good.clone(), free.clone()]), None);
+        let further = outcome("join-further", 30, 0);
+        let said = refused(&[good, further]).unwrap();
+        assert!(said.starts_with("join-further: p99 is 30"), "{said}");
+        let said = refused(&[outcome("join", 10, 1)]).unwrap();
+        assert_eq!(said, "join: 1 requests failed");
+        let said = refused(&[free]).unwrap();
+        assert!(said.starts_with("no run with a promised bound"), "{said}");
+    }
 
     #[test]
     fn the_command_can_be_pasted() {

@@ -1,98 +1,141 @@
-//! Read-ahead: finds readers that go through chunks in order and names what to read before them.
+//! Read-ahead: finds readers that go through a log in order, and tells how much to read before them.
+//!
+//! A stream is found by where it is, not by who reads: whoever enters the chunk at which a stream
+//! is, or the one after it, is that stream. Readers that walk together share one.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
-use std::ops::Range;
+use std::collections::VecDeque;
 
-/// Sequential streams by reader. Owned by one thread.
+/// Most chunks that are named ahead of one stream, however small they are: bounds its GETs.
+pub const CHUNKS_AHEAD_MAX: usize = 32;
+
+/// A part of a log that is read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// First position (offset) in it.
+    pub first: u64,
+    /// First position after it: where the next chunk begins.
+    pub next: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// How a read relates to the reads before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nobody was here before: a reader that starts, or jumps.
+    Start,
+    /// The same chunk again: a reader takes a chunk in slices.
+    Again,
+    /// The chunk after the last one.
+    Next,
+}
+
+/// Streams of sequential reads. Owned by one thread.
 ///
-/// A reader is whatever reads in order: a fetch session's partition, or a partition alone. The
-/// window begins with one chunk at the second consecutive one, doubles with each further one and
-/// ends at `depth_max` chunks. At most `streams_max` streams are kept; the one least recently read
-/// is forgotten for a new one.
+/// The window of a stream, which is how many bytes are named ahead of it, begins with the size of
+/// its first chunk, doubles with each chunk that it goes on, and ends at `window_max` bytes. At most
+/// `streams_max` streams are kept; the one least recently read is forgotten for a new one.
 #[derive(Debug)]
-pub struct ReadAhead<R> {
-    streams: HashMap<R, Stream>,
-    by_use: BTreeMap<u64, R>,
-    next_use: u64,
+pub struct ReadAhead<P> {
+    /// The least recently read first.
+    streams: VecDeque<Stream<P>>,
     streams_max: usize,
-    depth_max: u64,
+    window_max: u64,
 }
 
 #[derive(Debug)]
-struct Stream {
-    used: u64,
-    chunk: u64,
-    /// Chunks below this have been named already.
-    named_end: u64,
-    depth: u64,
+struct Stream<P> {
+    log: P,
+    at: Chunk,
+    window: u64,
+    /// Chunks named and not reached, in order.
+    named: VecDeque<Chunk>,
+    named_bytes: u64,
 }
 
-impl<R: Hash + Eq + Clone> ReadAhead<R> {
-    /// No streams; at most `streams_max` of them and `depth_max` chunks ahead of each. A depth of
-    /// 0 turns read-ahead off.
+impl<P> Stream<P> {
+    fn new(log: P, at: Chunk, window_max: u64) -> Self {
+        Self {
+            log,
+            at,
+            window: at.bytes.min(window_max),
+            named: VecDeque::new(),
+            named_bytes: 0,
+        }
+    }
+
+    fn go_on(&mut self, at: Chunk, window_max: u64) {
+        self.window = self.window.saturating_mul(2).max(at.bytes).min(window_max);
+        self.at = at;
+        while let Some(chunk) = self.named.pop_front_if(|chunk| chunk.first < at.next) {
+            self.named_bytes -= chunk.bytes;
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.named.back().map_or(self.at.next, |chunk| chunk.next)
+    }
+}
+
+impl<P: Eq + Clone> ReadAhead<P> {
+    /// No streams; at most `streams_max` of them and `window_max` bytes ahead of each. A window of 0
+    /// turns read-ahead off.
     ///
     /// # Panics
     ///
     /// If `streams_max` is 0.
-    pub fn new(streams_max: usize, depth_max: u64) -> Self {
+    pub fn new(streams_max: usize, window_max: u64) -> Self {
         assert!(streams_max > 0, "at least one stream is kept");
-        let (streams, by_use) = (HashMap::new(), BTreeMap::new());
         Self {
-            streams,
-            by_use,
-            next_use: 0,
+            streams: VecDeque::new(),
             streams_max,
-            depth_max,
+            window_max,
         }
     }
 
-    /// The reader reads `chunk` now: the chunks to read ahead, each named once per stream. The
-    /// range may reach beyond the last chunk that exists: the caller clamps it.
-    pub fn on_read(&mut self, reader: &R, chunk: u64) -> Range<u64> {
-        let used = self.touch(reader, chunk);
-        let depth_max = self.depth_max;
-        let stream = self
-            .streams
-            .get_mut(reader)
-            .expect("touch keeps the stream");
-        stream.used = used;
-        if chunk == stream.chunk {
-            return chunk..chunk;
+    /// Somebody reads `chunk` of `log` now.
+    pub fn on_read(&mut self, log: &P, chunk: Chunk) -> Step {
+        let place = |is: fn(&Chunk, &Chunk) -> bool| {
+            let found = |stream: &Stream<P>| stream.log == *log && is(&stream.at, &chunk);
+            self.streams.iter().rposition(found)
+        };
+        let (place, step) = match place(|at, chunk| at.first == chunk.first) {
+            Some(place) => (Some(place), Step::Again),
+            None => match place(|at, chunk| at.next == chunk.first) {
+                Some(place) => (Some(place), Step::Next),
+                None => (None, Step::Start),
+            },
+        };
+        let mut stream = match place.and_then(|place| self.streams.remove(place)) {
+            Some(stream) => stream,
+            None => Stream::new(log.clone(), chunk, self.window_max),
+        };
+        if step == Step::Next {
+            stream.go_on(chunk, self.window_max);
         }
-        if Some(chunk) != stream.chunk.checked_add(1) {
-            let named_end = chunk.saturating_add(1);
-            *stream = Stream {
-                used,
-                chunk,
-                named_end,
-                depth: 0,
-            };
-            return chunk..chunk;
+        if self.streams.len() == self.streams_max {
+            self.streams.pop_front();
         }
-        stream.chunk = chunk;
-        stream.depth = (stream.depth * 2).max(1).min(depth_max);
-        let start = stream.named_end.max(chunk.saturating_add(1));
-        let end = chunk
-            .saturating_add(1)
-            .saturating_add(stream.depth)
-            .max(start);
-        stream.named_end = end;
-        start..end
+        self.streams.push_back(stream);
+        step
     }
 
-    /// Whether the reader goes through chunks in order: then it shall not mark what it reads as
-    /// popular (see `s3_fifo::Cache::peek`).
-    pub fn is_sequential(&self, reader: &R) -> bool {
-        self.streams
-            .get(reader)
-            .is_some_and(|stream| stream.depth > 0)
+    /// Where the chunk begins that is to be read ahead next for the stream at `at`; `None` when enough
+    /// is named, or the stream is forgotten. To be asked again after [`Self::name`].
+    pub fn wanted(&self, log: &P, at: u64) -> Option<u64> {
+        let stream = self.stream(log, at)?;
+        let is_full = stream.named_bytes >= stream.window || stream.named.len() >= CHUNKS_AHEAD_MAX;
+        (!is_full).then(|| stream.end())
     }
 
-    /// Forgets a reader that left.
-    pub fn forget(&mut self, reader: &R) {
-        if let Some(stream) = self.streams.remove(reader) {
-            self.by_use.remove(&stream.used);
+    /// The chunk is read ahead, or is there already, for the stream at `at`.
+    pub fn name(&mut self, log: &P, at: u64, chunk: Chunk) {
+        let found = |stream: &&mut Stream<P>| stream.log == *log && stream.at.first == at;
+        if let Some(stream) = self.streams.iter_mut().rev().find(found)
+            && stream.end() <= chunk.first
+        {
+            stream.named_bytes += chunk.bytes;
+            stream.named.push_back(chunk);
         }
     }
 
@@ -106,41 +149,9 @@ impl<R: Hash + Eq + Clone> ReadAhead<R> {
         self.streams.is_empty()
     }
 
-    /// Makes the reader the one most recently used, as a new stream if it is not known.
-    fn touch(&mut self, reader: &R, chunk: u64) -> u64 {
-        let used = self.next_use;
-        self.next_use += 1;
-        match self.streams.get(reader) {
-            Some(stream) => {
-                self.by_use.remove(&stream.used);
-            }
-            None => {
-                self.make_room();
-                let named_end = chunk.saturating_add(1);
-                let stream = Stream {
-                    used,
-                    chunk,
-                    named_end,
-                    depth: 0,
-                };
-                self.streams.insert(reader.clone(), stream);
-            }
-        }
-        self.by_use.insert(used, reader.clone());
-        assert!(
-            self.by_use.len() == self.streams.len(),
-            "each stream has one place in the order"
-        );
-        used
-    }
-
-    fn make_room(&mut self) {
-        while self.streams.len() >= self.streams_max {
-            let Some((_, oldest)) = self.by_use.pop_first() else {
-                return;
-            };
-            self.streams.remove(&oldest);
-        }
+    fn stream(&self, log: &P, at: u64) -> Option<&Stream<P>> {
+        let found = |stream: &&Stream<P>| stream.log == *log && stream.at.first == at;
+        self.streams.iter().rev().find(found)
     }
 }
 
@@ -148,51 +159,84 @@ impl<R: Hash + Eq + Clone> ReadAhead<R> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_sequential_reader_gets_a_growing_window() {
-        let mut ahead = ReadAhead::new(4, 4);
-        assert_eq!(ahead.on_read(&'r', 10), 10..10);
-        assert!(!ahead.is_sequential(&'r'));
-        assert_eq!(ahead.on_read(&'r', 11), 12..13);
-        assert_eq!(ahead.on_read(&'r', 11), 11..11);
-        assert_eq!(ahead.on_read(&'r', 12), 13..15);
-        assert_eq!(ahead.on_read(&'r', 13), 15..18);
-        assert_eq!(ahead.on_read(&'r', 14), 18..19);
-        assert!(ahead.is_sequential(&'r'));
+    fn chunk(number: u64) -> Chunk {
+        Chunk {
+            first: number * 10,
+            next: number * 10 + 10,
+            bytes: 4,
+        }
+    }
+
+    /// Reads a chunk: the step, and the numbers of the chunks that are named then.
+    fn read(ahead: &mut ReadAhead<char>, log: char, number: u64) -> (Step, Vec<u64>) {
+        let step = ahead.on_read(&log, chunk(number));
+        let mut named = Vec::new();
+        while let Some(from) = ahead.wanted(&log, number * 10) {
+            named.push(from / 10);
+            ahead.name(&log, number * 10, chunk(from / 10));
+        }
+        (step, named)
     }
 
     #[test]
-    fn a_jump_starts_anew() {
-        let mut ahead = ReadAhead::new(4, 8);
-        ahead.on_read(&'r', 1);
-        ahead.on_read(&'r', 2);
-        assert_eq!(ahead.on_read(&'r', 50), 50..50);
-        assert!(!ahead.is_sequential(&'r'));
-        assert_eq!(ahead.on_read(&'r', 51), 52..53);
-        assert_eq!(ahead.on_read(&'r', 3), 3..3);
-        assert_eq!(ahead.on_read(&'r', u64::MAX), u64::MAX..u64::MAX);
-        assert_eq!(ahead.on_read(&'r', 0), 0..0);
+    fn a_stream_gets_a_window_that_doubles_to_its_bound() {
+        let mut ahead = ReadAhead::new(4, 16);
+        assert_eq!(read(&mut ahead, 'a', 5), (Step::Start, vec![6]));
+        assert_eq!(read(&mut ahead, 'a', 5), (Step::Again, vec![]));
+        assert_eq!(read(&mut ahead, 'a', 6), (Step::Next, vec![7, 8]));
+        assert_eq!(read(&mut ahead, 'a', 7), (Step::Next, vec![9, 10, 11]));
+        assert_eq!(read(&mut ahead, 'a', 8), (Step::Next, vec![12]));
+        assert_eq!(read(&mut ahead, 'a', 8), (Step::Again, vec![]));
+        assert_eq!(read(&mut ahead, 'a', 9), (Step::Next, vec![13]));
+    }
+
+    #[test]
+    fn a_jump_is_a_new_stream_and_the_old_one_goes_on() {
+        let mut ahead = ReadAhead::new(4, 16);
+        read(&mut ahead, 'a', 1);
+        read(&mut ahead, 'a', 2);
+        assert_eq!(read(&mut ahead, 'a', 50), (Step::Start, vec![51]));
+        assert_eq!(read(&mut ahead, 'b', 3), (Step::Start, vec![4]));
+        assert_eq!(read(&mut ahead, 'a', 3), (Step::Next, vec![5, 6, 7]));
+        assert_eq!(ahead.len(), 3);
+        let last = Chunk {
+            first: 600,
+            next: u64::MAX,
+            bytes: u64::MAX,
+        };
+        assert_eq!(ahead.on_read(&'c', last), Step::Start);
+        assert_eq!(ahead.wanted(&'c', 600), Some(u64::MAX));
     }
 
     #[test]
     fn streams_are_bounded_and_the_stalest_goes() {
-        let mut ahead = ReadAhead::new(2, 2);
-        ahead.on_read(&1, 0);
-        ahead.on_read(&2, 0);
-        ahead.on_read(&1, 1);
-        ahead.on_read(&3, 0);
+        let mut ahead = ReadAhead::new(2, 4);
+        read(&mut ahead, 'a', 1);
+        read(&mut ahead, 'b', 1);
+        read(&mut ahead, 'a', 2);
+        read(&mut ahead, 'c', 1);
         assert_eq!(ahead.len(), 2);
-        assert_eq!(ahead.on_read(&1, 2), 3..5);
-        assert_eq!(ahead.on_read(&2, 1), 1..1, "the stream of 2 was forgotten");
-        ahead.forget(&2);
-        assert_eq!(ahead.len(), 1);
+        assert_eq!(read(&mut ahead, 'a', 3).0, Step::Next);
+        assert_eq!(read(&mut ahead, 'b', 2).0, Step::Start, "b was forgotten");
     }
 
     #[test]
-    fn depth_zero_turns_it_off() {
-        let mut ahead = ReadAhead::new(2, 0);
-        for chunk in 0..10 {
-            assert!(ahead.on_read(&'r', chunk).is_empty());
+    fn small_chunks_are_bounded_by_number() {
+        let mut ahead = ReadAhead::new(2, 1_000_000);
+        for number in 0..20 {
+            read(&mut ahead, 'a', number);
         }
+        let named = ahead.streams[0].named.len();
+        assert_eq!(named, CHUNKS_AHEAD_MAX);
+        assert_eq!(ahead.streams[0].named_bytes, 4 * named as u64);
+    }
+
+    #[test]
+    fn a_window_of_zero_turns_it_off() {
+        let mut ahead = ReadAhead::new(2, 0);
+        for number in 0..10 {
+            assert_eq!(read(&mut ahead, 'a', number).1, vec![]);
+        }
+        assert!(!ahead.is_empty());
     }
 }

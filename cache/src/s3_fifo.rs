@@ -1,10 +1,16 @@
-//! S3-FIFO with a byte budget: a small queue, a main queue and a ghost queue of evicted keys.
+//! S3-FIFO with a byte budget and a small queue that learns its size: a small queue, a main queue, and the
+//! keys that each of them evicted (its ghost).
 //!
-//! A new entry enters the small queue (a tenth of the budget). When room is needed, the oldest
-//! entry of the small queue moves to the main queue if it was read again, else it is evicted and
-//! only its key is remembered; a remembered key that comes back enters the main queue at once. The
-//! main queue gives an entry one more round for each mark it has. A single pass over much data so
-//! washes through the small queue and leaves the main queue alone.
+//! A new entry enters the small queue (at first a tenth of the budget). When room is needed, the oldest
+//! entry of the small queue moves to the main queue if it was read again, else it is evicted and only its
+//! key is remembered; such a key that comes back enters the main queue at once. The main queue gives an
+//! entry one more round for each mark it has. A single pass over much data so washes through the small
+//! queue and leaves the main queue alone.
+//!
+//! S3-FIFO with a small queue of fixed size finds nothing for a reader that follows another at more than
+//! that distance, where LRU finds all. So the small queue grows when a key comes back that a larger one
+//! would still hold, and shrinks when the main queue evicted too early (the idea of ARC).
+//! `tests/policies.rs` holds it against LRU.
 //!
 //! A chunk is often read many times in one pass (a reader takes it in slices). Such a reader shall
 //! use [`Cache::peek`], which sets no mark, else each chunk of its pass looks popular.
@@ -14,8 +20,8 @@ use std::hash::Hash;
 
 /// Most marks of an entry: how many rounds of the main queue it survives unread.
 pub const MARKS_MAX: u8 = 3;
-/// Share of the budget for the small queue, in percent.
-pub const SMALL_PERCENT: u64 = 10;
+/// Least and largest share of the budget for the small queue, in percent.
+pub const SMALL_PERCENT: (u64, u64) = (10, 90);
 /// Reads in the small queue that move an entry to the main queue.
 const MARKS_TO_PROMOTE: u8 = 1;
 /// End of a linked list.
@@ -24,7 +30,7 @@ const NONE: u32 = u32::MAX;
 /// A byte-budgeted, scan-resistant cache. Owned by one thread.
 ///
 /// Invariants: `used_bytes() <= budget_bytes()` and `len() <= entries_max()` after every call;
-/// `used_bytes()` is the exact sum of the weights held. The ghost queue holds at most
+/// `used_bytes()` is the exact sum of the weights held. Each of the two ghosts holds at most
 /// `entries_max` keys whose weights sum to at most the budget.
 #[derive(Debug)]
 pub struct Cache<K, V> {
@@ -33,7 +39,12 @@ pub struct Cache<K, V> {
     free: u32,
     small: Queue,
     main: Queue,
-    ghost: Ghost<K>,
+    /// Keys evicted from the small queue.
+    small_ghost: Ghost<K>,
+    /// Keys evicted from the main queue.
+    main_ghost: Ghost<K>,
+    /// What the small queue may have, before it is held within its bounds.
+    small_wanted: u64,
     budget_bytes: u64,
     entries_max: usize,
 }
@@ -77,7 +88,9 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
             free: NONE,
             small: Queue::EMPTY,
             main: Queue::EMPTY,
-            ghost: Ghost::new(),
+            small_ghost: Ghost::new(),
+            main_ghost: Ghost::new(),
+            small_wanted: budget_bytes / 100 * SMALL_PERCENT.0,
             budget_bytes,
             entries_max,
         }
@@ -128,7 +141,7 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
             });
             return evicted;
         }
-        let known = self.ghost.take(&key);
+        let known = self.recall(&key, weight_bytes);
         self.make_room(
             self.budget_bytes - weight_bytes,
             self.entries_max - 1,
@@ -162,7 +175,8 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
         let mut evicted = Vec::new();
         self.budget_bytes = budget_bytes;
         self.make_room(budget_bytes, self.entries_max, &mut evicted);
-        self.ghost.trim(self.budget_bytes, self.entries_max);
+        self.small_ghost.trim(self.budget_bytes, self.entries_max);
+        self.main_ghost.trim(self.budget_bytes, self.entries_max);
         evicted
     }
 
@@ -191,16 +205,41 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
         self.index.is_empty()
     }
 
-    /// Number of keys in the ghost queue.
+    /// Number of keys in both ghosts.
     pub fn ghost_len(&self) -> usize {
-        self.ghost.queue.len()
+        self.small_ghost.queue.len() + self.main_ghost.queue.len()
+    }
+
+    /// The bytes that the small queue may have.
+    fn small_bytes_max(&self) -> u64 {
+        let percent = |percent| self.budget_bytes / 100 * percent;
+        self.small_wanted
+            .clamp(percent(SMALL_PERCENT.0), percent(SMALL_PERCENT.1))
+    }
+
+    /// Learns from a key that comes back after its eviction: the queue that it left was too small.
+    /// Gives whether it goes to the main queue now.
+    fn recall(&mut self, key: &K, weight_bytes: u64) -> bool {
+        let now = self.small_bytes_max();
+        if let Some(since) = self.small_ghost.take(key) {
+            // More room helps only where the key would still be there.
+            if since + now <= self.budget_bytes / 100 * SMALL_PERCENT.1 {
+                self.small_wanted = now + weight_bytes;
+            }
+            return true;
+        }
+        if self.main_ghost.take(key).is_some() {
+            self.small_wanted = now.saturating_sub(weight_bytes);
+        }
+        // What had its time in the main queue has to prove itself again: else a loop that is longer than
+        // that queue would wash through it.
+        false
     }
 
     fn make_room(&mut self, bytes_max: u64, count_max: usize, out: &mut Vec<Evicted<K, V>>) {
         // Each turn evicts, promotes (once per entry) or spends a mark, so the loop ends.
         while self.used_bytes() > bytes_max || self.index.len() > count_max {
-            let small_bytes_max = self.budget_bytes / 100 * SMALL_PERCENT;
-            let from_small = self.small.bytes > small_bytes_max || self.main.head == NONE;
+            let from_small = self.small.bytes > self.small_bytes_max() || self.main.head == NONE;
             if from_small && self.small.head != NONE {
                 self.step_small(out);
             } else {
@@ -220,8 +259,8 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
         }
         let entry = self.release(slot);
         self.index.remove(&entry.key);
-        self.ghost.push(entry.key.clone(), entry.weight_bytes);
-        self.ghost.trim(self.budget_bytes, self.entries_max);
+        self.small_ghost.push(entry.key.clone(), entry.weight_bytes);
+        self.small_ghost.trim(self.budget_bytes, self.entries_max);
         out.push(entry.evicted());
     }
 
@@ -236,6 +275,8 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
         }
         let entry = self.release(slot);
         self.index.remove(&entry.key);
+        self.main_ghost.push(entry.key.clone(), entry.weight_bytes);
+        self.main_ghost.trim(self.budget_bytes, self.entries_max);
         out.push(entry.evicted());
     }
 
@@ -369,14 +410,15 @@ impl<K, V> Entry<K, V> {
     }
 }
 
-/// Keys evicted from the small queue, oldest first. A key taken out stays in the queue as a stale
-/// element (its stamp no longer matches) until it reaches the front.
+/// Keys evicted from one queue, oldest first. A key taken out stays in the queue as a stale element (its
+/// stamp no longer matches) until it reaches the front.
 #[derive(Debug)]
 struct Ghost<K> {
+    /// Where each key is: the sum of all weights ever pushed, its own included.
     stamps: HashMap<K, u64>,
     queue: VecDeque<(K, u64, u64)>,
     bytes: u64,
-    next_stamp: u64,
+    pushed_bytes: u64,
 }
 
 impl<K: Hash + Eq + Clone> Ghost<K> {
@@ -385,20 +427,23 @@ impl<K: Hash + Eq + Clone> Ghost<K> {
             stamps: HashMap::new(),
             queue: VecDeque::new(),
             bytes: 0,
-            next_stamp: 0,
+            pushed_bytes: 0,
         }
     }
 
     fn push(&mut self, key: K, weight_bytes: u64) {
-        let stamp = self.next_stamp;
-        self.next_stamp += 1;
+        // At least 1: stamps are unique.
+        self.pushed_bytes += weight_bytes.max(1);
+        let stamp = self.pushed_bytes;
         self.stamps.insert(key.clone(), stamp);
         self.queue.push_back((key, stamp, weight_bytes));
         self.bytes += weight_bytes;
     }
 
-    fn take(&mut self, key: &K) -> bool {
-        self.stamps.remove(key).is_some()
+    /// Forgets the key, if it is known: the weights that were pushed since.
+    fn take(&mut self, key: &K) -> Option<u64> {
+        let stamp = self.stamps.remove(key)?;
+        Some(self.pushed_bytes - stamp)
     }
 
     fn trim(&mut self, bytes_max: u64, count_max: usize) {

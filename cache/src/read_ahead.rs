@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 /// Most chunks that are named ahead of one stream, however small they are: bounds its GETs.
 pub const CHUNKS_AHEAD_MAX: usize = 32;
+/// A stream counts as active for so many reads after its last.
+const ACTIVE_READS: u64 = 64;
 
 /// A part of a log that is read at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,20 +35,25 @@ pub enum Step {
 /// Streams of sequential reads. Owned by one thread.
 ///
 /// The window of a stream, which is how many bytes are named ahead of it, begins with the size of
-/// its first chunk, doubles with each chunk that it goes on, and ends at `window_max` bytes. At most
-/// `streams_max` streams are kept; the one least recently read is forgotten for a new one.
+/// its first chunk, doubles with each chunk that it goes on, and ends at `window_max` bytes, which active
+/// streams share evenly (each has one chunk at least). At most `streams_max` streams are kept; the one least
+/// recently read is forgotten for a new one.
 #[derive(Debug)]
 pub struct ReadAhead<P> {
     /// The least recently read first.
     streams: VecDeque<Stream<P>>,
     streams_max: usize,
     window_max: u64,
+    /// Number of reads so far.
+    reads: u64,
 }
 
 #[derive(Debug)]
 struct Stream<P> {
     log: P,
     at: Chunk,
+    /// The number of its last read.
+    read: u64,
     window: u64,
     /// Chunks named and not reached, in order.
     named: VecDeque<Chunk>,
@@ -58,6 +65,7 @@ impl<P> Stream<P> {
         Self {
             log,
             at,
+            read: 0,
             window: at.bytes.min(window_max),
             named: VecDeque::new(),
             named_bytes: 0,
@@ -90,6 +98,7 @@ impl<P: Eq + Clone> ReadAhead<P> {
             streams: VecDeque::new(),
             streams_max,
             window_max,
+            reads: 0,
         }
     }
 
@@ -113,6 +122,8 @@ impl<P: Eq + Clone> ReadAhead<P> {
         if step == Step::Next {
             stream.go_on(chunk, self.window_max);
         }
+        self.reads += 1;
+        stream.read = self.reads;
         if self.streams.len() == self.streams_max {
             self.streams.pop_front();
         }
@@ -124,7 +135,9 @@ impl<P: Eq + Clone> ReadAhead<P> {
     /// is named, or the stream is forgotten. To be asked again after [`Self::name`].
     pub fn wanted(&self, log: &P, at: u64) -> Option<u64> {
         let stream = self.stream(log, at)?;
-        let is_full = stream.named_bytes >= stream.window || stream.named.len() >= CHUNKS_AHEAD_MAX;
+        let share = (self.window_max / self.active()).max(stream.at.bytes);
+        let is_full = stream.named_bytes >= stream.window.min(share)
+            || stream.named.len() >= CHUNKS_AHEAD_MAX;
         (!is_full).then(|| stream.end())
     }
 
@@ -147,6 +160,13 @@ impl<P: Eq + Clone> ReadAhead<P> {
     /// Whether no stream is kept.
     pub fn is_empty(&self) -> bool {
         self.streams.is_empty()
+    }
+
+    /// Number of streams that were read lately; the one that asks is among them.
+    fn active(&self) -> u64 {
+        let recent = self.streams.iter().rev();
+        let recent = recent.take_while(|stream| self.reads - stream.read < ACTIVE_READS);
+        recent.count().max(1) as u64
     }
 
     fn stream(&self, log: &P, at: u64) -> Option<&Stream<P>> {
@@ -192,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_jump_is_a_new_stream_and_the_old_one_goes_on() {
-        let mut ahead = ReadAhead::new(4, 16);
+        let mut ahead = ReadAhead::new(4, 48);
         read(&mut ahead, 'a', 1);
         read(&mut ahead, 'a', 2);
         assert_eq!(read(&mut ahead, 'a', 50), (Step::Start, vec![51]));
@@ -206,6 +226,22 @@ mod tests {
         };
         assert_eq!(ahead.on_read(&'c', last), Step::Start);
         assert_eq!(ahead.wanted(&'c', 600), Some(u64::MAX));
+    }
+
+    #[test]
+    fn active_streams_share_the_window_and_stale_ones_take_nothing_of_it() {
+        let mut ahead = ReadAhead::new(8, 16);
+        for number in 0..10 {
+            read(&mut ahead, 'a', number);
+            read(&mut ahead, 'b', number);
+        }
+        for stream in &ahead.streams {
+            assert_eq!(stream.named_bytes, 8, "two of four chunks each");
+        }
+        for number in 10..100 {
+            read(&mut ahead, 'b', number);
+        }
+        assert_eq!(ahead.streams.back().map(|b| b.named_bytes), Some(16));
     }
 
     #[test]

@@ -37,9 +37,9 @@ use crate::shard::{ProduceCall, ProduceOutcome, ProducePart, ShardId};
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 13 };
-/// A batch smaller than this is copied out of its frame: half of a connection's buffer, which the batch would
-/// keep alive, whole, until it is flushed.
-const COPY_BELOW_BYTES: usize = 8 * 1024;
+/// A batch smaller than this is copied out of its frame: it may have come in its connection's buffer, all of
+/// which it would keep alive until it leaves the cache.
+const COPY_BELOW_BYTES: usize = crate::net::BUFFER_BYTES;
 /// First version with v2 batches.
 const BATCHES_FROM: i16 = 3;
 /// First version that may carry zstd.
@@ -288,7 +288,7 @@ async fn send(
     plan: &mut Plan,
     now: TimestampMs,
 ) -> Vec<Answer> {
-    let mut position = 0;
+    let (mut position, frame_bytes) = (0, frame.len());
     let mut calls: Vec<(ShardId, Vec<ProducePart>)> = Vec::new();
     for part in &mut plan.parts {
         let PartOutcome::Accepted(handle, range, header) = &part.outcome else {
@@ -302,7 +302,8 @@ async fn send(
         drop(frame.split_to(range.start - position));
         let mut bytes = frame.split_to(range.len());
         position = range.end;
-        if bytes.len() < COPY_BELOW_BYTES {
+        let copied = bytes.len() < COPY_BELOW_BYTES;
+        if copied {
             bytes = BytesMut::from(&bytes[..]);
         }
         if part.log_append_time != TimestampMs::NONE {
@@ -317,12 +318,14 @@ async fn send(
         part.outcome = PartOutcome::Sent(call, calls[call].1.len());
         calls[call].1.push(ProducePart {
             id: handle.id,
+            memory: if copied { bytes.len() as u64 } else { 0 },
             bytes,
             header,
         });
     }
     let mut answers = Vec::with_capacity(calls.len());
-    for (shard, parts) in calls {
+    for (shard, mut parts) in calls {
+        settle_memory(&mut parts, frame_bytes);
         let (reply, answer) = oneshot::channel();
         cx.shard
             .send_produce(shard, ProduceCall { parts, now, reply })
@@ -330,6 +333,24 @@ async fn send(
         answers.push(answer);
     }
     answers
+}
+
+/// Each batch that was not copied (its memory is 0 here) keeps its frame. Where one shard keeps less than half
+/// of it, they are copied after all; else they share its memory, so that it is accounted for.
+fn settle_memory(parts: &mut [ProducePart], frame_bytes: usize) {
+    let frame_bytes = frame_bytes as u64;
+    let is_kept = |part: &ProducePart| part.memory == 0;
+    let kept = parts.iter().filter(|part| is_kept(part));
+    let kept_bytes: u64 = kept.map(|part| part.bytes.len() as u64).sum();
+    for part in parts.iter_mut().filter(|part| is_kept(part)) {
+        let bytes = part.bytes.len() as u64;
+        part.memory = bytes;
+        if kept_bytes * 2 < frame_bytes {
+            part.bytes = BytesMut::from(&part.bytes[..]);
+        } else {
+            part.memory = (bytes * frame_bytes).div_ceil(kept_bytes);
+        }
+    }
 }
 
 /// Waits until everything is durable or the time is up, and answers.
@@ -398,5 +419,63 @@ fn partition_response<'a>(
                 Err(error) => failed(error::produce_code(error), None),
             },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use segment::TopicPartition;
+
+    use super::*;
+
+    /// Parts of these lengths, cut out of a frame that has `beside` bytes more; those with `true` copied.
+    fn parts(lens: &[(usize, bool)], beside: usize) -> (Vec<ProducePart>, usize) {
+        let total = lens.iter().map(|(len, _)| len).sum::<usize>() + beside;
+        let bytes = crate::control::testing::batch(0, 1);
+        let header = BatchHeader::parse_whole(&bytes).unwrap();
+        let mut frame = BytesMut::zeroed(total);
+        let part = |(len, copied): &(usize, bool)| {
+            let cut = frame.split_to(*len);
+            let (bytes, memory) = match copied {
+                true => (BytesMut::from(&cut[..]), *len as u64),
+                false => (cut, 0),
+            };
+            let id = TopicPartition::new(TopicId::new([1; 16]), PartitionIndex::ZERO);
+            ProducePart {
+                id,
+                bytes,
+                memory,
+                header,
+            }
+        };
+        (lens.iter().map(part).collect(), total)
+    }
+
+    fn memory(lens: &[(usize, bool)], beside: usize) -> (Vec<u64>, Vec<bool>) {
+        let (mut parts, frame_bytes) = parts(lens, beside);
+        let before: Vec<_> = parts.iter().map(|part| part.bytes.as_ptr()).collect();
+        settle_memory(&mut parts, frame_bytes);
+        let moved = parts
+            .iter()
+            .zip(before)
+            .map(|(part, at)| part.bytes.as_ptr() != at);
+        let moved = moved.collect();
+        (parts.iter().map(|part| part.memory).collect(), moved)
+    }
+
+    #[test]
+    fn a_frame_is_accounted_for_by_those_who_keep_it_and_copied_if_that_is_little() {
+        assert_eq!(memory(&[(900, false)], 100), (vec![1000], vec![false]));
+        assert_eq!(
+            memory(&[(400, false), (200, false), (50, true)], 350),
+            (vec![667, 334, 50], vec![false; 3]),
+            "1,000 bytes shared by 600"
+        );
+        assert_eq!(
+            memory(&[(300, false), (100, false), (50, true)], 550),
+            (vec![300, 100, 50], vec![true, true, false]),
+            "less than half is kept"
+        );
+        assert_eq!(memory(&[(10, true)], 5), (vec![10], vec![false]));
     }
 }

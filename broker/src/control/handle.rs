@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use coord::groups::{GroupWrite, Persisted};
 use futures_channel::oneshot;
 use segment::{Offset, TopicId, TopicName, TopicPartition};
@@ -12,6 +11,8 @@ use super::missing::Missing;
 use super::time_index::{TimeBlock, TimeTarget};
 use crate::metadata::Topic;
 use crate::partition::ChunkSpan;
+use crate::partition::live::Room;
+use crate::partition::run::Run;
 use crate::shard::ShardId;
 use crate::topic_config::TopicConfig;
 
@@ -87,12 +88,17 @@ pub struct NewConfig {
 /// A request to the control thread.
 #[derive(Debug)]
 pub enum ControlMsg {
-    /// Read an object, or a range of it.
-    Load(
-        Arc<str>,
-        Option<Range<u64>>,
-        oneshot::Sender<Result<Bytes, LoadError>>,
-    ),
+    /// Read whole batches, and check them.
+    LoadRun {
+        /// Key of the object.
+        key: Arc<str>,
+        /// Bytes of the batches inside it.
+        range: Range<u64>,
+        /// The room of their buffer.
+        room: Room,
+        /// The batches.
+        reply: oneshot::Sender<Result<Arc<Run>, LoadError>>,
+    },
     /// Read the index of a segment (rebuilt from the segment where it is missing), cut into spans.
     LoadSpans {
         /// Key of the index.

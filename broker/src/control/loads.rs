@@ -15,9 +15,13 @@ use store::{Body, GetError, GetRange, PutCondition};
 use super::handle::LoadError;
 use super::objects::Objects;
 use crate::partition::ChunkSpan;
+use crate::partition::live::Room;
+use crate::partition::run::{self, Run};
 
 /// Bytes of a span, about: what one cold read brings.
 pub const SPAN_BYTES: u64 = 4 << 20;
+/// Fewer bytes are checked sooner than another thread is woken.
+const PARSE_HERE_BELOW_BYTES: usize = 64 * 1024;
 
 fn load_error(key: &Arc<str>, error: GetError) -> LoadError {
     let key = key.clone();
@@ -53,6 +57,33 @@ pub async fn load(
         return Err(LoadError::Corrupt(key.clone(), reason));
     }
     Ok(found.bytes)
+}
+
+/// Reads a range of an object that is whole batches, and checks each of them: large ranges off the
+/// control thread, which has acknowledgements to make.
+///
+/// # Errors
+/// [`LoadError`].
+pub async fn load_run(
+    objects: &Objects,
+    key: &Arc<str>,
+    range: Range<u64>,
+    room: Room,
+) -> Result<Arc<Run>, LoadError> {
+    let bytes = room.hold(load(objects, key, Some(range)).await?);
+    let corrupt = |error: String| {
+        tracing::error!(object = %key, error, "stored batches are damaged");
+        LoadError::Corrupt(key.clone(), error)
+    };
+    let parsed = if bytes.len() < PARSE_HERE_BELOW_BYTES {
+        run::parse(&bytes)
+    } else {
+        let parse = tokio::task::spawn_blocking(move || run::parse(&bytes));
+        parse.await.map_err(|error| corrupt(error.to_string()))?
+    };
+    parsed
+        .map(Arc::new)
+        .map_err(|error| corrupt(error.to_string()))
 }
 
 /// The spans of a segment of so many bytes.

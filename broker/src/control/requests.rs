@@ -17,7 +17,7 @@ use super::commit::CommitError;
 use super::context::Context;
 use super::handle::{ControlMsg, TopicError};
 use super::keeper::ProofRequest;
-use super::loads::{load, load_spans};
+use super::loads::{load_run, load_spans};
 use super::log_start::raise_log_start;
 use super::slots::Slots;
 use super::time_index::time_block;
@@ -68,8 +68,13 @@ impl Requests {
         let objects = &context.objects;
         // Whoever asked may have gone: then nobody wants the answer.
         match request {
-            ControlMsg::Load(key, range, reply) => {
-                drop(reply.send(load(objects, &key, range).await));
+            ControlMsg::LoadRun {
+                key,
+                range,
+                room,
+                reply,
+            } => {
+                drop(reply.send(load_run(objects, &key, range, room).await));
             }
             ControlMsg::LoadSpans {
                 index_key,

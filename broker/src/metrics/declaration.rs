@@ -96,27 +96,32 @@ metrics! {
         Counter "kafscale_memory_waits_total" "requests" []
             "Requests that waited for room in the memory budget." { memory_waits }
         Gauge "kafscale_cache_bytes" "bytes" ["tier", "shard"]
-            "Bytes of acknowledged batches in memory." {
+            "Memory of the cache: batches as they came (tail), the places of those that no segment holds, what was \
+             read back from the store or is on its way (chunk)." {
             tail_bytes = "tail",
+            place_bytes = "place",
             chunk_bytes = "chunk",
         }
         Gauge "kafscale_cache_budget_bytes" "bytes" ["shard"]
-            "The budget for acknowledged batches in memory." { cache_budget }
-        Counter "kafscale_cache_hits_total" "reads" ["tier"]
+            "The budget of the cache: what its tiers take together." { cache_budget }
+        Counter "kafscale_cache_hits_total" "reads" ["tier", "shard"]
             "Reads that found their bytes in memory." {
             tail_hits = "tail",
             chunk_hits = "chunk",
         }
-        Counter "kafscale_cache_misses_total" "reads" ["tier"]
+        Counter "kafscale_cache_misses_total" "reads" ["tier", "shard"]
             "Reads that did not find their bytes in memory." {
             tail_misses = "tail",
             chunk_misses = "chunk",
         }
-        Counter "kafscale_cache_evictions_total" "entries" ["tier"]
-            "Entries evicted to make room." {
+        Counter "kafscale_cache_evictions_total" "entries" ["tier", "shard"]
+            "Entries evicted to make room; `unreached` are chunks that were read ahead for nobody." {
             tail_evictions = "tail",
             chunk_evictions = "chunk",
+            unreached_evictions = "unreached",
         }
+        Counter "kafscale_cache_read_aheads_total" "reads" ["shard"]
+            "Reads of the store that were begun before anyone asked for their bytes." { read_aheads }
         Gauge "kafscale_partitions" "partitions" ["shard"]
             "Partitions that this broker owns." { partitions }
         Gauge "kafscale_producers" "producers" []

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 /// Room for small requests that arrive together. A frame that fits needs no memory but this, which its
 /// connection has anyway: it does not wait for any, so that heartbeats go on when the budget is used up.
-const BUFFER_BYTES: usize = 16 * 1024;
+pub(crate) const BUFFER_BYTES: usize = 16 * 1024;
 /// Room for the next request after one that was so small, as those of consumers are: a connection that idles in
 /// a long poll has no more.
 const SMALL_BUFFER_BYTES: usize = 2 * 1024;
@@ -86,6 +86,10 @@ impl FrameReader {
                 SMALL_BUFFER_BYTES
             };
             self.buffer.reserve(room);
+            if self.buffer.is_empty() && self.buffer.capacity() > 2 * BUFFER_BYTES {
+                // That of a large frame, free again: a batch that came next would keep all of it.
+                self.buffer = BytesMut::with_capacity(room);
+            }
             state.mid_frame.set(!self.buffer.is_empty());
             let count = self.read.fill(&mut self.buffer, room).await?;
             self.much = count == room;

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub(crate) use budget::{MemoryBudget, Reserved};
+pub(crate) use frame::BUFFER_BYTES;
 pub(crate) use reply_queue::{Reply, Slot};
 
 use crate::config::Config;

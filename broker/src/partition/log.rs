@@ -25,6 +25,8 @@ pub struct Ticket(pub u64);
 pub struct Append {
     /// The whole batch; offset and epoch are patched in place.
     pub bytes: BytesMut,
+    /// Memory that it keeps; see [`RunPart::memory`].
+    pub memory: u64,
     /// Its header, as parsed.
     pub header: BatchHeader,
     /// Who waits for it; none for acks=0.
@@ -80,8 +82,10 @@ pub struct Completion {
 pub struct Acknowledged {
     /// Those who waited, in append order.
     pub completions: Vec<Completion>,
-    /// Bytes that came into memory.
+    /// Bytes that became durable.
     pub bytes: u64,
+    /// Memory that they take; see [`Run::memory_bytes`].
+    pub memory: u64,
     /// Batches among them.
     pub batches: u64,
     /// Records in them.
@@ -338,6 +342,7 @@ impl PartitionLog {
             last,
             max_timestamp: append.header.max_timestamp,
             bytes: append.bytes.freeze(),
+            memory: append.memory,
         };
         self.open.push(Pending {
             part,
@@ -469,6 +474,7 @@ impl PartitionLog {
             acknowledged_ms: now_ms,
         });
         let (batches, records) = (run.batches().len() as u64, sealed.record_count);
+        let memory = run.memory_bytes();
         self.tail.push(run);
         if rules::holds(Rule::PublishBeforeAnswering) {
             self.publish();
@@ -477,6 +483,7 @@ impl PartitionLog {
         Acknowledged {
             completions: sealed.completions,
             bytes,
+            memory,
             batches,
             records,
         }
@@ -494,13 +501,18 @@ impl PartitionLog {
         }
     }
 
-    /// Takes the oldest run out of memory; gives its bytes. The snapshot no longer has it.
+    /// Takes the oldest run out of memory; gives the memory that it took. The snapshot no longer has it.
     pub fn evict(&mut self) -> u64 {
         let Some(run) = self.tail.pop_front() else {
             return 0;
         };
         self.publish();
-        run.bytes()
+        run.memory_bytes()
+    }
+
+    /// Acknowledged sections whose places are kept: those that no segment holds.
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
     }
 
     /// The run that holds an acknowledged `offset`, if it is in memory.
@@ -537,6 +549,7 @@ impl PartitionLog {
         let (key, range) = (slot.location.key.clone(), slot.location.range.clone());
         Some(ColdPlace::Chunk {
             first: slot.first,
+            next: slot.last.next()?,
             key,
             range,
         })

@@ -11,6 +11,7 @@
 
 pub mod cleaning;
 pub mod epochs;
+pub mod live;
 pub mod log;
 pub mod producers;
 pub mod run;

@@ -11,6 +11,9 @@ use segment::{Offset, TimestampMs};
 /// few small batches never keep a large receive buffer alive.
 pub const GATHER_BELOW_BYTES: usize = 4 * 1024;
 
+/// Memory of a run beside its batches, about: itself, its places in the tail, the headers of its buffers.
+const OVERHEAD_BYTES: u64 = 256;
+
 /// Where one batch lies inside its run. Immutable, shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchRef {
@@ -38,6 +41,7 @@ pub struct Run {
     batches: Box<[BatchRef]>,
     chunks: Box<[(u64, Bytes)]>,
     bytes: u64,
+    memory: u64,
     max_timestamp: TimestampMs,
 }
 
@@ -55,6 +59,12 @@ impl Run {
     /// Bytes of all batches.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Memory that it takes: all of every buffer that it keeps alive, its list of batches, itself.
+    pub fn memory_bytes(&self) -> u64 {
+        let list = size_of_val(&*self.batches) + size_of_val(&*self.chunks);
+        self.memory + list as u64 + OVERHEAD_BYTES
     }
 
     /// Largest record timestamp in the run.
@@ -145,6 +155,8 @@ pub struct RunPart {
     pub max_timestamp: TimestampMs,
     /// The whole batch.
     pub bytes: Bytes,
+    /// Memory that its bytes keep: its share of a buffer of which other parts are gone, else its length.
+    pub memory: u64,
 }
 
 /// Builds a run from batches in offset order; batches below [`GATHER_BELOW_BYTES`] are gathered.
@@ -155,7 +167,7 @@ pub fn build(parts: Vec<RunPart>) -> Run {
     assert!(!parts.is_empty(), "a run has at least one batch");
     let mut batches: Vec<BatchRef> = Vec::with_capacity(parts.len());
     let mut chunks: Vec<(u64, Bytes)> = Vec::new();
-    let mut position = 0_u64;
+    let (mut position, mut memory) = (0_u64, 0_u64);
     let mut max_timestamp = TimestampMs::NONE;
     let mut gathered = BytesMut::new();
     let mut gathered_at = 0_u64;
@@ -187,11 +199,13 @@ pub fn build(parts: Vec<RunPart>) -> Run {
             }
             gathered.extend_from_slice(&part.bytes);
             small_left -= len;
+            memory += len as u64;
         } else {
             if !gathered.is_empty() {
                 chunks.push((gathered_at, gathered.split().freeze()));
             }
             chunks.push((position, part.bytes));
+            memory += part.memory;
         }
         position += len as u64;
     }
@@ -202,6 +216,7 @@ pub fn build(parts: Vec<RunPart>) -> Run {
         batches: batches.into(),
         chunks: chunks.into(),
         bytes: position,
+        memory,
         max_timestamp,
     }
 }
@@ -260,6 +275,7 @@ pub fn parse(bytes: &Bytes) -> Result<Run, ParseRunError> {
     Ok(Run {
         batches: batches.into(),
         bytes: bytes.len() as u64,
+        memory: bytes.len() as u64,
         chunks: [(0, bytes.clone())].into(),
         max_timestamp,
     })
@@ -275,6 +291,7 @@ mod tests {
             last: Offset::new(base + count - 1),
             max_timestamp: TimestampMs::new(base),
             bytes: Bytes::from(vec![base as u8; len]),
+            memory: len as u64,
         }
     }
 
@@ -298,6 +315,7 @@ mod tests {
                 last: Offset::new(3),
                 max_timestamp: TimestampMs::new(99),
                 bytes: large,
+                memory: GATHER_BELOW_BYTES as u64,
             },
             part(4, 1, 30),
         ]);

@@ -103,6 +103,8 @@ pub enum ColdPlace {
     Chunk {
         /// First offset of the range.
         first: Offset,
+        /// Offset after it: where the next range begins.
+        next: Offset,
         /// Key of the object.
         key: Arc<str>,
         /// Bytes inside it.
@@ -142,11 +144,13 @@ impl SegmentRef {
         let (key, spans) = (opened.key.clone(), &opened.spans);
         let after = spans.partition_point(|span| span.first <= offset);
         let span = &spans[after.saturating_sub(1)];
+        let next = spans.get(after).map_or(self.end, |next| next.first);
         if span.range.is_empty() {
             return ColdPlace::Lost { key };
         }
         ColdPlace::Chunk {
             first: span.first,
+            next,
             key,
             range: span.range.clone(),
         }

@@ -350,6 +350,7 @@ mod tests {
                 last: Offset::new(offset),
                 max_timestamp: TimestampMs::new(offset),
                 bytes: Bytes::from(vec![offset as u8; 10]),
+                memory: 10,
             })
             .collect();
         Arc::new(build(parts))

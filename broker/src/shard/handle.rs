@@ -38,6 +38,8 @@ pub struct ProducePart {
     pub id: TopicPartition,
     /// The whole batch, in the buffer that it was received in.
     pub bytes: BytesMut,
+    /// Memory that it keeps there.
+    pub memory: u64,
     /// Its header.
     pub header: BatchHeader,
 }

@@ -110,6 +110,8 @@ pub struct Shard {
     produce: produce::Produce,
     cold: cold::ColdReads,
     tail: RefCell<TailBudget<TopicPartition>>,
+    /// What tails and the places of their sections may take.
+    tail_budget: u64,
     dirty: Cell<bool>,
     urgent: Cell<bool>,
     open_bytes: Cell<u64>,
@@ -265,7 +267,7 @@ impl Shard {
             drop(partitions);
             self.produce.settled(done.bytes);
             self.produce.complete(&done.completions, log_start);
-            self.keep_in_memory(id, done.bytes);
+            self.keep_in_memory(id, done.memory);
             self.metrics.produce_bytes.add(done.bytes);
             self.metrics.produce_batches.add(done.batches);
             self.metrics.produce_records.add(done.records);
@@ -274,8 +276,21 @@ impl Shard {
 
     /// Counts a run that came into memory; the oldest ones of all partitions leave when the budget is
     /// used up.
-    fn keep_in_memory(&self, id: TopicPartition, bytes: u64) {
-        self.tail.borrow_mut().push(id, bytes);
+    fn keep_in_memory(&self, id: TopicPartition, memory: u64) {
+        self.tail.borrow_mut().push(id, memory);
+        self.evict_tails();
+    }
+
+    /// Leaves to the tails what the places of sections that are not compacted do not take of their
+    /// budget: half of it at least.
+    fn fit_tails(&self, places_bytes: u64) {
+        let budget = self.tail_budget.saturating_sub(places_bytes);
+        let budget = budget.max(self.tail_budget / 2);
+        self.tail.borrow_mut().set_budget_bytes(budget);
+        self.evict_tails();
+    }
+
+    fn evict_tails(&self) {
         loop {
             let evicted = self.tail.borrow_mut().evict();
             let Some(evicted) = evicted else { break };

@@ -125,6 +125,7 @@ impl Shard {
             let ticket = Ticket(id << PART_BITS | index as u64);
             let append = Append {
                 bytes: part.bytes,
+                memory: part.memory,
                 header: part.header,
                 ticket: Some(ticket),
                 now: call.now,

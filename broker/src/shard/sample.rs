@@ -1,8 +1,14 @@
 //! Gauges of a shard, set about once a second: what is counted by looking, not by events.
 
+use std::collections::HashMap;
+
 use coord::groups::GroupState;
 
 use super::Shard;
+use crate::partition::{PartitionLog, RunSlot};
+
+/// Memory of the place of a section that no segment holds, about: itself, and its share of the object's key.
+const PLACE_BYTES: u64 = size_of::<RunSlot>() as u64 + 32;
 
 impl Shard {
     /// Sets the gauges.
@@ -28,12 +34,9 @@ impl Shard {
             .memory_budget
             .set(signed(config.memory_bytes_per_shard()));
         cells
-            .tail_bytes
-            .set(signed(self.tail.borrow().used_bytes()));
-        cells.chunk_bytes.set(signed(self.cold.used_bytes()));
-        cells
             .cache_budget
             .set(signed(config.cache_bytes_per_shard()));
+        self.sample_cache();
         let partitions = self.partitions.borrow();
         cells.partitions.set_count(partitions.len());
         cells
@@ -41,6 +44,24 @@ impl Shard {
             .set_count(partitions.values().map(|log| log.producer_count()).sum());
         drop(partitions);
         self.sample_groups();
+    }
+
+    /// Also fits the tails to what is left to them.
+    fn sample_cache(&self) {
+        let slots = |partitions: &HashMap<_, PartitionLog>| {
+            let counts = partitions.values().map(PartitionLog::slot_count);
+            counts.sum::<usize>() as u64
+        };
+        let places = slots(&self.partitions.borrow()) * PLACE_BYTES;
+        self.fit_tails(places);
+        let cells = &self.metrics;
+        let tails = self.tail.borrow().used_bytes();
+        cells.tail_bytes.set(signed(tails));
+        cells.place_bytes.set(signed(places));
+        cells.chunk_bytes.set(signed(self.cold.held_bytes()));
+        let counts = self.cold.take_counts();
+        cells.chunk_evictions.add(counts.evicted);
+        cells.unreached_evictions.add(counts.unreached);
     }
 
     fn sample_groups(&self) {

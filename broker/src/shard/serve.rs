@@ -23,8 +23,8 @@ const MESSAGES_A_TURN: usize = 128;
 const STALL: std::time::Duration = std::time::Duration::from_micros(500);
 /// Share of the cache budget that acknowledged tails may take; the rest is for chunks read back.
 const TAIL_SHARE: (u64, u64) = (2, 3);
-/// Memory of a run beside its bytes, about; bounds the number of runs kept.
-const RUN_OVERHEAD_BYTES: u64 = 512;
+/// Memory of the smallest run, about; bounds the number of runs kept.
+const RUN_BYTES_MIN: u64 = 512;
 
 /// What a shard is started with.
 pub struct ShardStart {
@@ -60,7 +60,7 @@ async fn serve(start: ShardStart) {
     let config = start.shared.config.clone();
     let cache_bytes = config.cache_bytes_per_shard();
     let tail_bytes = cache_bytes * TAIL_SHARE.0 / TAIL_SHARE.1;
-    let runs_max = usize::try_from(tail_bytes / RUN_OVERHEAD_BYTES).unwrap_or(usize::MAX);
+    let runs_max = usize::try_from(tail_bytes / RUN_BYTES_MIN).unwrap_or(usize::MAX);
     let shard = Rc::new(Shard {
         id: start.id,
         groups: GroupSlots::new(&config),
@@ -73,6 +73,7 @@ async fn serve(start: ShardStart) {
         produce: Produce::default(),
         cold: ColdReads::new(cache_bytes - tail_bytes),
         tail: RefCell::new(TailBudget::new(tail_bytes, runs_max.max(16))),
+        tail_budget: tail_bytes,
         dirty: Cell::new(false),
         urgent: Cell::new(false),
         open_bytes: Cell::new(0),

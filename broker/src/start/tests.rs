@@ -302,6 +302,7 @@ impl Rig {
         let part = ProducePart {
             id,
             bytes: BytesMut::from(bytes),
+            memory: bytes.len() as u64,
             header,
         };
         let (reply, answer) = oneshot::channel();

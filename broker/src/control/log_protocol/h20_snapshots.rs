@@ -41,6 +41,7 @@ fn h20_what_is_answered_is_visible_everywhere() {
             let bytes = batch(0, 5);
             let append = Append {
                 header: BatchHeader::parse_whole(&bytes).unwrap(),
+                memory: bytes.len() as u64,
                 bytes: BytesMut::from(&bytes[..]),
                 ticket: Some(Ticket(1)),
                 now: TimestampMs::ZERO,

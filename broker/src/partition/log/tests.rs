@@ -54,6 +54,7 @@ fn batch(records: u32, producer: Option<i32>) -> (BytesMut, BatchHeader) {
 fn append(log: &mut PartitionLog, records: u32, ticket: u64) -> Result<Appended, AppendError> {
     let (bytes, header) = batch(records, None);
     log.append(Append {
+        memory: bytes.len() as u64,
         bytes,
         header,
         ticket: Some(Ticket(ticket)),
@@ -68,6 +69,7 @@ fn append_idempotent(
 ) -> Result<Appended, AppendError> {
     let (bytes, header) = batch(1, Some(sequence));
     log.append(Append {
+        memory: bytes.len() as u64,
         bytes,
         header,
         ticket: Some(Ticket(ticket)),

@@ -197,8 +197,13 @@ async fn read(
         })?;
     shared.counters.bytes_in.add(bytes.len() as u64);
     let cut = |at: u64| usize::try_from(at - sent.start).unwrap_or(usize::MAX);
+    let mut bytes = bytes.slice(cut(wanted.start)..cut(wanted.end));
+    if (bytes.len() as u64) < expected {
+        // The part that was not asked for shall not stay in memory with it.
+        bytes = Bytes::copy_from_slice(&bytes);
+    }
     Ok(GetOutcome {
-        bytes: bytes.slice(cut(wanted.start)..cut(wanted.end)),
+        bytes,
         object_len,
         etag: ETag::new(etag),
     })
@@ -212,8 +217,7 @@ enum Broken {
 
 /// Reads exactly `expected` bytes, waiting at most `limit` for each piece.
 async fn collect(mut body: ByteStream, expected: u64, limit: Duration) -> Result<Bytes, Broken> {
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut whole = BytesMut::new();
     let mut received: u64 = 0;
     loop {
         let piece = match tokio::time::timeout(limit, body.next()).await {
@@ -236,31 +240,23 @@ async fn collect(mut body: ByteStream, expected: u64, limit: Duration) -> Result
             let reason = format!("more than the {expected} bytes that were announced");
             return Err(Broken::Truncated(reason));
         }
-        if received == piece.len() as u64 {
-            first = piece;
-            continue;
+        // Copied even where one piece is all: it would keep the whole buffer of its connection.
+        let left = usize::try_from(expected).unwrap_or(usize::MAX) - whole.len();
+        if whole.is_empty() {
+            whole.reserve(left.min(ALLOCATE_BYTES_MAX));
         }
-        let whole = usize::try_from(expected).unwrap_or(usize::MAX);
-        if rest.is_empty() {
-            rest.reserve(whole.min(ALLOCATE_BYTES_MAX));
-            rest.extend_from_slice(&first);
-        }
-        if rest.capacity() - rest.len() < piece.len() {
+        if whole.capacity() - whole.len() < piece.len() {
             // So much has come that the rest is believed: in one step, since each would be a copy,
             // and both copies would be in memory.
-            rest.reserve(whole - rest.len());
+            whole.reserve(left);
         }
-        rest.extend_from_slice(&piece);
+        whole.extend_from_slice(&piece);
     }
     if received != expected {
         let reason = format!("the body ended after {received} of {expected} bytes");
         return Err(Broken::Truncated(reason));
     }
-    Ok(if rest.is_empty() {
-        first
-    } else {
-        rest.freeze()
-    })
+    Ok(whole.freeze())
 }
 
 async fn head_from(

@@ -226,6 +226,7 @@ impl Shard {
                 let visit = self.step(id, at);
                 let found = self.cold.chunks.borrow_mut().find(&key, visit);
                 self.metrics.chunk_hits.add(u64::from(found.is_some()));
+                self.read_ahead(id, at.first);
                 found
             }
             Err(_) => None,
@@ -254,7 +255,7 @@ impl Shard {
         let told = self.shared.control.ask(ask).await;
         match told.map_err(|_| ReadError::NotServed)? {
             TimeBlock::At { key, range } => {
-                if let Ok(run) = self.load_chunk((key, range), Visit::Enters).await {
+                if let Ok(run) = self.load_chunk((key, range), Visit::Enters, None).await {
                     return Ok(RunOfTime::Block(run));
                 }
             }
@@ -319,11 +320,13 @@ impl Shard {
                 key,
                 range,
             } => {
-                let visit = match purpose {
-                    Purpose::Reading => self.step(id, chunk(first, next, &range)),
-                    Purpose::Lookup => Visit::Enters,
+                let at = chunk(first, next, &range);
+                let (visit, reader) = match purpose {
+                    Purpose::Reading => (self.step(id, at), Some((id, at.first))),
+                    Purpose::Lookup => (Visit::Enters, None),
                 };
-                self.load_chunk((key, range), visit).await.map(Some)
+                let loaded = self.load_chunk((key, range), visit, reader);
+                loaded.await.map(Some)
             }
             ColdPlace::Lost { key } => {
                 let reason = "the segment is damaged at this offset".to_owned();
@@ -352,19 +355,38 @@ impl Shard {
         Ok(())
     }
 
-    async fn load_chunk(self: &Rc<Self>, key: ChunkKey, visit: Visit) -> Loaded {
+    /// The chunk. What its reader, at this place, will want next is read meanwhile: after it.
+    async fn load_chunk(
+        self: &Rc<Self>,
+        key: ChunkKey,
+        visit: Visit,
+        reader: Option<(TopicPartition, u64)>,
+    ) -> Loaded {
         let found = self.cold.chunks.borrow_mut().find(&key, visit);
-        if let Some(run) = found {
-            self.metrics.chunk_hits.increment();
-            return Ok(run);
+        let waits = match found {
+            Some(run) => Err(run),
+            None => {
+                let (sender, receiver) = oneshot::channel();
+                if self.cold.chunks.borrow_mut().join(key, sender).is_err() {
+                    return Err(ReadError::Busy);
+                }
+                self.start_loads();
+                Ok(receiver)
+            }
+        };
+        if let Some((id, at)) = reader {
+            self.read_ahead(id, at);
         }
-        self.metrics.chunk_misses.increment();
-        let (sender, receiver) = oneshot::channel();
-        if self.cold.chunks.borrow_mut().join(key, sender).is_err() {
-            return Err(ReadError::Busy);
+        match waits {
+            Err(run) => {
+                self.metrics.chunk_hits.increment();
+                Ok(run)
+            }
+            Ok(receiver) => {
+                self.metrics.chunk_misses.increment();
+                receiver.await.unwrap_or(Err(ReadError::NotServed))
+            }
         }
-        self.start_loads();
-        receiver.await.unwrap_or(Err(ReadError::NotServed))
     }
 
     /// Begins the reads that somebody waits for, as long as there is room.
@@ -400,10 +422,9 @@ impl Shard {
         });
     }
 
-    /// A reader reads this chunk: what it will want next is read meanwhile.
-    fn step(self: &Rc<Self>, id: TopicPartition, at: Chunk) -> Visit {
+    /// A reader reads this chunk now.
+    fn step(&self, id: TopicPartition, at: Chunk) -> Visit {
         let step = self.cold.ahead.borrow_mut().on_read(&id, at);
-        self.read_ahead(id, at.first);
         match step {
             Step::Start | Step::Next => Visit::Enters,
             Step::Again => Visit::Stays,

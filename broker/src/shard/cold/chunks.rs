@@ -147,7 +147,7 @@ impl<W> Chunks<W> {
         let bytes = len(self.queue.front()?);
         let room = self.budget_bytes / 2;
         // One is always under way: else a chunk larger than the room would never come.
-        if self.loading > 0 && self.loading_bytes + bytes > room {
+        if self.loading > 0 && self.outstanding() + bytes > room {
             return None;
         }
         let key = self.queue.pop_front()?;

@@ -55,6 +55,7 @@ pub fn appends(count: usize, bytes: &Bytes) -> Vec<Append> {
     let header = BatchHeader::parse(bytes).expect("a built batch");
     let append = |number: usize| Append {
         bytes: BytesMut::from(&bytes[..]),
+        memory: bytes.len() as u64,
         header,
         ticket: Some(Ticket(number as u64)),
         now: NOW,

@@ -225,6 +225,7 @@ impl World {
             .get_mut(&partition)
             .expect("every partition is open");
         let append = Append {
+            memory: bytes.len() as u64,
             bytes,
             header,
             ticket,

@@ -7,13 +7,14 @@ mod common;
 
 use common::{Fetch, LocalBroker, Wanted, numbered};
 
-const BUDGET: &str = "8MiB";
-const BUDGET_BYTES: f64 = (8 << 20) as f64;
+const BUDGET: &str = "16MiB";
+const BUDGET_BYTES: f64 = (16 << 20) as f64;
 /// What it may hold at most, of the budget.
 const SHARE_MAX: f64 = 1.05;
 /// Bytes of batches, and how many of each: 36 MB in all.
 const SHAPES: [(usize, usize); 4] = [(100, 800), (5_000, 400), (20_000, 300), (700_000, 40)];
-const PARTITIONS: i32 = 4;
+/// So many that every shard owns some of them.
+const PARTITIONS: i32 = 16;
 
 #[test]
 fn what_the_cache_holds_is_within_its_budget() {

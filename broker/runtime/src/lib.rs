@@ -21,7 +21,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+use monoio::time::TimeDriver;
+use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 
 pub use frame::WriteFrame;
 pub use socket::{Closer, ReadHalf, Socket, WriteHalf};
@@ -54,9 +55,7 @@ impl Driver {
     /// The reason, for the start-up message.
     pub fn probe_io_uring() -> Result<(), String> {
         let build = std::thread::spawn(|| {
-            let builder = RuntimeBuilder::<IoUringDriver>::new().with_entries(RING_ENTRIES);
-            builder
-                .build()
+            ring_runtime()
                 .map(|_| ())
                 .map_err(|error| error.to_string())
         });
@@ -64,6 +63,22 @@ impl Driver {
             .join()
             .unwrap_or_else(|_| Err("the io_uring probe panicked".to_owned()))
     }
+}
+
+/// A runtime on a ring that leaves completions until the thread enters the kernel, which it does after each turn
+/// anyway. Without that (before Linux 5.19) the kernel interrupts the thread for each of them.
+fn ring_runtime() -> std::io::Result<Runtime<TimeDriver<IoUringDriver>>> {
+    let mut cooperative = io_uring::IoUring::builder();
+    cooperative.setup_coop_taskrun();
+    build_ring(cooperative).or_else(|_| build_ring(io_uring::IoUring::builder()))
+}
+
+fn build_ring(ring: io_uring::Builder) -> std::io::Result<Runtime<TimeDriver<IoUringDriver>>> {
+    RuntimeBuilder::<IoUringDriver>::new()
+        .uring_builder(ring)
+        .with_entries(RING_ENTRIES)
+        .enable_timer()
+        .build()
 }
 
 /// Runs a shard's main future to its end on this thread, pinned to `cpu` if one is given.
@@ -76,10 +91,7 @@ pub fn run<F: Future>(driver: Driver, cpu: Option<usize>, main: F) -> std::io::R
             .map_err(|error| std::io::Error::other(format!("pin to CPU {cpu}: {error}")))?;
     }
     match driver {
-        Driver::IoUring => {
-            let builder = RuntimeBuilder::<IoUringDriver>::new().with_entries(RING_ENTRIES);
-            Ok(builder.enable_timer().build()?.block_on(main))
-        }
+        Driver::IoUring => Ok(ring_runtime()?.block_on(main)),
         Driver::Epoll => Ok(RuntimeBuilder::<LegacyDriver>::new()
             .enable_timer()
             .build()?

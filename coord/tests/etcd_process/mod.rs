@@ -6,6 +6,7 @@
 #[path = "../../../broker/tests/common/ports.rs"]
 mod ports;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;

@@ -459,6 +459,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("broker {} says:\n{}", self.id, self.log());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

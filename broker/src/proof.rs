@@ -6,6 +6,8 @@
 //! time to live, fetches, offset lookups and group requests are answered as by a broker that owns
 //! nothing, so that a process that was frozen, or cut from everything, serves nothing stale.
 //!
+//! A session that the metadata store says is gone is not proven any more.
+//!
 //! Invariant: the proof never ends earlier because of a proof that was sent earlier.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,10 +62,11 @@ impl Proof {
         self.sent.fetch_max(self.stamp(sent), Ordering::Relaxed);
     }
 
-    /// The time to live of every proof is over.
-    #[cfg(test)]
+    /// The time to live of every proof so far is over, unless no proof is ever needed.
     pub(crate) fn run_out(&self) {
-        self.sent.store(0, Ordering::Relaxed);
+        if !self.is_forever() {
+            self.sent.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Whether the session is proven now. Reads the clock, unless no proof is ever needed.

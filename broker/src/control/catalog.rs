@@ -378,6 +378,10 @@ impl Catalog {
     pub async fn publish_changes(self: Rc<Self>) {
         let mut changed = self.context.view.subscribe();
         while changed.changed().await.is_ok() {
+            // Ended before its time, by an operator: others may own what is open here from now on.
+            if !self.context.view.lives(self.context.session.id) {
+                self.context.proof.run_out();
+            }
             tokio::time::sleep(PUBLISH_PAUSE).await;
             changed.mark_unchanged();
             self.publish();

@@ -130,6 +130,11 @@ impl ClusterView {
         state.sessions.iter().map(member).collect()
     }
 
+    /// Whether a session lives.
+    pub fn lives(&self, session: SessionId) -> bool {
+        self.state.borrow().sessions.contains_key(&session)
+    }
+
     /// Whether a broker other than ours publishes that it is healthy.
     pub fn another_is_healthy(&self, us: SessionId) -> bool {
         let state = self.state.borrow();

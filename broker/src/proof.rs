@@ -6,7 +6,8 @@
 //! time to live, fetches, offset lookups and group requests are answered as by a broker that owns
 //! nothing, so that a process that was frozen, or cut from everything, serves nothing stale.
 //!
-//! A session that the metadata store says is gone is not proven any more.
+//! A session that the metadata store says is gone is never proven again, whatever proof is still
+//! on its way.
 //!
 //! Invariant: the proof never ends earlier because of a proof that was sent earlier.
 
@@ -17,6 +18,10 @@ use coord::rules::{self, Rule};
 
 /// The proof never ends: the lock of the data directory is held.
 const FOREVER: u64 = u64::MAX;
+/// The session is gone. Greater than every time, so that no later proof replaces it.
+const ENDED: u64 = FOREVER - 1;
+/// The last time that is told apart.
+const LATEST: u64 = ENDED - 1;
 
 /// Until when this broker's session is proven. Immutable but for one atomic.
 #[derive(Debug)]
@@ -52,9 +57,7 @@ impl Proof {
 
     fn stamp(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.origin).as_micros();
-        u64::try_from(since)
-            .unwrap_or(FOREVER - 1)
-            .saturating_add(1)
+        u64::try_from(since).map_or(LATEST, |since| since.saturating_add(1).min(LATEST))
     }
 
     /// A proof that was sent at `sent` has been answered.
@@ -62,11 +65,15 @@ impl Proof {
         self.sent.fetch_max(self.stamp(sent), Ordering::Relaxed);
     }
 
-    /// The time to live of every proof so far is over, unless no proof is ever needed.
+    /// The session is gone: proven no more, unless no proof is ever needed.
+    pub fn end(&self) {
+        self.sent.fetch_max(ENDED, Ordering::Relaxed);
+    }
+
+    /// The time to live of every proof so far is over.
+    #[cfg(test)]
     pub(crate) fn run_out(&self) {
-        if !self.is_forever() {
-            self.sent.store(0, Ordering::Relaxed);
-        }
+        self.sent.store(0, Ordering::Relaxed);
     }
 
     /// Whether the session is proven now. Reads the clock, unless no proof is ever needed.
@@ -78,14 +85,18 @@ impl Proof {
         if !rules::holds(Rule::ProofExpires) {
             return true;
         }
-        let sent = self.sent.load(Ordering::Relaxed);
-        let ttl = u64::try_from(self.ttl.as_micros()).unwrap_or(FOREVER - 1);
-        sent == FOREVER || sent > 0 && self.stamp(now) < sent.saturating_add(ttl)
+        let ttl = u64::try_from(self.ttl.as_micros()).unwrap_or(LATEST);
+        match self.sent.load(Ordering::Relaxed) {
+            FOREVER => true,
+            0 | ENDED => false,
+            sent => self.stamp(now) < sent.saturating_add(ttl),
+        }
     }
 
     /// Whether a proof that was sent at `at` or later has been answered.
     pub fn holds_since(&self, at: Instant) -> bool {
-        self.sent.load(Ordering::Relaxed) >= self.stamp(at)
+        let sent = self.sent.load(Ordering::Relaxed);
+        sent != ENDED && sent >= self.stamp(at)
     }
 }
 
@@ -113,8 +124,21 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_is_gone_is_never_proven_again() {
+        let proof = Proof::new(Duration::from_secs(10));
+        let start = proof.origin;
+        proof.prove(start);
+        assert!(proof.holds_at(start) && proof.holds_since(start));
+        proof.end();
+        proof.prove(start + Duration::from_secs(1));
+        assert!(!proof.holds_at(start + Duration::from_secs(1)));
+        assert!(!proof.holds_since(start));
+    }
+
+    #[test]
     fn with_the_directory_locked_nothing_has_to_be_proven() {
         let proof = Proof::forever();
+        proof.end();
         assert!(proof.holds() && proof.holds_since(Instant::now()));
         assert!(proof.holds_at(proof.origin + Duration::from_secs(1 << 40)));
     }

@@ -76,6 +76,8 @@ pub enum Rule {
     GuardedCommitFirst,
     /// H11, H14: a session that is unproven for longer than its time to live answers no reads.
     ProofExpires,
+    /// H11: a session that the metadata store says is gone is proven no more, whatever was sent before.
+    GoneSessionsAreUnproven,
     /// H11: a broker that does not reach etcd PUTs an empty WAL object every half of its TTL.
     CutOffSessionsMeetTheFence,
     /// H11: out of range is answered only by a session proven after the request arrived.

@@ -374,18 +374,30 @@ impl Catalog {
         context.metadata.store(Arc::new(snapshot));
     }
 
-    /// Publishes after every change, for ever.
+    /// Publishes after every change, until our session is gone.
     pub async fn publish_changes(self: Rc<Self>) {
         let mut changed = self.context.view.subscribe();
         while changed.changed().await.is_ok() {
-            // Ended before its time, by an operator: others may own what is open here from now on.
-            if !self.context.view.lives(self.context.session.id) {
-                self.context.proof.run_out();
+            if self.session_is_gone() {
+                return;
             }
-            tokio::time::sleep(PUBLISH_PAUSE).await;
-            changed.mark_unchanged();
             self.publish();
+            tokio::time::sleep(PUBLISH_PAUSE).await;
         }
+    }
+
+    /// Where our session is gone, others may own what is open here from now on. Its keep-alive would
+    /// tell as well, but up to a third of its time to live later.
+    fn session_is_gone(&self) -> bool {
+        let context = &self.context;
+        let lives = context.view.lives(context.session.id);
+        if lives || !rules::holds(Rule::GoneSessionsAreUnproven) {
+            return false;
+        }
+        context.proof.end();
+        let reason = "the metadata store says that our session is gone";
+        context.failure.end_session(reason.to_owned());
+        true
     }
 
     /// Waits until somebody serves every partition of a topic, or the time is up.

@@ -87,6 +87,9 @@ impl Keeper {
                 true
             }
             Ok(Err(KvError::SessionGone { .. })) => {
+                if rules::holds(Rule::GoneSessionsAreUnproven) {
+                    context.proof.end();
+                }
                 context.failure.end_session(
                     "the metadata store has ended our session: nothing proved it alive in time"
                         .to_owned(),

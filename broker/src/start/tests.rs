@@ -201,7 +201,8 @@ impl World {
         }
         let loaded = broker.load(prove).await.unwrap();
         let served = loaded.requests;
-        tasks.keep(loaded.following);
+        let mut following = Tasks::new(&context);
+        following.keep(loaded.following);
         tasks.spawn("catalog", served.catalog.clone().publish_changes());
         let mut serving = Tasks::new(&context);
         serving.spawn("ownership", loaded.ownership.run());
@@ -215,6 +216,7 @@ impl World {
             drain,
             ended,
             serving,
+            following,
             _tasks: tasks,
         })
     }
@@ -252,6 +254,7 @@ pub(crate) struct Rig {
     drain: flume::Sender<Drain>,
     ended: Ended,
     serving: Tasks,
+    following: Tasks,
     _tasks: Tasks,
 }
 
@@ -399,6 +402,11 @@ impl Rig {
     /// Takes nothing and gives nothing from now on.
     pub(crate) fn stand_still(&mut self) {
         self.serving = Tasks::new(&self.context);
+    }
+
+    /// Its watches tell it nothing from now on.
+    pub(crate) fn hears_nothing(&mut self) {
+        self.following = Tasks::new(&self.context);
     }
 
     /// Stops appends and waits for what was appended, as at a graceful end.

@@ -39,6 +39,35 @@ fn h11_a_session_without_proof_answers_no_reads() {
     );
 }
 
+/// A lease is revoked before its time, and a proof that was sent before is answered after the owner
+/// has been told. Others have taken over and gone on.
+#[test]
+fn h11_a_session_that_is_gone_answers_no_reads() {
+    closes(
+        Rule::GoneSessionsAreUnproven,
+        async || {
+            let (world, old, id) = orders(Some(1), 2).await;
+            let sent = Instant::now();
+            old.lose_lease().await;
+            let new = world.start_as(Some(2)).await;
+            new.produce_many(id, 1).await;
+            let us = old.context.session.id;
+            while old.context.view.lives(us) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            // Whoever waits for changes of the view on this thread has seen this one.
+            tokio::time::sleep(10 * LOOK_EVERY).await;
+            old.context.proof.prove(sent);
+            match fetch(&old, id, 0).await {
+                ErrorCode::NOT_LEADER_OR_FOLLOWER => has_all(&new, id, 15).await,
+                ErrorCode::NONE => Err(Violation::StaleRead),
+                other => panic!("{other:?}"),
+            }
+        },
+        Violation::StaleRead,
+    );
+}
+
 /// Failed keep-alives after which an owner that is cut off has had every chance to learn that it was
 /// replaced: it sends three in a time to live, and an object every half of it.
 const CHANCES: u64 = 8;
@@ -76,7 +105,8 @@ fn h11_a_wal_object_that_is_gone_re_reads_the_record() {
             let (world, first, id) = orders(Some(1), 2).await;
             first.crash().await;
             // What it has taken is not in its memory.
-            let old = world.start_as(Some(1)).await;
+            let mut old = world.start_as(Some(1)).await;
+            old.hears_nothing();
             old.lose_lease().await;
             let new = world.start_as(Some(2)).await;
             new.compact_all(id).await;
@@ -151,7 +181,8 @@ fn h11_a_consumer_is_not_reset_by_a_zombie() {
     closes(
         Rule::OutOfRangeNeedsProof,
         async || {
-            let (world, old, id) = orders(Some(1), 2).await;
+            let (world, mut old, id) = orders(Some(1), 2).await;
+            old.hears_nothing();
             assert_eq!(fetch(&old, id, 99).await, ErrorCode::OFFSET_OUT_OF_RANGE);
             old.lose_lease().await;
             let new = world.start_as(Some(2)).await;

@@ -384,7 +384,10 @@ impl Flusher {
         let context = self.context.clone();
         self.events.push(Box::pin(async move {
             let stored_as = StoredAs::Wal(object.directory.trailer);
-            let body = Body::new(object.chunks).with_crc32(object.crc32);
+            // What is acknowledged stays in the tail, and compaction reads it there.
+            let body = Body::new(object.chunks)
+                .with_crc32(object.crc32)
+                .kept_by_writer();
             let outcome = store_object(&context, &key, body, &stored_as).await;
             Event::Stored(sequence, outcome)
         }));

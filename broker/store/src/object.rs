@@ -19,6 +19,7 @@ pub struct Body {
     chunks: Arc<[Bytes]>,
     len: u64,
     crc32: Option<u32>,
+    kept_by_writer: bool,
 }
 
 impl Body {
@@ -29,6 +30,7 @@ impl Body {
             chunks: chunks.into(),
             len,
             crc32: None,
+            kept_by_writer: false,
         }
     }
 
@@ -39,6 +41,18 @@ impl Body {
     pub fn with_crc32(mut self, crc32: u32) -> Self {
         self.crc32 = Some(crc32);
         self
+    }
+
+    /// Says that whoever writes this keeps its bytes in memory, so that a store need not.
+    #[must_use]
+    pub fn kept_by_writer(mut self) -> Self {
+        self.kept_by_writer = true;
+        self
+    }
+
+    /// Whether the writer keeps these bytes in memory.
+    pub fn is_kept_by_writer(&self) -> bool {
+        self.kept_by_writer
     }
 
     /// The chunks, in order.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use rustix::fs::{Advice, fadvise};
 
 use super::{Shared, TEMPORARY, directories::Ticket, etag, is_permanent};
 use crate::DeleteResults;
@@ -188,6 +189,10 @@ impl Shared {
         // The length and the blocks are synced here; times and link count go with the directory.
         file.sync_data()?;
         self.counters.file_syncs.fetch_add(1, Ordering::Relaxed);
+        if body.is_kept_by_writer() {
+            // Only advice: where it is not taken, the page cache holds a second copy.
+            let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        }
         let metadata = file.metadata()?;
         assert!(
             metadata.len() == body.len(),

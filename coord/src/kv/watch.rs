@@ -14,10 +14,10 @@ use super::types::{Key, KeyValue, Revision, Span};
 pub const WATCH_QUEUE_BATCHES: usize = 1_024;
 
 /// Events kept for watches that start at an earlier revision.
-pub(crate) const HISTORY_EVENTS: usize = 8_192;
+pub(crate) const HISTORY_EVENTS: usize = 512;
 
 /// Bytes of keys and values kept for watches that start at an earlier revision.
-pub(crate) const HISTORY_BYTES: usize = 16 << 20;
+pub(crate) const HISTORY_BYTES: usize = 1 << 20;
 
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]

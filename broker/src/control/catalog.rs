@@ -237,7 +237,7 @@ impl Catalog {
                 true => entry.topic.generation,
                 false => 0,
             };
-            let dir = TopicDir::new(entry.topic.name.clone(), generation);
+            let dir = Arc::new(TopicDir::new(entry.topic.name.clone(), generation));
             let topic_created = entry.seen.create_revision;
             let target = move |handle: &Arc<PartitionHandle>| Target {
                 handle: handle.clone(),
@@ -269,7 +269,7 @@ impl Catalog {
         let missing = targets.into_iter();
         let missing = missing.filter(|target| self.context.owned(target.handle.id).is_none());
         let taker = self.context.taker();
-        let mut takeover = taker.take(missing.collect(), &records).await?;
+        let mut takeover = taker.take(missing.collect(), records).await?;
         self.inherit(std::mem::take(&mut takeover.objects));
         self.write_bundles(std::mem::take(&mut takeover.bundles));
         let refused = takeover.refused.iter();
@@ -581,7 +581,7 @@ impl Catalog {
                 .await;
         }
         for handle in &topic.partitions {
-            let owned = context.owned.borrow_mut().remove(&handle.id);
+            let owned = context.owned.borrow_mut().remove(handle.id);
             if let Some(owned) = owned {
                 owned.state.lock().await.gone = true;
             }

@@ -35,18 +35,23 @@ pub async fn run(context: Rc<Context>) {
 /// Counts once. A partition whose segments are being changed counts as it did last.
 fn count(context: &Context, counted: &mut HashMap<TopicPartition, Count>) {
     let owned = context.owned.borrow();
-    counted.retain(|id, _| owned.contains_key(id));
-    for (id, owned) in &*owned {
-        if let Ok(state) = owned.state.try_lock() {
-            let bytes = state.segments.iter().map(|segment| segment.bytes).sum();
-            let (segments, damaged) = (state.segments.len(), state.damaged.len());
-            let count = Count {
-                segments,
-                bytes,
-                damaged,
-            };
-            counted.insert(*id, count);
+    counted.retain(|id, _| owned.contains(*id));
+    for (id, owned) in owned.iter() {
+        let Ok(state) = owned.state.try_lock() else {
+            continue;
+        };
+        if state.segments.is_empty() {
+            counted.remove(&id);
+            continue;
         }
+        let bytes = state.segments.iter().map(|segment| segment.bytes).sum();
+        let (segments, damaged) = (state.segments.len(), state.damaged.len());
+        let count = Count {
+            segments,
+            bytes,
+            damaged,
+        };
+        counted.insert(id, count);
     }
     let mut all = Count::default();
     for one in counted.values() {

@@ -61,8 +61,8 @@ impl Cleaner {
         }
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let ids: Vec<TopicPartition> = self.context.owned.borrow().keys().copied().collect();
-            let owned = |id: &TopicPartition| self.context.owned.borrow().contains_key(id);
+            let ids: Vec<TopicPartition> = self.context.owned.borrow().ids().collect();
+            let owned = |id: &TopicPartition| self.context.owned.borrow().contains(*id);
             self.cleaned.borrow_mut().retain(|id, _| owned(id));
             for id in ids {
                 if let Err(error) = self.clean(id).await {

@@ -302,7 +302,7 @@ pub async fn compact(
     if !rules::holds(Rule::PendingIntentFirst) {
         state.seen.record.intent = None;
     }
-    let pending = state.seen.record.intent.clone();
+    let pending = state.seen.record.intent.as_deref().cloned();
     let Some(planned) = plan_on_shard(context, id, segment_bytes, pending).await? else {
         return Ok(None);
     };
@@ -427,7 +427,7 @@ async fn write_segment(
     let before = state.seen.record.producer_snapshot;
     state.write(context, id, finished).await?;
     let segment = manifest_segment(&kfs, base, plan.end, points);
-    let adopted = SegmentRef::new(owned.place.clone(), &segment);
+    let adopted = SegmentRef::new(owned.place(&context.keys), &segment);
     let readable = segment.end > state.seen.record.log_start;
     if readable {
         state.segments.push(segment);
@@ -459,7 +459,7 @@ async fn begin(
     state: &mut OwnedState,
     plan: &SegmentPlan,
 ) -> Result<Intent, CompactionError> {
-    if let Some(intent) = &state.seen.record.intent {
+    if let Some(intent) = state.seen.record.intent.as_deref() {
         let fits = intent.base == plan.base && intent.end == plan.end;
         let known = intent.kind == IntentKind::Append;
         return if fits && known {

@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::metadata::SharedMetadata;
 use crate::metrics::ControlMetrics;
 use crate::node::BrokerNode;
+use crate::partition::PartitionMap;
 use crate::proof::Proof;
 use crate::shard::{ShardHandle, ShardId, shard_of_partition};
 use crate::wal::OwnCounter;
@@ -214,7 +215,7 @@ pub struct Context {
     /// Where the flusher is.
     pub flushed: FlushProgress,
     /// The partitions of ours that are open.
-    pub owned: RefCell<HashMap<TopicPartition, Rc<Owned>>>,
+    pub owned: RefCell<PartitionMap<Rc<Owned>>>,
     /// The producer id after the largest that was ever seen in loaded state.
     pub producer_floor: Cell<ProducerId>,
     /// WAL objects of earlier sessions that a partition needed when it was loaded.
@@ -335,7 +336,7 @@ impl Context {
 
     /// A partition of ours.
     pub fn owned(&self, id: TopicPartition) -> Option<Rc<Owned>> {
-        self.owned.borrow().get(&id).cloned()
+        self.owned.borrow().get(id).cloned()
     }
 
     /// What takes partitions for our session from now on.

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use coord::keys::{CodecError, Keyspace, Record, Seen, seen};
-use coord::kv::{Key, Kv, KvError, Revision, Span, Watch, WatchError, WatchEvent, range_all};
+use coord::kv::{
+    Key, KeyValue, Kv, KvError, Revision, Span, Watch, WatchError, WatchEvent, range_map,
+};
 
 use super::retry::Pauses;
 
@@ -42,19 +44,17 @@ pub async fn read<K, T: Record>(
     space: &Keyspace,
     followed: &Followed<K>,
 ) -> Result<(Vec<(K, Seen<T>)>, Revision), KvError> {
-    let reply = range_all(kv, followed.span.clone()).await?;
-    let mut all = Vec::with_capacity(reply.entries.len());
-    for entry in &reply.entries {
-        let Some(id) = (followed.parse)(space, &entry.key) else {
-            continue;
-        };
-        match seen::<T>(Some(entry)) {
-            Ok(Some(record)) => all.push((id, record)),
-            Ok(None) => {}
-            Err(error) => unreadable(followed.what, &entry.key, &error),
+    let decode = |entry: KeyValue| {
+        let id = (followed.parse)(space, &entry.key)?;
+        match seen::<T>(Some(&entry)) {
+            Ok(record) => Some((id, record?)),
+            Err(error) => {
+                unreadable(followed.what, &entry.key, &error);
+                None
+            }
         }
-    }
-    Ok((all, reply.revision))
+    };
+    range_map(kv, followed.span.clone(), decode).await
 }
 
 fn unreadable(what: &str, key: &Key, error: &CodecError) {

@@ -126,7 +126,7 @@ async fn carry_out(
     chosen: Range<usize>,
 ) -> Result<Option<usize>, CompactionError> {
     let inputs = state.segments[chosen.clone()].to_vec();
-    let pending = state.seen.record.intent.clone();
+    let pending = state.seen.record.intent.as_deref().cloned();
     let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
         return abandon(context, owned, state).await;
     };

@@ -320,7 +320,7 @@ impl Ownership {
     async fn close(&self, ids: &[TopicPartition]) {
         self.on_shards(ids, |shard, ids| shard.close(ids)).await;
         let mut owned = self.context.owned.borrow_mut();
-        ids.iter().for_each(|id| drop(owned.remove(id)));
+        ids.iter().for_each(|id| drop(owned.remove(*id)));
     }
 }
 

@@ -125,7 +125,7 @@ pub async fn adopt(
         tracing::warn!(key = index_key, %error, "an index was not written; it is built when read");
     }
     finish(context, owned, state).await?;
-    let adopted = SegmentRef::new(owned.place.clone(), &segment);
+    let adopted = SegmentRef::new(owned.place(&context.keys), &segment);
     state.segments.splice(replaced, [segment]);
     context
         .shard_of(id)

@@ -19,7 +19,7 @@ pub async fn run(context: Rc<Context>) {
     let every = context.config.log.retention_check_interval;
     loop {
         tokio::time::sleep(every).await;
-        let ids: Vec<TopicPartition> = context.owned.borrow().keys().copied().collect();
+        let ids: Vec<TopicPartition> = context.owned.borrow().ids().collect();
         for id in ids {
             if let Err(reason) = retain(&context, id, wall_clock()).await {
                 tracing::warn!(partition = %id, reason, "retention is tried again later");

@@ -68,7 +68,7 @@ pub async fn find_segments(
             None => unknown.push(base),
         }
     }
-    let mut damaged = DamagedSegments::new();
+    let mut damaged = DamagedSegments::default();
     // One that has gone meanwhile does not count as coverage.
     let read = async |base| {
         let found = read_segment(objects, keys, dir, id.partition, base, None).await?;

@@ -4,6 +4,7 @@
 //! Every session with an open source is fenced, and what it holds is read. (3) A second transaction
 //! closes the sources and appends the epoch history. Only then is a partition loaded and opened.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use coord::keys::cluster::CommitMode;
 use coord::keys::partition::{Owner, PartitionRecord, Source};
 use coord::keys::plan::{self, Extent, PARTITIONS_MAX, PlanError, Planned, Take};
 use coord::keys::{Keyspace, Seen, committed, floor, partition, seen};
-use coord::kv::{Kv, KvError, Revision, range_all};
+use coord::kv::{KeyValue, Kv, KvError, Revision, range_all, range_map};
 use coord::rules::{self, Rule};
 use segment::keys::{KeySpace, PartitionDir, TopicDir};
 use segment::manifest::ManifestSegment;
@@ -33,13 +34,17 @@ use crate::partition::{PartitionHandle, PartitionImage, SegmentRef};
 /// The first sequence of a session that can hold batches: 0 is its `open` object.
 const FIRST_SEQUENCE: WalSequence = WalSequence::new(1);
 
+/// Partitions that are planned, written and loaded together: what that takes beside the partitions themselves is
+/// given back before the next ones.
+const TOGETHER: usize = 512;
+
 /// A partition to take.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The partition.
     pub handle: Arc<PartitionHandle>,
     /// Where its objects lie.
-    pub dir: TopicDir,
+    pub dir: Arc<TopicDir>,
     /// When the key of its topic was created.
     pub topic_created: Revision,
 }
@@ -70,11 +75,16 @@ pub struct Owned {
     /// The partition.
     pub handle: Arc<PartitionHandle>,
     /// Where its topic's objects lie.
-    pub dir: TopicDir,
-    /// Where its segments lie.
-    pub place: PartitionDir,
+    pub dir: Arc<TopicDir>,
     /// Its record and segments. Whoever changes them holds the lock across the change.
     pub state: Mutex<OwnedState>,
+}
+
+impl Owned {
+    /// Where its segments lie.
+    pub fn place(&self, keys: &KeySpace) -> PartitionDir {
+        keys.partition_dir(&self.dir, self.handle.id.partition)
+    }
 }
 
 /// What changes of a partition of ours.
@@ -159,10 +169,14 @@ impl Taker<'_> {
     pub async fn take(
         &self,
         targets: Vec<Target>,
-        records: &HashMap<TopicPartition, Seen<PartitionRecord>>,
+        mut records: HashMap<TopicPartition, Seen<PartitionRecord>>,
     ) -> Result<Takeover, TakeoverError> {
         let mut takeover = Takeover::default();
-        let ours = self.own(targets, records, &mut takeover).await?;
+        let mut ours = Vec::with_capacity(targets.len());
+        for targets in parts(targets) {
+            ours.extend(self.own(targets, &mut records, &mut takeover).await?);
+        }
+        drop(records);
         let floors = self.floors().await?;
         let wanted: HashSet<TopicPartition> =
             ours.iter().map(|(target, _)| target.handle.id).collect();
@@ -173,10 +187,21 @@ impl Taker<'_> {
         self.read_closed(&mut harvest, &sources, &floors).await?;
         takeover.objects = harvest.objects();
         takeover.bundles = harvest.bundles();
-        let loaded = self
-            .close(ours, &mut harvest, &floors, &ends, &mut takeover)
-            .await;
-        let loads = loaded
+        for ours in parts(ours) {
+            let closed = self
+                .close(ours, &mut harvest, &floors, &ends, &mut takeover)
+                .await;
+            self.load_all(closed, &mut takeover).await;
+        }
+        Ok(takeover)
+    }
+
+    async fn load_all(
+        &self,
+        closed: Vec<(Target, Seen<PartitionRecord>, Sections)>,
+        takeover: &mut Takeover,
+    ) {
+        let loads = closed
             .into_iter()
             .map(|(target, seen, sections)| async move {
                 let id = target.handle.id;
@@ -193,25 +218,24 @@ impl Taker<'_> {
                 Err(error) => takeover.refused.push((id, error)),
             }
         }
-        Ok(takeover)
     }
 
-    /// Transaction (1) of every partition.
+    /// Transaction (1) of some partitions.
     async fn own(
         &self,
         targets: Vec<Target>,
-        records: &HashMap<TopicPartition, Seen<PartitionRecord>>,
+        records: &mut HashMap<TopicPartition, Seen<PartitionRecord>>,
         takeover: &mut Takeover,
     ) -> Result<Vec<(Target, Seen<PartitionRecord>)>, TakeoverError> {
         let (mut planned, mut changes) = (Vec::new(), Vec::new());
         for target in targets {
             let id = target.handle.id;
-            let before = records.get(&id);
+            let before = records.remove(&id);
             let take = Take {
                 topic: &target.dir.name,
                 topic_created: target.topic_created,
                 partition: id,
-                seen: before,
+                seen: before.as_ref(),
                 me: self.me,
                 first_sequence: self.first_sequence,
                 own_end: Some(self.first_sequence),
@@ -222,7 +246,7 @@ impl Taker<'_> {
                     changes.push(Change {
                         key,
                         planned: plan.planned,
-                        before: before.cloned(),
+                        before,
                     });
                     planned.push(target);
                 }
@@ -334,7 +358,7 @@ impl Taker<'_> {
         Ok(())
     }
 
-    /// Transaction (3) of every partition. Gives those that can be loaded.
+    /// Transaction (3) of some partitions. Gives those that can be loaded.
     async fn close(
         &self,
         ours: Vec<(Target, Seen<PartitionRecord>)>,
@@ -432,9 +456,10 @@ impl Taker<'_> {
             seen = self.raise_log_start(id, seen, covered_from).await?;
         }
         let record = &seen.record;
-        let place = self.keys.partition_dir(&dir, id.partition);
+        let place = OnceCell::new();
+        let find_place = || self.keys.partition_dir(&dir, id.partition);
         let segments = live.iter().map(|live| {
-            let mut segment = SegmentRef::new(place.clone(), live);
+            let mut segment = SegmentRef::new(place.get_or_init(find_place).clone(), live);
             if let Some(damaged) = damaged.get(&live.base) {
                 damaged.report(id, live.end);
                 segment.set_spans(damaged.spans(live.end));
@@ -461,12 +486,7 @@ impl Taker<'_> {
             gone: false,
         });
         Ok(Taken {
-            owned: Rc::new(Owned {
-                handle,
-                dir,
-                place,
-                state,
-            }),
+            owned: Rc::new(Owned { handle, dir, state }),
             image,
             dead,
         })
@@ -488,6 +508,15 @@ impl Taker<'_> {
             .await
             .map_err(metadata)
     }
+}
+
+/// What there is, [`TOGETHER`] at a time.
+fn parts<T>(all: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    let mut all = all.into_iter();
+    std::iter::from_fn(move || {
+        let part: Vec<T> = all.by_ref().take(TOGETHER).collect();
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 fn floor_of(floors: &Floors, session: SessionId) -> WalSequence {
@@ -520,14 +549,22 @@ pub async fn read_records(
     space: &Keyspace,
     span: coord::kv::Span,
 ) -> Result<HashMap<TopicPartition, Seen<PartitionRecord>>, CommitError> {
-    let mut records = HashMap::new();
-    for entry in range_all(kv, span).await?.entries {
-        let Ok(id) = partition::parse(space, &entry.key) else {
-            continue;
-        };
-        records.extend(seen::<PartitionRecord>(Some(&entry))?.map(|seen| (id, seen)));
+    let mut unreadable = None;
+    let decode = |entry: KeyValue| {
+        let id = partition::parse(space, &entry.key).ok()?;
+        match seen::<PartitionRecord>(Some(&entry)) {
+            Ok(seen) => Some((id, seen?)),
+            Err(error) => {
+                unreadable = Some(error);
+                None
+            }
+        }
+    };
+    let (records, _) = range_map(kv, span, decode).await?;
+    match unreadable {
+        Some(error) => Err(error.into()),
+        None => Ok(records),
     }
-    Ok(records)
 }
 
 #[cfg(test)]

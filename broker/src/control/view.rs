@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::follow::{Followed, Update, follow, read};
 use crate::node::BrokerNode;
-use crate::partition::Leader;
+use crate::partition::{Leader, Neighbor, RowMap};
 use crate::shard::SLOTS;
 
 /// Who owns something, by its record.
@@ -36,25 +36,25 @@ pub struct Holder {
 /// Values by key, each with the revision that wrote it: an update that is older than what is known
 /// changes nothing, so that outcomes learned early are not undone by a watch that lags.
 #[derive(Debug)]
-struct Mirror<K, V> {
-    rows: BTreeMap<K, (V, Revision)>,
+struct Mirror<K: Neighbor, V> {
+    rows: RowMap<K, (V, Revision)>,
 }
 
-impl<K: Ord, V> Default for Mirror<K, V> {
+impl<K: Neighbor, V> Default for Mirror<K, V> {
     fn default() -> Self {
         Self {
-            rows: BTreeMap::new(),
+            rows: RowMap::default(),
         }
     }
 }
 
-impl<K: Ord + Copy, V: Copy + PartialEq> Mirror<K, V> {
+impl<K: Neighbor, V: Copy + PartialEq> Mirror<K, V> {
     fn get(&self, id: K) -> Option<V> {
-        self.rows.get(&id).map(|(value, _)| *value)
+        self.rows.get(id).map(|(value, _)| *value)
     }
 
     fn put(&mut self, id: K, value: V, at: Revision) -> bool {
-        match self.rows.get_mut(&id) {
+        match self.rows.get_mut(id) {
             Some((_, known)) if *known > at => false,
             Some(row) => std::mem::replace(row, (value, at)).0 != value,
             None => {
@@ -76,8 +76,8 @@ impl<K: Ord + Copy, V: Copy + PartialEq> Mirror<K, V> {
             }
             Update::Put(id, seen) => self.put(id, value(&seen.record), seen.mod_revision),
             Update::Gone(id, at) => {
-                let is_older = self.rows.get(&id).is_some_and(|(_, known)| *known < at);
-                is_older && self.rows.remove(&id).is_some()
+                let is_older = self.rows.get(id).is_some_and(|(_, known)| *known < at);
+                is_older && self.rows.remove(id).is_some()
             }
         }
     }
@@ -320,7 +320,7 @@ fn slot_holder(record: &SlotRecord) -> Holder {
 mod tests {
     use super::*;
 
-    fn put(id: u8, value: u8, at: i64) -> Update<u8, u8> {
+    fn put(id: u16, value: u8, at: i64) -> Update<u16, u8> {
         let seen = Seen {
             record: value,
             create_revision: Revision(1),
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn an_outcome_learned_early_is_not_undone_by_a_watch_that_lags() {
-        let mut mirror: Mirror<u8, u8> = Mirror::default();
+        let mut mirror: Mirror<u16, u8> = Mirror::default();
         let same = |value: &u8| *value;
         assert!(mirror.apply(put(1, 10, 5), same));
         assert!(mirror.put(1, 11, Revision(8)), "our own transaction");

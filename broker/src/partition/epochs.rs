@@ -7,13 +7,15 @@ use segment::{LeaderEpoch, Offset};
 /// The history, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EpochHistory {
-    entries: Vec<(LeaderEpoch, Offset)>,
+    entries: Box<[(LeaderEpoch, Offset)]>,
 }
 
 impl EpochHistory {
     /// A history as the partition's record has it.
     pub fn new(entries: Vec<(LeaderEpoch, Offset)>) -> Self {
-        Self { entries }
+        Self {
+            entries: entries.into(),
+        }
     }
 
     /// End offset of the largest epoch at or below `requested`, for a log that ends at `end` in epoch

@@ -1,7 +1,6 @@
 //! [`PartitionLog`]: append, seal, acknowledge, evict, compact.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::BytesMut;
 use coord::rules::{self, Rule};
@@ -9,12 +8,13 @@ use crc32fast::Hasher;
 use segment::batch::{self, BatchHeader};
 use segment::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 
+use super::contents::{Contents, Pending, Sealed};
 use super::epochs::EpochHistory;
 use super::producers::{ProducerBatch, ProducerEntry, Producers, SequenceError, Verdict};
 use super::run::{self, Run, RunPart};
 use super::segments::{ColdPlace, RunSlot, SegmentRef, WalLocation};
-use super::view::{PartitionHandle, ReadSnapshot, TailBuilder};
-use super::waiters::{FetchWaiter, Waiters};
+use super::view::{PartitionHandle, ReadSnapshot};
+use super::waiters::FetchWaiter;
 
 /// Names whoever waits for an append to become durable. Opaque to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,19 +162,8 @@ pub struct PartitionImage {
     pub producers: Producers,
 }
 
-#[derive(Debug)]
-struct Pending {
-    part: RunPart,
-    producer: Option<ProducerBatch>,
-    record_count: u32,
-}
-
-#[derive(Debug)]
-struct Sealed {
-    run: Arc<Run>,
-    record_count: u64,
-    completions: Vec<Completion>,
-}
+/// The contents of a log that has none.
+static NOTHING: LazyLock<Contents> = LazyLock::new(Contents::default);
 
 /// The log of one partition. Shard-owned.
 #[derive(Debug)]
@@ -187,18 +176,9 @@ pub struct PartitionLog {
     high_watermark: Offset,
     log_end: Offset,
     position: u64,
-    open: Vec<Pending>,
-    open_bytes: u64,
-    open_completions: Vec<Completion>,
-    sealed: VecDeque<Sealed>,
-    slots: VecDeque<RunSlot>,
-    slot_bytes: u64,
-    tail: TailBuilder,
-    segments: Vec<SegmentRef>,
-    producers: Producers,
-    waiters: Waiters,
-    planned_end: Option<Offset>,
     released: bool,
+    /// None until there is something: most partitions of a large cluster are idle.
+    contents: Option<Box<Contents>>,
 }
 
 impl PartitionLog {
@@ -218,6 +198,17 @@ impl PartitionLog {
             slot_bytes += slot.bytes();
         }
         let end = end.max(image.log_start);
+        let is_empty =
+            image.slots.is_empty() && image.segments.is_empty() && image.producers.is_empty();
+        let contents = (!is_empty).then(|| {
+            Box::new(Contents {
+                slots: image.slots.into(),
+                slot_bytes,
+                segments: image.segments,
+                producers: image.producers,
+                ..Contents::default()
+            })
+        });
         let log = Self {
             handle: image.handle,
             leader_epoch: image.leader_epoch,
@@ -227,21 +218,15 @@ impl PartitionLog {
             high_watermark: end,
             log_end: end,
             position: 0,
-            open: Vec::new(),
-            open_bytes: 0,
-            open_completions: Vec::new(),
-            sealed: VecDeque::new(),
-            slots: image.slots.into(),
-            slot_bytes,
-            tail: TailBuilder::default(),
-            segments: image.segments,
-            producers: image.producers,
-            waiters: Waiters::default(),
-            planned_end: None,
             released: false,
+            contents,
         };
         log.publish();
         log
+    }
+
+    fn contents(&self) -> &Contents {
+        self.contents.as_deref().unwrap_or_else(|| &NOTHING)
     }
 
     /// The partition.
@@ -276,17 +261,12 @@ impl PartitionLog {
 
     /// Idempotent producers known.
     pub fn producer_count(&self) -> usize {
-        self.producers.len()
-    }
-
-    /// Producers known.
-    pub fn producers(&mut self) -> &mut Producers {
-        &mut self.producers
+        self.contents().producers.len()
     }
 
     /// Bytes appended since the last seal.
     pub fn open_bytes(&self) -> u64 {
-        self.open_bytes
+        self.contents().open_bytes
     }
 
     fn publish(&self) {
@@ -296,7 +276,7 @@ impl PartitionLog {
             high_watermark: self.high_watermark,
             last_stable_offset: self.high_watermark,
             position: self.position,
-            tail: self.tail.tail(),
+            tail: self.contents().tail.tail(),
         });
     }
 
@@ -323,15 +303,17 @@ impl PartitionLog {
             max_timestamp: header.max_timestamp,
         });
         if let Some(batch) = &producer
-            && let Verdict::Duplicate { base_offset, .. } = self.producers.check(batch)?
+            && let Verdict::Duplicate { base_offset, .. } =
+                self.contents().producers.check(batch)?
             && (base_offset < self.high_watermark || rules::holds(Rule::RetriesJoin))
         {
             return Ok(self.join(base_offset, append.ticket));
         }
         let base = self.log_end;
         batch::assign(&mut append.bytes, base, self.leader_epoch);
+        let contents = self.contents.get_or_insert_default();
         if let Some(batch) = producer {
-            self.producers.record(batch, append.now);
+            contents.producers.record(batch, append.now);
         }
         let len = append.bytes.len() as u64;
         let last = base
@@ -344,15 +326,15 @@ impl PartitionLog {
             bytes: append.bytes.freeze(),
             memory: append.memory,
         };
-        self.open.push(Pending {
+        contents.open.push(Pending {
             part,
             producer,
             record_count: count,
         });
-        self.open_bytes += len;
+        contents.open_bytes += len;
         self.log_end = next;
         if let Some(ticket) = append.ticket {
-            self.open_completions.push(Completion {
+            contents.open_completions.push(Completion {
                 ticket,
                 base_offset: base,
             });
@@ -370,12 +352,13 @@ impl PartitionLog {
                 ticket,
                 base_offset,
             };
-            let holder = self.sealed.iter_mut().find(|sealed| {
+            let contents = self.contents.get_or_insert_default();
+            let holder = contents.sealed.iter_mut().find(|sealed| {
                 sealed.run.first() <= base_offset && base_offset <= sealed.run.last()
             });
             match holder {
                 Some(sealed) => sealed.completions.push(completion),
-                None => self.open_completions.push(completion),
+                None => contents.open_completions.push(completion),
             }
         }
         Appended::Joined
@@ -384,7 +367,8 @@ impl PartitionLog {
     /// Takes what was appended since the last seal into a section, at most [`SECTION_BYTES_MAX`] of it
     /// but at least one batch; see [`Self::open_bytes`] for what is left.
     pub fn seal(&mut self) -> Option<SealedSection> {
-        if self.open.is_empty() {
+        let contents = self.contents.as_deref_mut()?;
+        if contents.open.is_empty() {
             return None;
         }
         let mut bytes = 0;
@@ -393,10 +377,11 @@ impl PartitionLog {
             bytes += pending.part.bytes.len() as u64;
             first || bytes <= SECTION_BYTES_MAX
         };
-        let count = self.open.iter().take_while(fits).count();
-        let rest = self.open.split_off(count);
-        let pending = std::mem::replace(&mut self.open, rest);
-        self.open_bytes = self.open.iter().map(|p| p.part.bytes.len() as u64).sum();
+        let open = &mut contents.open;
+        let count = open.iter().take_while(fits).count();
+        let rest = open.split_off(count);
+        let pending = std::mem::replace(open, rest);
+        contents.open_bytes = open.iter().map(|p| p.part.bytes.len() as u64).sum();
         let record_count = pending.iter().map(|p| u64::from(p.record_count)).sum();
         let producers = pending.iter().filter_map(|p| p.producer).collect();
         let run = Arc::new(run::build(pending.into_iter().map(|p| p.part).collect()));
@@ -406,13 +391,13 @@ impl PartitionLog {
             hasher
         });
         let last = run.last();
-        let mut completions = std::mem::take(&mut self.open_completions);
-        if !self.open.is_empty() {
+        let mut completions = std::mem::take(&mut contents.open_completions);
+        if !contents.open.is_empty() {
             let all = completions.into_iter();
-            (completions, self.open_completions) =
+            (completions, contents.open_completions) =
                 all.partition(|completion| completion.base_offset <= last);
         }
-        self.sealed.push_back(Sealed {
+        contents.sealed.push_back(Sealed {
             run: run.clone(),
             record_count,
             completions,
@@ -440,12 +425,12 @@ impl PartitionLog {
         location: WalLocation,
         now_ms: u64,
     ) -> Acknowledged {
-        let sealed = self
-            .sealed
-            .pop_front()
-            .expect("an acknowledged section was sealed");
+        let contents = self.contents.as_deref_mut();
+        let contents = contents.expect("an acknowledged section was sealed");
+        let sealed = contents.sealed.pop_front();
+        let sealed = sealed.expect("an acknowledged section was sealed");
         let run = sealed.run;
-        let before = self.slots.back().map(|slot| &slot.location);
+        let before = contents.slots.back().map(|slot| &slot.location);
         let follows = before.is_none_or(|before| {
             before.session != location.session || before.sequence <= location.sequence
         });
@@ -464,8 +449,8 @@ impl PartitionLog {
         );
         self.high_watermark = run.last().next().expect("offsets in range");
         self.position += bytes;
-        self.slot_bytes += bytes;
-        self.slots.push_back(RunSlot {
+        contents.slot_bytes += bytes;
+        contents.slots.push_back(RunSlot {
             first: run.first(),
             last: run.last(),
             max_timestamp: run.max_timestamp(),
@@ -475,11 +460,13 @@ impl PartitionLog {
         });
         let (batches, records) = (run.batches().len() as u64, sealed.record_count);
         let memory = run.memory_bytes();
-        self.tail.push(run);
+        contents.tail.push(run);
         if rules::holds(Rule::PublishBeforeAnswering) {
             self.publish();
         }
-        self.waiters.credit(bytes);
+        if let Some(contents) = &mut self.contents {
+            contents.waiters.credit(bytes);
+        }
         Acknowledged {
             completions: sealed.completions,
             bytes,
@@ -497,13 +484,14 @@ impl PartitionLog {
             waiter.credit(since);
         }
         if !waiter.is_done() {
-            self.waiters.add(waiter);
+            self.contents.get_or_insert_default().waiters.add(waiter);
         }
     }
 
     /// Takes the oldest run out of memory; gives the memory that it took. The snapshot no longer has it.
     pub fn evict(&mut self) -> u64 {
-        let Some(run) = self.tail.pop_front() else {
+        let contents = self.contents.as_deref_mut();
+        let Some(run) = contents.and_then(|contents| contents.tail.pop_front()) else {
             return 0;
         };
         self.publish();
@@ -512,25 +500,23 @@ impl PartitionLog {
 
     /// Acknowledged sections whose places are kept: those that no segment holds.
     pub fn slot_count(&self) -> usize {
-        self.slots.len()
+        self.contents().slots.len()
     }
 
     /// The run that holds an acknowledged `offset`, if it is in memory.
     pub fn run_in_memory(&self, offset: Offset) -> Option<Arc<Run>> {
-        if offset >= self.high_watermark || self.tail.first()? > offset {
+        let tail = &self.contents().tail;
+        if offset >= self.high_watermark || tail.first()? > offset {
             return None;
         }
-        self.tail.tail().run_with(offset)
+        tail.tail().run_with(offset)
     }
 
     /// Bytes appended that are not acknowledged yet.
     pub fn unacknowledged_bytes(&self) -> u64 {
-        self.open_bytes
-            + self
-                .sealed
-                .iter()
-                .map(|sealed| sealed.run.bytes())
-                .sum::<u64>()
+        let contents = self.contents();
+        let sealed = contents.sealed.iter().map(|sealed| sealed.run.bytes());
+        contents.open_bytes + sealed.sum::<u64>()
     }
 
     /// Where an acknowledged `offset` lies in the store; `None` if it is not in range.
@@ -538,14 +524,15 @@ impl PartitionLog {
         if offset < self.log_start || offset >= self.high_watermark {
             return None;
         }
+        let Contents {
+            segments, slots, ..
+        } = self.contents();
         if offset < self.compacted_end {
-            let after = self
-                .segments
-                .partition_point(|segment| segment.base <= offset);
-            return Some(self.segments.get(after.checked_sub(1)?)?.place(offset));
+            let after = segments.partition_point(|segment| segment.base <= offset);
+            return Some(segments.get(after.checked_sub(1)?)?.place(offset));
         }
-        let index = self.slots.partition_point(|slot| slot.last < offset);
-        let slot = self.slots.get(index)?;
+        let index = slots.partition_point(|slot| slot.last < offset);
+        let slot = slots.get(index)?;
         let (key, range) = (slot.location.key.clone(), slot.location.range.clone());
         Some(ColdPlace::Chunk {
             first: slot.first,
@@ -557,8 +544,11 @@ impl PartitionLog {
 
     /// Remembers the spans of a segment, once its index has been read.
     pub fn set_spans(&mut self, base: Offset, spans: Arc<[super::ChunkSpan]>) {
-        let at = self.segments.binary_search_by_key(&base, |s| s.base);
-        if let Some(segment) = at.ok().and_then(|at| self.segments.get_mut(at)) {
+        let Some(contents) = &mut self.contents else {
+            return;
+        };
+        let at = contents.segments.binary_search_by_key(&base, |s| s.base);
+        if let Some(segment) = at.ok().and_then(|at| contents.segments.get_mut(at)) {
             segment.set_spans(spans);
         }
     }
@@ -572,11 +562,12 @@ impl PartitionLog {
         from: Offset,
     ) -> Option<(Offset, Option<Offset>)> {
         let from = from.max(self.log_start);
-        let segments = self
+        let contents = self.contents();
+        let segments = contents
             .segments
             .iter()
             .filter(|s| s.end > from && s.max_timestamp >= target);
-        let slots = self
+        let slots = contents
             .slots
             .iter()
             .filter(|s| s.last >= from && s.max_timestamp >= target);
@@ -591,11 +582,12 @@ impl PartitionLog {
     /// The piece with the largest timestamp: its first offset, its end, and the base of its segment
     /// if it is one. The earliest wins a tie.
     pub fn piece_with_max_timestamp(&self) -> Option<(Offset, Offset, Option<Offset>)> {
-        let segments = self
+        let contents = self.contents();
+        let segments = contents
             .segments
             .iter()
             .map(|s| (s.max_timestamp, s.base, s.end, Some(s.base)));
-        let slots = self.slots.iter().map(|s| {
+        let slots = contents.slots.iter().map(|s| {
             let end = s.last.next().unwrap_or(s.last);
             (s.max_timestamp, s.first, end, None)
         });
@@ -610,12 +602,13 @@ impl PartitionLog {
 
     /// Segments and sections from the log start on, in order.
     pub fn pieces(&self) -> Vec<Piece> {
-        let segments = self.segments.iter().map(|segment| Piece {
+        let contents = self.contents();
+        let segments = contents.segments.iter().map(|segment| Piece {
             end: segment.end,
             max_timestamp: segment.max_timestamp,
             bytes: segment.bytes,
         });
-        let slots = self.slots.iter().map(|slot| Piece {
+        let slots = contents.slots.iter().map(|slot| Piece {
             end: slot.last.next().unwrap_or(slot.last),
             max_timestamp: slot.max_timestamp,
             bytes: slot.bytes(),
@@ -626,35 +619,37 @@ impl PartitionLog {
 
     /// The WAL section that holds `offset`, if no segment does.
     pub fn slot_at(&self, offset: Offset) -> Option<&RunSlot> {
-        let index = self.slots.partition_point(|slot| slot.last < offset);
-        self.slots.get(index).filter(|slot| slot.first <= offset)
+        let slots = &self.contents().slots;
+        let index = slots.partition_point(|slot| slot.last < offset);
+        slots.get(index).filter(|slot| slot.first <= offset)
     }
 
     /// Bytes in WAL sections that no segment holds yet.
     pub fn uncompacted_bytes(&self) -> u64 {
-        self.slot_bytes
+        self.contents().slot_bytes
     }
 
     /// The oldest WAL section that no segment holds yet, and when it was acknowledged.
     pub fn oldest_slot(&self) -> Option<&RunSlot> {
-        self.slots.front()
+        self.contents().slots.front()
     }
 
     /// The newest such section.
     pub fn newest_slot(&self) -> Option<&RunSlot> {
-        self.slots.back()
+        self.contents().slots.back()
     }
 
     /// Plans the next segment: whole sections of at most `bytes_max`, but at least one. `None` when there
     /// is nothing to compact or a plan is being carried out.
     pub fn plan_segment(&mut self, bytes_max: u64) -> Option<SegmentPlan> {
-        if self.planned_end.is_some() {
+        let contents = self.contents.as_deref_mut()?;
+        if contents.planned_end.is_some() {
             return None;
         }
         let mut bytes = 0;
         let mut max_timestamp = TimestampMs::NONE;
         let mut slots = Vec::new();
-        for slot in &self.slots {
+        for slot in &contents.slots {
             if !slots.is_empty() && bytes + slot.bytes() > bytes_max {
                 break;
             }
@@ -663,7 +658,7 @@ impl PartitionLog {
             slots.push(slot.clone());
         }
         let end = slots.last()?.last.next()?;
-        let tail = self.tail.tail();
+        let tail = contents.tail.tail();
         let parts = slots
             .into_iter()
             .map(|slot| {
@@ -673,59 +668,68 @@ impl PartitionLog {
                 (slot, run)
             })
             .collect();
-        self.planned_end = Some(end);
+        contents.planned_end = Some(end);
         Some(SegmentPlan {
             base: self.compacted_end,
             end,
             max_timestamp,
             bytes,
             parts,
-            producers: self.producers.at(end),
+            producers: contents.producers.at(end),
             leader_epoch: self.leader_epoch,
         })
     }
 
     /// The planned segment was not written: another plan may be made.
     pub fn plan_failed(&mut self) {
-        self.planned_end = None;
+        if let Some(contents) = &mut self.contents {
+            contents.planned_end = None;
+        }
     }
 
     /// The planned segment is durable and the partition's record names it.
     ///
     /// # Panics
     /// If the segment is not the planned one.
-    pub fn compacted(&mut self, segment: SegmentRef) {
+    pub fn compacted(&mut self, mut segment: SegmentRef) {
+        let contents = self.contents.get_or_insert_default();
         assert!(
-            self.planned_end == Some(segment.end),
+            contents.planned_end == Some(segment.end),
             "only a planned segment is adopted"
         );
         assert!(
             segment.base == self.compacted_end,
             "segments are contiguous"
         );
-        self.planned_end = None;
+        contents.planned_end = None;
         self.compacted_end = segment.end;
-        while let Some(slot) = self.slots.pop_front_if(|slot| slot.last < segment.end) {
-            self.slot_bytes -= slot.bytes();
+        let slots = &mut contents.slots;
+        while let Some(slot) = slots.pop_front_if(|slot| slot.last < segment.end) {
+            contents.slot_bytes -= slot.bytes();
         }
-        self.segments.push(segment);
+        if let Some(last) = contents.segments.last() {
+            segment.share_dir(last);
+        }
+        contents.segments.push(segment);
     }
 
     /// A segment takes the place of neighbors that were merged into it.
     ///
     /// # Panics
     /// If it does not begin and end where they do.
-    pub fn merged(&mut self, segment: SegmentRef) {
-        let from = self.segments.partition_point(|s| s.base < segment.base);
-        let to = self.segments.partition_point(|s| s.end <= segment.end);
-        let replaced = self.segments.get(from..to).unwrap_or_default();
+    pub fn merged(&mut self, mut segment: SegmentRef) {
+        let segments = &mut self.contents.get_or_insert_default().segments;
+        let from = segments.partition_point(|s| s.base < segment.base);
+        let to = segments.partition_point(|s| s.end <= segment.end);
+        let replaced = segments.get(from..to).unwrap_or_default();
         let base = replaced.first().map(|first| first.base);
         let end = replaced.last().map(|last| last.end);
         assert!(
             (base, end) == (Some(segment.base), Some(segment.end)),
             "a merged segment covers what it replaces"
         );
-        self.segments.splice(from..to, [segment]);
+        segment.share_dir(&segments[from]);
+        segments.splice(from..to, [segment]);
     }
 
     /// Raises the log start (never lowers it), at most to the high watermark; gives the segments that lie
@@ -736,8 +740,11 @@ impl PartitionLog {
             return Vec::new();
         }
         self.log_start = to;
-        let gone = self.segments.partition_point(|segment| segment.end <= to);
-        let gone = self.segments.drain(..gone).collect();
+        let contents = self.contents.get_or_insert_default();
+        let gone = contents
+            .segments
+            .partition_point(|segment| segment.end <= to);
+        let gone = contents.segments.drain(..gone).collect();
         self.publish();
         gone
     }
@@ -754,7 +761,8 @@ impl PartitionLog {
 
     /// Whether nothing waits for a flush or its acknowledgement.
     pub fn is_quiet(&self) -> bool {
-        let quiet = self.open.is_empty() && self.sealed.is_empty();
+        let contents = self.contents();
+        let quiet = contents.open.is_empty() && contents.sealed.is_empty();
         quiet || !rules::holds(Rule::ReleaseAfterAcknowledgements)
     }
 
@@ -763,13 +771,12 @@ impl PartitionLog {
         if rules::holds(Rule::ClosedIsWithdrawn) {
             self.handle.withdraw();
         }
-        self.waiters.finish_all();
-        let sealed = self
-            .sealed
-            .iter()
-            .flat_map(|sealed| sealed.completions.iter());
+        let mut contents = self.contents.take().unwrap_or_default();
+        contents.waiters.finish_all();
+        let sealed = contents.sealed.iter();
+        let sealed = sealed.flat_map(|sealed| sealed.completions.iter());
         sealed
-            .chain(&self.open_completions)
+            .chain(&contents.open_completions)
             .map(|completion| completion.ticket)
             .collect()
     }

@@ -10,9 +10,11 @@
 //! - nothing above the high watermark is in the published snapshot.
 
 pub mod cleaning;
+mod contents;
 pub mod epochs;
 pub mod live;
 pub mod log;
+pub mod map;
 pub mod producers;
 pub mod run;
 pub mod segments;
@@ -23,6 +25,7 @@ pub use log::{
     Acknowledged, Append, AppendError, Appended, Completion, LARGE_SECTION_BYTES, PartitionImage,
     PartitionLog, Piece, SealedSection, SegmentPlan, Ticket,
 };
+pub use map::{Neighbor, PartitionMap, RowMap};
 pub use segments::{ChunkSpan, ColdPlace, RunSlot, SegmentRef, WalLocation};
 pub use view::{Leader, PartitionHandle, ReadSnapshot, TailRead};
 pub use waiters::FetchWaiter;

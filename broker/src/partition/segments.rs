@@ -125,6 +125,15 @@ impl SegmentRef {
         }
     }
 
+    /// Shares the name of the directory with a neighbor.
+    pub(super) fn share_dir(&mut self, neighbor: &Self) {
+        assert!(
+            self.dir == neighbor.dir,
+            "segments of a partition lie together"
+        );
+        self.dir = neighbor.dir.clone();
+    }
+
     /// Remembers its spans, once its index has been read.
     pub fn set_spans(&mut self, spans: Arc<[ChunkSpan]>) {
         let key = self.dir.segment(self.base).into();

@@ -5,6 +5,7 @@
 //! fenced, released or deleted. Publishing costs O(1): runs are kept in chunks of [`CHUNK_RUNS`], and only
 //! the last chunk is copied.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +44,25 @@ struct Chunk {
     runs: Arc<[TailRun]>,
 }
 
+/// Chunks that are full, in order; none at all costs no memory.
+#[derive(Debug, Clone, Default)]
+struct FullChunks(Option<Arc<Vec<Chunk>>>);
+
+impl FullChunks {
+    /// The chunks, to be changed: copied if a snapshot has them.
+    fn make_mut(&mut self) -> &mut Vec<Chunk> {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+}
+
+impl Deref for FullChunks {
+    type Target = [Chunk];
+
+    fn deref(&self) -> &[Chunk] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
 impl Chunk {
     /// Of `runs`, if there are any.
     fn of(runs: impl Into<Arc<[TailRun]>>) -> Option<Self> {
@@ -56,7 +76,7 @@ impl Chunk {
 /// watermark. Immutable, shared.
 #[derive(Debug, Clone, Default)]
 pub struct Tail {
-    full: Arc<Vec<Chunk>>,
+    full: FullChunks,
     last: Option<Chunk>,
 }
 
@@ -290,7 +310,7 @@ impl PartitionHandle {
 /// Builds tails. Shard-owned.
 #[derive(Debug, Default)]
 pub struct TailBuilder {
-    full: Arc<Vec<Chunk>>,
+    full: FullChunks,
     last: Vec<TailRun>,
 }
 
@@ -300,7 +320,7 @@ impl TailBuilder {
         self.last.push(run.into());
         if self.last.len() == CHUNK_RUNS {
             let full = Chunk::of(std::mem::take(&mut self.last));
-            Arc::make_mut(&mut self.full).extend(full);
+            self.full.make_mut().extend(full);
         }
     }
 
@@ -313,7 +333,7 @@ impl TailBuilder {
                 Some(self.last.remove(0).run)
             };
         }
-        let full = Arc::make_mut(&mut self.full);
+        let full = self.full.make_mut();
         let run = full[0].runs[0].run.clone();
         match Chunk::of(&full[0].runs[1..]) {
             Some(rest) => full[0] = rest,

@@ -33,8 +33,8 @@ use crate::metadata::{Metadata, SharedMetadata};
 use crate::metrics::ShardMetrics;
 use crate::net::Connections;
 use crate::partition::{
-    FetchWaiter, PartitionHandle, PartitionImage, PartitionLog, ReadSnapshot, SealedSection,
-    SegmentPlan, SegmentRef, WalLocation,
+    FetchWaiter, PartitionHandle, PartitionImage, PartitionLog, PartitionMap, ReadSnapshot,
+    SealedSection, SegmentPlan, SegmentRef, WalLocation,
 };
 use crate::proof::Proof;
 
@@ -106,7 +106,7 @@ pub struct Shard {
     pub(crate) fetch_sessions: FetchSessions,
     /// Its connections.
     pub(crate) connections: Connections,
-    partitions: RefCell<HashMap<TopicPartition, PartitionLog>>,
+    partitions: RefCell<PartitionMap<Box<PartitionLog>>>,
     produce: produce::Produce,
     cold: cold::ColdReads,
     tail: RefCell<TailBudget<TopicPartition>>,
@@ -185,7 +185,8 @@ impl Shard {
         id: TopicPartition,
         work: impl FnOnce(&mut PartitionLog) -> R,
     ) -> Option<R> {
-        self.partitions.borrow_mut().get_mut(&id).map(work)
+        let mut partitions = self.partitions.borrow_mut();
+        partitions.get_mut(id).map(|log| work(log))
     }
 
     /// Opens a partition: its snapshot is published when this returns.
@@ -198,14 +199,14 @@ impl Shard {
         let previous = self
             .partitions
             .borrow_mut()
-            .insert(id, PartitionLog::open(image));
+            .insert(id, Box::new(PartitionLog::open(image)));
         assert!(previous.is_none(), "a partition is open once");
     }
 
     /// Closes partitions: withdraws their snapshots and answers everyone who waits for them.
     pub fn close(&self, ids: &[TopicPartition]) {
         for id in ids {
-            let log = self.partitions.borrow_mut().remove(id);
+            let log = self.partitions.borrow_mut().remove(*id);
             if let Some(log) = log {
                 self.open_bytes
                     .set(self.open_bytes.get().saturating_sub(log.open_bytes()));
@@ -241,7 +242,7 @@ impl Shard {
         let mut partitions = self.partitions.borrow_mut();
         let mut sections = Vec::new();
         for id in self.produce.take_touched() {
-            let Some(log) = partitions.get_mut(&id) else {
+            let Some(log) = partitions.get_mut(id) else {
                 continue;
             };
             sections.extend(log.seal());
@@ -259,7 +260,7 @@ impl Shard {
         for (id, first, location) in sections {
             let mut partitions = self.partitions.borrow_mut();
             // A partition that was deleted meanwhile has answered its waiters.
-            let Some(log) = partitions.get_mut(&id) else {
+            let Some(log) = partitions.get_mut(id) else {
                 continue;
             };
             let log_start = log.log_start();
@@ -359,7 +360,7 @@ impl Shard {
             let slot = log.oldest_slot()?;
             let of_topic = metadata.topic_by_id(id.topic)?.config.segment_bytes();
             Some(CompactionCandidate {
-                id: *id,
+                id,
                 bytes: log.uncompacted_bytes(),
                 segment_bytes: of_topic.unwrap_or(of_broker),
                 oldest: (slot.location.session, slot.location.sequence),
@@ -421,7 +422,7 @@ impl Shard {
     pub fn partition_ids(&self) -> Vec<(TopicId, PartitionIndex)> {
         self.partitions
             .borrow()
-            .keys()
+            .ids()
             .map(|id| (id.topic, id.partition))
             .collect()
     }

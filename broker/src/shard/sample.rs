@@ -1,11 +1,9 @@
 //! Gauges of a shard, set about once a second: what is counted by looking, not by events.
 
-use std::collections::HashMap;
-
 use coord::groups::GroupState;
 
 use super::Shard;
-use crate::partition::{PartitionLog, RunSlot};
+use crate::partition::RunSlot;
 
 /// Memory of the place of a section that no segment holds, about: itself, and its share of the object's key.
 const PLACE_BYTES: u64 = size_of::<RunSlot>() as u64 + 32;
@@ -48,11 +46,10 @@ impl Shard {
 
     /// Also fits the tails to what is left to them.
     fn sample_cache(&self) {
-        let slots = |partitions: &HashMap<_, PartitionLog>| {
-            let counts = partitions.values().map(PartitionLog::slot_count);
-            counts.sum::<usize>() as u64
-        };
-        let places = slots(&self.partitions.borrow()) * PLACE_BYTES;
+        let partitions = self.partitions.borrow();
+        let slots: usize = partitions.values().map(|log| log.slot_count()).sum();
+        drop(partitions);
+        let places = slots as u64 * PLACE_BYTES;
         self.fit_tails(places);
         let cells = &self.metrics;
         let tails = self.tail.borrow().used_bytes();

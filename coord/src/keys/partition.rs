@@ -148,7 +148,7 @@ pub struct PartitionRecord {
     pub epochs: Vec<EpochStart>,
     /// The segment that is being written, to be finished before another is begun.
     #[serde(default)]
-    pub intent: Option<Intent>,
+    pub intent: Option<Box<Intent>>,
     /// The producer snapshot at the compacted end; none without idempotent producers.
     #[serde(default)]
     pub producer_snapshot: Option<ProducerSnapshotRef>,

@@ -102,7 +102,7 @@ prop_compose! {
             compacted_end: Offset::new(ends.0),
             log_start: Offset::new(ends.1),
             epochs,
-            intent,
+            intent: intent.map(Box::new),
             producer_snapshot: snapshot.map(|end| ProducerSnapshotRef {
                 end: Offset::new(end),
                 epoch: LeaderEpoch::new(3),

@@ -191,31 +191,55 @@ impl RangeReply {
 /// # Errors
 /// Those of [`Kv::range`].
 pub async fn range_all(kv: &Arc<dyn Kv>, span: Span) -> Result<RangeReply, KvError> {
+    let (entries, revision) = range_map(kv, span, Some).await?;
+    Ok(RangeReply {
+        entries,
+        revision,
+        more: false,
+    })
+}
+
+/// As [`range_all`], but each entry is given to `map` as its page comes, and what that gives is kept in its
+/// stead: the encoded form of a large span is never in memory whole.
+///
+/// # Errors
+/// Those of [`Kv::range`].
+pub async fn range_map<T, C: Default + Extend<T>>(
+    kv: &Arc<dyn Kv>,
+    span: Span,
+    mut map: impl FnMut(KeyValue) -> Option<T>,
+) -> Result<(C, Revision), KvError> {
     let mut restarts = 0;
     loop {
-        match range_once(kv, span.clone()).await {
+        match range_once(kv, span.clone(), &mut map).await {
             Err(KvError::Compacted { .. }) if restarts < RANGE_RESTARTS_MAX => restarts += 1,
             outcome => return outcome,
         }
     }
 }
 
-async fn range_once(kv: &Arc<dyn Kv>, span: Span) -> Result<RangeReply, KvError> {
+async fn range_once<T, C: Default + Extend<T>>(
+    kv: &Arc<dyn Kv>,
+    span: Span,
+    map: &mut impl FnMut(KeyValue) -> Option<T>,
+) -> Result<(C, Revision), KvError> {
     let mut range = Range {
         span,
         limit: PAGE_KEYS,
         at: None,
     };
-    let mut all = kv.range(range.clone()).await?;
-    while let Some(next) = all.next(&range) {
-        range = next;
+    let mut all = C::default();
+    loop {
         let page = kv.range(range.clone()).await?;
         assert!(
-            page.revision == all.revision,
+            range.at.is_none_or(|at| at == page.revision),
             "a page is read at the revision asked for"
         );
-        all.entries.extend(page.entries);
-        all.more = page.more;
+        let (next, revision) = (page.next(&range), page.revision);
+        all.extend(page.entries.into_iter().filter_map(&mut *map));
+        match next {
+            Some(next) => range = next,
+            None => return Ok((all, revision)),
+        }
     }
-    Ok(all)
 }

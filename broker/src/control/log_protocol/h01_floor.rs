@@ -180,7 +180,7 @@ fn h01_a_dead_session_keeps_its_objects_until_all_of_it_is_fenced() {
             stage.flush(s0, 2, &[(0, 1, 1)]).await.unwrap();
             let records = stage.records().await;
             let late = stage.taker(s0, 3);
-            let taken = late.take(vec![stage.target(1)], &records).await;
+            let taken = late.take(vec![stage.target(1)], records).await;
             loads_all(&taken.unwrap(), 1, 0)?;
             stage.flush(s0, 3, &[(1, 0, 3)]).await.unwrap();
             stage.flush(s0, 4, &[(1, 3, 2)]).await.unwrap();

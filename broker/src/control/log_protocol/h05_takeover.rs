@@ -25,7 +25,7 @@ fn h05_a_stale_reader_takes_nothing() {
             loads_all(&stage.take(first, &[0]).await, 0, 0)?;
             stage.flush(first, 1, &[(0, 0, 7)]).await.unwrap();
             let taker = stage.taker(second, 1);
-            let late = taker.take(vec![stage.target(0)], &stale).await.unwrap();
+            let late = taker.take(vec![stage.target(0)], stale).await.unwrap();
             if !late.taken.is_empty() {
                 return loads_all(&late, 0, 7);
             }

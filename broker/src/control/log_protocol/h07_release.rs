@@ -101,7 +101,7 @@ fn h07_a_release_that_arrives_late_changes_nothing() {
             assert_eq!(released.record.owner, None);
             let records = stage.records().await;
             let taker = stage.taker(owner, 2);
-            let taken = taker.take(vec![stage.target(0)], &records).await.unwrap();
+            let taken = taker.take(vec![stage.target(0)], records).await.unwrap();
             loads_all(&taken, 0, 3)?;
             stage.flush(owner, 2, &[(0, 3, 2)]).await.unwrap();
             assert!(stage.simulated.land_delayed());

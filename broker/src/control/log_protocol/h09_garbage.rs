@@ -147,7 +147,7 @@ fn h09_what_was_released_counts_for_the_floor() {
             assert_eq!(release(&old.context, vec![owned]).await, 1);
             let shard = old.context.shard_of(id);
             shard.call(move |shard| shard.close(&[id])).await.unwrap();
-            old.context.owned.borrow_mut().remove(&id);
+            old.context.owned.borrow_mut().remove(id);
             let heir = world.start_as(Some(2)).await;
             has_all(&heir, id, 10).await?;
             old.compact_all(other).await;

@@ -17,7 +17,7 @@ fn h22_any_number_of_partitions_is_taken_within_the_limits_of_etcd() {
             let records = stage.records().await;
             stage.take(other, &[77]).await;
             let targets = (0..200).map(|index| stage.target(index)).collect();
-            match stage.taker(new, 1).take(targets, &records).await {
+            match stage.taker(new, 1).take(targets, records).await {
                 Ok(takeover) => {
                     let refused: Vec<i32> = takeover
                         .refused

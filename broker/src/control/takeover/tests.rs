@@ -137,7 +137,7 @@ impl World {
     pub(crate) fn target(&self, index: i32) -> Target {
         Target {
             handle: Arc::new(PartitionHandle::new(self.id(index), ShardId(0))),
-            dir: TopicDir::new(name(), 0),
+            dir: Arc::new(TopicDir::new(name(), 0)),
             topic_created: self.topic_created,
         }
     }
@@ -175,7 +175,7 @@ impl World {
     ) -> Result<Takeover, TakeoverError> {
         let targets = partitions.iter().map(|index| self.target(*index)).collect();
         let records = self.records().await;
-        self.taker(session, 1).take(targets, &records).await
+        self.taker(session, 1).take(targets, records).await
     }
 
     /// What a broker does when it flushes: `(partition, base, count)` for each section.

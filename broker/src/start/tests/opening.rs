@@ -196,7 +196,7 @@ async fn compacted_topic(
         rig.context.space.clone(),
         rig.context.keys.clone(),
     );
-    let dir = rig.context.owned(id).unwrap().dir.clone();
+    let dir = TopicDir::clone(&rig.context.owned(id).unwrap().dir);
     rig.finish().await;
     for index in 0..partitions {
         let key = partition::key(

@@ -648,7 +648,7 @@ fn a_segment_is_repaired_under_a_running_broker() {
             object_bytes: None,
             object_crc32c: None,
         };
-        change(&world, id, |record| record.intent = Some(intent)).await;
+        change(&world, id, |record| record.intent = Some(Box::new(intent))).await;
         let report = check(&world, Options::default()).await;
         assert_eq!(
             codes(&report),

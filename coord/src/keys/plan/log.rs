@@ -34,7 +34,7 @@ pub fn begin_intent(
         });
     }
     check_range(&record, &intent)?;
-    record.intent = Some(intent);
+    record.intent = Some(Box::new(intent));
     let key = partition::key(space, partition);
     Ok(guarded(space, writer, key, Some(seen), record))
 }

@@ -19,6 +19,7 @@
 //! | [`lags`], [`bounds`] | how far consumer groups are behind |
 //! | [`census`] | how many segments this broker owns |
 //! | [`backups`] | backups of the metadata |
+//! | [`memory`] | free memory given back |
 //! | [`listener`], [`admin`] | sockets |
 //! | [`operator`] | the cluster from outside, for the command line |
 
@@ -46,6 +47,7 @@ pub mod loads;
 #[cfg(test)]
 pub(crate) mod log_protocol;
 pub mod log_start;
+pub mod memory;
 pub mod merge;
 pub mod missing;
 pub mod objects;

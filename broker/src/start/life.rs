@@ -40,7 +40,9 @@ use crate::control::ownership::{Ownership, release};
 use crate::control::requests::Requests;
 use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
-use crate::control::{ControlHandle, ControlMsg, FlushSignal, census, health, retention, sweep};
+use crate::control::{
+    ControlHandle, ControlMsg, FlushSignal, census, health, memory, retention, sweep,
+};
 use crate::metadata::{Metadata, SharedMetadata};
 use crate::metrics::{ControlMetrics, Registry};
 use crate::node::BrokerNode;
@@ -308,6 +310,7 @@ impl Broker {
         serving.spawn("cleaner", Cleaner::new(context.clone()).run());
         serving.spawn("health watch", health::watch(context.clone()));
         serving.spawn("census", census::run(context.clone()));
+        serving.spawn("memory", memory::run());
         serving.spawn("retention", retention::run(context.clone()));
         serving.spawn("garbage collector", Garbage::new(context.clone()).run());
         if let Some(schedule) = Schedule::new(context.clone()) {

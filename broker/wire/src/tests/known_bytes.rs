@@ -7,6 +7,9 @@ use crate::messages::create_topics::{
 use crate::messages::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult,
 };
+use crate::messages::describe_log_dirs::{
+    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
 use crate::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use crate::messages::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderPartition, OffsetForLeaderTopic, OffsetForLeaderTopicResult,
@@ -293,4 +296,48 @@ fn describe_configs_0() {
     let config = bytes(&[ONE, TOPIC, TOPIC, &[0, 1, 0]]);
     let head: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 255, 255, 2];
     same(&answer, 0, &bytes(&[head, TOPIC, &config]));
+}
+
+/// Bytes that the Java client 4.4.0 writes.
+#[test]
+fn describe_log_dirs_5() {
+    let topic = DescribableLogDirTopic {
+        topic: "t",
+        partitions: vec![3],
+    };
+    let request = DescribeLogDirsRequest {
+        topics: Some(vec![topic]),
+    };
+    same(&request, 5, &[2, 2, 116, 2, 0, 0, 0, 3, 0, 0]);
+    same(&DescribeLogDirsRequest { topics: None }, 5, &[0, 0]);
+    let partition = DescribeLogDirsPartition {
+        partition_index: 3,
+        partition_size: 7,
+        offset_lag: 0,
+        is_future_key: true,
+    };
+    let topic = DescribeLogDirsTopic {
+        name: "t",
+        partitions: vec![partition],
+    };
+    let result = DescribeLogDirsResult {
+        log_dir: "/d",
+        topics: vec![topic],
+        total_bytes: 9,
+        usable_bytes: 8,
+        is_cordoned: true,
+        ..Default::default()
+    };
+    let answer = DescribeLogDirsResponse {
+        throttle_time_ms: 5,
+        results: vec![result],
+        ..Default::default()
+    };
+    let wire = bytes(&[
+        &[0, 0, 0, 5, 0, 0, 2, 0, 0, 3, 47, 100, 2, 2, 116, 2],
+        &[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 7],
+        &[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
+        &[0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 8, 1, 0, 0],
+    ]);
+    same(&answer, 5, &wire);
 }

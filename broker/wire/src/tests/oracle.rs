@@ -33,6 +33,7 @@ const NOT_IN_ORACLE: &[(ApiKey, i16)] = &[
     (ApiKey::OffsetForLeaderEpoch, 1),
     (ApiKey::WriteTxnMarkers, 0),
     (ApiKey::DescribeConfigs, 0),
+    (ApiKey::DescribeLogDirs, 5),
 ];
 
 /// Our encoding, read and written again by the oracle, must be the same bytes and must decode to

@@ -6,15 +6,20 @@
 
 mod alter_configs;
 mod api_versions;
+mod create_acls;
 mod create_partitions;
 mod create_topics;
+mod delete_acls;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_acls;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod error;
 mod fetch;
 mod fetch_session;
@@ -149,10 +154,15 @@ apis! {
     DeleteRecords => delete_records::DeleteRecordsRequest,
     InitProducerId => init_producer_id::InitProducerIdRequest,
     OffsetForLeaderEpoch => offset_for_leader_epoch::OffsetForLeaderEpochRequest,
+    DescribeAcls => describe_acls::DescribeAclsRequest,
+    CreateAcls => create_acls::CreateAclsRequest,
+    DeleteAcls => delete_acls::DeleteAclsRequest,
     DescribeConfigs => describe_configs::DescribeConfigsRequest,
     AlterConfigs => alter_configs::AlterConfigsRequest,
+    DescribeLogDirs => describe_log_dirs::DescribeLogDirsRequest,
     CreatePartitions => create_partitions::CreatePartitionsRequest,
     DeleteGroups => delete_groups::DeleteGroupsRequest,
+    ElectLeaders => elect_leaders::ElectLeadersRequest,
     IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigsRequest,
     OffsetDelete => offset_delete::OffsetDeleteRequest,
     DescribeCluster => describe_cluster::DescribeClusterRequest,

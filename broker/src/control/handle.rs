@@ -6,6 +6,7 @@ use std::sync::Arc;
 use coord::groups::{GroupWrite, Persisted};
 use futures_channel::oneshot;
 use segment::{Offset, TopicId, TopicName, TopicPartition};
+use store::local::VolumeSpace;
 
 use super::missing::Missing;
 use super::time_index::{TimeBlock, TimeTarget};
@@ -149,6 +150,8 @@ pub enum ControlMsg {
     ProducerBlock(oneshot::Sender<Result<Range<i64>, TopicError>>),
     /// Make group state and committed offsets durable, in one transaction.
     PersistGroups(u16, GroupWrite, oneshot::Sender<Persisted>),
+    /// How large the volume of the data directory is; none where it is unknown, as for a bucket.
+    Volume(oneshot::Sender<Option<VolumeSpace>>),
     /// Raise the log start of a partition (DeleteRecords); gives the log start that is durable.
     RaiseLogStart(
         TopicPartition,

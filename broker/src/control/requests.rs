@@ -10,6 +10,7 @@ use std::sync::Arc;
 use coord::keys::plan;
 use coord::keys::producer_block::{self, ProducerBlockRecord};
 use coord::keys::seen;
+use store::local::{VolumeSpace, volume_space};
 use tokio::sync::Semaphore;
 
 use super::catalog::Catalog;
@@ -22,6 +23,7 @@ use super::log_start::raise_log_start;
 use super::slots::Slots;
 use super::time_index::time_block;
 use super::{missing, quarantine};
+use crate::config::Mode;
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
 const AT_ONCE: usize = 1_024;
@@ -112,12 +114,23 @@ impl Requests {
             // Without an answer the session counts as not proven.
             ControlMsg::Prove(reply) => drop(self.prove.try_send(reply)),
             ControlMsg::ProducerBlock(reply) => drop(reply.send(producer_block(context).await)),
+            ControlMsg::Volume(reply) => drop(reply.send(volume(context).await)),
             ControlMsg::RaiseLogStart(id, to, reply) => {
                 drop(reply.send(raise_log_start(context, id, to).await));
             }
             ControlMsg::PersistGroups(slot, write, reply) => self.slots.persist(slot, write, reply),
         }
     }
+}
+
+/// The volume of the data directory, where there is one that can be looked at.
+async fn volume(context: &Context) -> Option<VolumeSpace> {
+    if context.config.mode() == Mode::Cluster {
+        return None;
+    }
+    let directory = context.config.log.data_dir.clone();
+    let looked = tokio::task::spawn_blocking(move || volume_space(&directory));
+    looked.await.ok()?.ok()
 }
 
 /// Takes a block of producer ids, above every id that was ever seen. A block whose transaction has

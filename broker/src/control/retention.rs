@@ -46,7 +46,8 @@ pub async fn retain(
         return Ok(None);
     }
     let shard = context.shard_of(id);
-    let pieces = shard.call(move |shard| shard.with_log(id, |log| log.pieces()));
+    let pieces =
+        shard.call(move |shard| shard.with_log(id, |log| log.pieces().collect::<Vec<_>>()));
     let Some(pieces) = pieces.await.map_err(|gone| gone.to_string())? else {
         return Ok(None);
     };

@@ -601,7 +601,7 @@ impl PartitionLog {
     }
 
     /// Segments and sections from the log start on, in order.
-    pub fn pieces(&self) -> Vec<Piece> {
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> {
         let contents = self.contents();
         let segments = contents.segments.iter().map(|segment| Piece {
             end: segment.end,
@@ -614,7 +614,7 @@ impl PartitionLog {
             bytes: slot.bytes(),
         });
         let from_start = |piece: &Piece| piece.end > self.log_start;
-        segments.chain(slots).filter(from_start).collect()
+        segments.chain(slots).filter(from_start)
     }
 
     /// The WAL section that holds `offset`, if no segment does.

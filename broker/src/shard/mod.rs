@@ -350,6 +350,13 @@ impl Shard {
         }
     }
 
+    /// Bytes of partitions in segments and in WAL sections, from their log start on: what `retention.bytes`
+    /// counts. `None` for what is not open here.
+    pub(crate) fn retained_bytes(&self, ids: &[TopicPartition]) -> Vec<Option<u64>> {
+        let sum = |log: &mut PartitionLog| log.pieces().map(|piece| piece.bytes).sum::<u64>();
+        ids.iter().map(|id| self.with_log(*id, sum)).collect()
+    }
+
     /// Partitions with WAL sections that no segment holds.
     pub fn compaction_candidates(&self) -> Vec<CompactionCandidate> {
         let now = self.now_ms();

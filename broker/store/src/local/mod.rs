@@ -19,6 +19,7 @@ mod list;
 mod lock;
 mod pool;
 mod read;
+mod volume;
 mod write;
 
 use std::fs::{self, File};
@@ -40,6 +41,7 @@ use crate::{DeleteResults, ObjectStore, StoreFuture};
 use directories::Directories;
 pub use lock::{DirectoryLock, LOCK_FILE, LockError};
 use pool::{Lost, Pool};
+pub use volume::{VolumeSpace, volume_space};
 
 /// Directory of temporary files below the root.
 const TEMPORARY: &str = ".tmp";

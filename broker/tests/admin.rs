@@ -1,18 +1,19 @@
 //! What admin tools ask besides topics and groups, over the wire: log directories, elections,
-//! access control lists.
+//! reassignments, access control lists.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
 use common::{Connection, LocalBroker, Topic, numbered};
+use wire::messages::alter_partition_reassignments::{ReassignablePartition, ReassignableTopic};
 use wire::messages::create_acls::AclCreation;
 use wire::messages::delete_acls::DeleteAclsFilter;
 use wire::messages::describe_log_dirs::DescribableLogDirTopic;
 use wire::messages::elect_leaders::TopicPartitions;
 use wire::messages::{
-    CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeLogDirsRequest,
-    ElectLeadersRequest,
+    AlterPartitionReassignmentsRequest, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest,
+    DescribeLogDirsRequest, ElectLeadersRequest, ListPartitionReassignmentsRequest,
 };
 use wire::{ApiKey, ErrorCode, supported_versions};
 
@@ -250,6 +251,89 @@ fn access_control_lists_are_refused_as_by_kafka_without_an_authorizer() {
             .iter()
             .map(|it| (it.error_code, it.error_message));
         assert_eq!(rows.collect::<Vec<_>>(), [expected]);
+    }
+    broker.stop();
+}
+
+/// What a reassignment came to, for each partition.
+fn reassign(
+    client: &mut Connection,
+    version: i16,
+    asked: &[(&str, i32, Option<&[i32]>)],
+) -> Vec<(ErrorCode, Option<String>)> {
+    let topics = asked
+        .iter()
+        .map(|(name, index, replicas)| ReassignableTopic {
+            name,
+            partitions: vec![ReassignablePartition {
+                partition_index: *index,
+                replicas: replicas.map(<[i32]>::to_vec),
+            }],
+        });
+    let request = AlterPartitionReassignmentsRequest {
+        topics: topics.collect(),
+        ..AlterPartitionReassignmentsRequest::default()
+    };
+    let body = client.call(version, &request);
+    let (_, told) =
+        wire::decode_response::<AlterPartitionReassignmentsRequest<'_>>(&body, version).unwrap();
+    assert_eq!(
+        (told.throttle_time_ms, told.error_code),
+        (0, ErrorCode::NONE)
+    );
+    assert_eq!(
+        (told.error_message, told.allow_replication_factor_change),
+        (None, true)
+    );
+    let rows = told.responses.iter().map(|topic| {
+        let row = &topic.partitions[0];
+        (row.error_code, row.error_message.map(str::to_owned))
+    });
+    rows.collect()
+}
+
+#[test]
+fn one_broker_is_all_that_can_be_chosen_on_one_broker() {
+    const INVALID: ErrorCode = ErrorCode::INVALID_REPLICA_ASSIGNMENT;
+    let broker = LocalBroker::start(&[]);
+    let mut client = broker.connect();
+    client.create("t", 2);
+    for version in supported_versions(ApiKey::AlterPartitionReassignments).iter() {
+        let asked: &[(&str, i32, Option<&[i32]>)] = &[
+            ("t", 0, Some(&[0])),
+            ("t", 1, Some(&[0, 1])),
+            ("t", 1, Some(&[])),
+            ("t", 1, Some(&[1])),
+            ("t", 1, None),
+            ("t", 2, Some(&[0])),
+            ("none", 0, None),
+        ];
+        let found = reassign(&mut client, version, asked);
+        let codes: Vec<ErrorCode> = found.iter().map(|(code, _)| *code).collect();
+        let none = ErrorCode::NO_REASSIGNMENT_IN_PROGRESS;
+        let expected = [
+            ErrorCode::NONE,
+            INVALID,
+            INVALID,
+            INVALID,
+            none,
+            UNKNOWN,
+            UNKNOWN,
+        ];
+        assert_eq!(codes, expected, "v{version}: {found:?}");
+        for (code, text) in &found {
+            assert_eq!(text.is_none(), *code == ErrorCode::NONE, "{found:?}");
+        }
+    }
+    for topics in [None, Some(vec![])] {
+        let request = ListPartitionReassignmentsRequest {
+            topics,
+            ..ListPartitionReassignmentsRequest::default()
+        };
+        let body = client.call(0, &request);
+        let (_, told) =
+            wire::decode_response::<ListPartitionReassignmentsRequest<'_>>(&body, 0).unwrap();
+        assert_eq!((told.error_code, told.topics.len()), (ErrorCode::NONE, 0));
     }
     broker.stop();
 }

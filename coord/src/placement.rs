@@ -10,6 +10,8 @@
 //!   than one;
 //! - what has no owner goes to the broker with the fewest items of those that take, ties by rendezvous
 //!   hash, so that brokers that see the same state choose alike;
+//! - what an operator has pinned to a broker that takes goes there, and stays there whatever the counts
+//!   are; only other items even them out. While that broker does not take, the item is like any other;
 //! - a broker that drains gives everything away, as long as there is somebody to take it;
 //! - a broker that cannot write keeps what it has and takes nothing while another takes: where the
 //!   store fails for all, they find out one after the other, and nothing must move from one that
@@ -20,7 +22,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use segment::{SessionId, TopicPartition};
+use segment::{BrokerId, SessionId, TopicPartition};
 
 /// A live session, as placement sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct Member {
     /// The session.
     pub session: SessionId,
     /// What its broker hashes with: it survives restarts of the broker, unlike the session.
-    pub broker: segment::BrokerId,
+    pub broker: BrokerId,
     /// What may become of what it has, and whether it gets more.
     pub standing: Standing,
 }
@@ -51,6 +53,8 @@ pub struct Item {
     pub hash: u64,
     /// Whose it is by its record, live or not.
     pub owner: Option<SessionId>,
+    /// The broker that an operator has chosen for it.
+    pub pin: Option<BrokerId>,
 }
 
 /// What one session should do.
@@ -92,7 +96,7 @@ fn mix(mut bits: u64) -> u64 {
 }
 
 /// The rendezvous score of an item on a broker.
-fn score(item: u64, broker: segment::BrokerId) -> u64 {
+fn score(item: u64, broker: BrokerId) -> u64 {
     mix(item ^ mix(u64::from(broker.get().unsigned_abs()).wrapping_add(0x9e37_79b9_7f4a_7c15)))
 }
 
@@ -123,26 +127,42 @@ pub fn duties(members: &[Member], items: &[Item], me: SessionId, give_max: usize
     } else {
         takers
     };
-    let mut counts: BTreeMap<SessionId, usize> =
-        takers.iter().map(|member| (member.session, 0)).collect();
+    let target = |item: &Item| {
+        let pin = item.pin.filter(|_| !nobody_takes)?;
+        let target = takers.iter().find(|member| member.broker == pin)?;
+        Some(target.session)
+    };
+    let none = |member: &Member| (member.session, Load::default());
+    let mut loads: BTreeMap<SessionId, Load> = takers.iter().map(none).collect();
     let mut orphans = Vec::new();
     let mut misplaced = Vec::new();
+    let mut duties = Duties::default();
     for (index, item) in items.iter().enumerate() {
-        match item.owner.and_then(|owner| Some((owner, standing(owner)?))) {
-            None => orphans.push(index),
-            Some((_, Standing::Gives)) => misplaced.push(index),
-            Some((owner, _)) => {
-                counts.entry(owner).and_modify(|count| *count += 1);
+        let owner = item.owner.and_then(|owner| Some((owner, standing(owner)?)));
+        match (owner, target(item)) {
+            (owner, Some(target)) => {
+                loads.entry(target).or_default().pinned += 1;
+                match owner {
+                    None if target == me => duties.take.push(index),
+                    Some((owner, its)) if owner != target && its != Standing::Keeps => {
+                        misplaced.push(index);
+                    }
+                    None | Some(_) => {}
+                }
+            }
+            (None, None) => orphans.push(index),
+            (Some((_, Standing::Gives)), None) => misplaced.push(index),
+            (Some((owner, _)), None) => {
+                loads.entry(owner).and_modify(|load| load.free += 1);
             }
         }
     }
     orphans.sort_by_key(|index| (items[*index].hash, *index));
-    let mut duties = Duties::default();
     for index in orphans {
-        let Some(member) = least_loaded(&takers, &counts, items[index].hash) else {
+        let Some(member) = least_loaded(&takers, &loads, items[index].hash) else {
             break;
         };
-        *counts.entry(member.session).or_default() += 1;
+        loads.entry(member.session).or_default().free += 1;
         if member.session == me {
             duties.take.push(index);
         }
@@ -153,9 +173,26 @@ pub fn duties(members: &[Member], items: &[Item], me: SessionId, give_max: usize
     let mine = |index: &usize| items[*index].owner == Some(me);
     duties.give = misplaced.into_iter().filter(mine).take(give_max).collect();
     if duties.give.is_empty() {
-        duties.give = surplus(&takers, items, &mut counts, me, give_max);
+        let is_free = |index: &usize| mine(index) && target(&items[*index]).is_none();
+        let free = (0..items.len()).filter(is_free).collect();
+        duties.give = surplus(&takers, items, &mut loads, (me, free), give_max);
     }
     duties
+}
+
+/// What a session has, or is about to get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    /// Items that are pinned to its broker.
+    pinned: usize,
+    /// Items that may go elsewhere.
+    free: usize,
+}
+
+impl Load {
+    fn count(self) -> usize {
+        self.pinned + self.free
+    }
 }
 
 /// A change of owner to come.
@@ -208,44 +245,36 @@ pub fn moves(members: &[Member], items: &[Item], give_max: usize) -> Vec<Move> {
     moved.collect()
 }
 
-fn least_loaded(
-    takers: &[Member],
-    counts: &BTreeMap<SessionId, usize>,
-    item: u64,
-) -> Option<Member> {
-    let fewest = counts.values().min()?;
-    let candidates = takers
-        .iter()
-        .filter(|member| counts.get(&member.session) == Some(fewest));
+fn least_loaded(takers: &[Member], loads: &BTreeMap<SessionId, Load>, item: u64) -> Option<Member> {
+    let count = |member: &Member| loads.get(&member.session).map(|load| load.count());
+    let fewest = loads.values().map(|load| load.count()).min()?;
+    let candidates = takers.iter().filter(|it| count(it) == Some(fewest));
     candidates
         .copied()
         .max_by_key(|member| (score(item, member.broker), member.session))
 }
 
-/// What `me` has too much of, when counts differ by more than one: one after the other from the
-/// fullest to the emptiest broker; of those of `me` the ones that the receiver scores best for.
+/// What `me`, which may give its items `mine`, has too much of, when counts differ by more than one: one
+/// after the other from the fullest that may give anything to the emptiest broker; of those of `me` the
+/// ones that the receiver scores best for.
 fn surplus(
     takers: &[Member],
     items: &[Item],
-    counts: &mut BTreeMap<SessionId, usize>,
-    me: SessionId,
+    loads: &mut BTreeMap<SessionId, Load>,
+    (me, mut mine): (SessionId, Vec<usize>),
     give_max: usize,
 ) -> Vec<usize> {
-    let mut mine: Vec<usize> = (0..items.len())
-        .filter(|index| items[*index].owner == Some(me))
-        .collect();
     let mut give = Vec::new();
     while give.len() < give_max {
-        let fullest = counts
+        let givers = loads.iter().filter(|(_, load)| load.free > 0);
+        let fullest = givers.max_by_key(|(session, load)| (load.count(), **session));
+        let emptiest = loads
             .iter()
-            .max_by_key(|(session, count)| (**count, **session));
-        let emptiest = counts
-            .iter()
-            .min_by_key(|(session, count)| (**count, **session));
+            .min_by_key(|(session, load)| (load.count(), **session));
         let (Some((from, most)), Some((to, fewest))) = (fullest, emptiest) else {
             return give;
         };
-        if *most <= *fewest + 1 {
+        if most.count() <= fewest.count() + 1 {
             return give;
         }
         let (from, to) = (*from, *to);
@@ -258,8 +287,8 @@ fn surplus(
             let Some(best) = best else { return give };
             give.push(mine.swap_remove(best));
         }
-        counts.entry(from).and_modify(|count| *count -= 1);
-        counts.entry(to).and_modify(|count| *count += 1);
+        loads.entry(from).and_modify(|load| load.free -= 1);
+        loads.entry(to).and_modify(|load| load.free += 1);
     }
     give
 }
@@ -267,7 +296,6 @@ fn surplus(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use segment::BrokerId;
 
     use super::*;
 
@@ -288,6 +316,7 @@ mod tests {
         let item = |(index, owner): (usize, Option<u8>)| Item {
             hash: hash(&index.to_be_bytes()),
             owner: owner.map(session),
+            pin: None,
         };
         owners.into_iter().enumerate().map(item).collect()
     }
@@ -413,6 +442,67 @@ mod tests {
         assert_eq!(counts(&all, &items), [0, 20, 10], "one keeps what it has");
     }
 
+    fn pin(items: &mut [Item], index: usize, broker: i32) {
+        items[index].pin = Some(BrokerId::new(broker));
+    }
+
+    #[test]
+    fn a_pinned_item_goes_to_its_broker_and_stays_there_whatever_the_counts_are() {
+        let all = members(3);
+        let mut state = items((0..9_u8).map(|index| Some(index % 3 + 1)));
+        (0..6).for_each(|index| pin(&mut state, index, 2));
+        let told = moves(&all, &state, 7);
+        settle(&all, &mut state);
+        let owner = |index: usize| state[index].owner;
+        assert!((0..6).all(|index| owner(index) == Some(session(2))));
+        assert_eq!(counts(&all, &state).iter().sum::<usize>(), 9);
+        let mut others = counts(&all, &state);
+        others.remove(1);
+        others.sort_unstable();
+        assert_eq!(others, [1, 2], "the others are shared by the others");
+        for one in told {
+            assert_eq!(owner(one.item), Some(one.to));
+        }
+        assert_eq!(moves(&all, &state, 7), [], "it is at rest");
+    }
+
+    #[test]
+    fn an_item_without_owner_goes_to_the_broker_that_it_is_pinned_to() {
+        let all = members(3);
+        let mut state = items([None, Some(9), None]);
+        (0..3).for_each(|index| pin(&mut state, index, 3));
+        assert_eq!(duties(&all, &state, session(3), 7).take, [0, 1, 2]);
+        assert_eq!(duties(&all, &state, session(1), 7), Duties::default());
+    }
+
+    #[test]
+    fn while_its_broker_does_not_take_a_pinned_item_is_like_any_other() {
+        let mut all = members(3);
+        let mut state = items((0..9_u8).map(|index| Some(index % 3 + 1)));
+        pin(&mut state, 1, 2);
+        pin(&mut state, 0, 7);
+        assert_eq!(
+            settle(&all, &mut state),
+            0,
+            "it is there, and the other is not known"
+        );
+        all[1].standing = Standing::Gives;
+        assert_eq!(settle(&all, &mut state), 3);
+        assert_ne!(state[1].owner, Some(session(2)));
+        all[1].standing = Standing::Takes;
+        settle(&all, &mut state);
+        assert_eq!(state[1].owner, Some(session(2)), "it comes back");
+        all[1].standing = Standing::Keeps;
+        assert_eq!(settle(&all, &mut state), 0);
+        assert_eq!(state[1].owner, Some(session(2)));
+        let left = [all[0], all[2]];
+        settle(&left, &mut state);
+        assert!(
+            left.iter()
+                .any(|member| state[1].owner == Some(member.session))
+        );
+    }
+
     #[test]
     fn stored_hashes_never_change() {
         assert_eq!(hash(b""), 0xf52a_15e9_a9b5_e89b);
@@ -461,6 +551,38 @@ mod tests {
             let (most, fewest) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
             prop_assert!(most - fewest <= 1, "{:?}", counts);
             prop_assert_eq!(moves(&members, &items, give_max), []);
+        }
+
+        /// Whatever is pinned: it comes to rest there, and of what is not pinned nobody has much more
+        /// than another.
+        #[test]
+        fn every_state_settles_with_what_is_pinned_in_its_place(
+            rows in proptest::collection::vec(
+                (proptest::option::of(1_u8..8), proptest::option::of(1_i32..8)), 0..80,
+            ),
+            live in 1_u8..6,
+        ) {
+            let members = members(live);
+            let mut items = items(rows.iter().map(|(owner, _)| *owner));
+            for (item, (_, pin)) in items.iter_mut().zip(&rows) {
+                item.pin = pin.map(BrokerId::new);
+            }
+            settle(&members, &mut items);
+            let is_live = |pin: BrokerId| pin.get() <= i32::from(live);
+            for item in &items {
+                if let Some(pin) = item.pin.filter(|pin| is_live(*pin)) {
+                    prop_assert_eq!(item.owner, Some(session(pin.get() as u8)));
+                }
+            }
+            let counts = counts(&members, &items);
+            let fewest = *counts.iter().min().unwrap();
+            for (member, count) in members.iter().zip(&counts) {
+                let mut free = items.iter().filter(|item| {
+                    item.owner == Some(member.session) && !item.pin.is_some_and(is_live)
+                });
+                prop_assert!(free.next().is_none() || *count <= fewest + 1, "{:?}", counts);
+            }
+            prop_assert_eq!(moves(&members, &items, 7), []);
         }
 
         /// Whatever the state: it comes to rest, balanced, and only the surplus moves.

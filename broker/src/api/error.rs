@@ -8,7 +8,7 @@ use segment::topic_name::TopicNameError;
 use wire::ErrorCode;
 
 use super::fetch_session::SessionError;
-use crate::control::{LoadError, TopicError};
+use crate::control::{LoadError, ReassignError, TopicError};
 use crate::partition::AppendError;
 use crate::partition::producers::SequenceError;
 use crate::shard::{GroupUnavailable, ProduceError, ReadError};
@@ -63,6 +63,19 @@ pub(super) const fn topic_code(error: &TopicError) -> ErrorCode {
         TopicError::Partitions(_) => ErrorCode::INVALID_PARTITIONS,
         // The outcome may be unknown, as after a time-out of Kafka's controller.
         TopicError::Unavailable(_) | TopicError::Changed => ErrorCode::REQUEST_TIMED_OUT,
+    }
+}
+
+/// The code where the owner of a partition was not chosen.
+pub(super) const fn reassign_code(error: &ReassignError) -> ErrorCode {
+    match error {
+        ReassignError::Unknown => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        ReassignError::NoBroker(_) | ReassignError::Drained(_) => {
+            ErrorCode::INVALID_REPLICA_ASSIGNMENT
+        }
+        ReassignError::NoneUnderWay => ErrorCode::NO_REASSIGNMENT_IN_PROGRESS,
+        // The outcome may be unknown, as after a time-out of Kafka's controller.
+        ReassignError::Unavailable(_) => ErrorCode::REQUEST_TIMED_OUT,
     }
 }
 

@@ -5,6 +5,7 @@
 //! into Kafka's codes.
 
 mod alter_configs;
+mod alter_partition_reassignments;
 mod api_versions;
 mod create_acls;
 mod create_partitions;
@@ -31,6 +32,7 @@ mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -164,6 +166,10 @@ apis! {
     DeleteGroups => delete_groups::DeleteGroupsRequest,
     ElectLeaders => elect_leaders::ElectLeadersRequest,
     IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigsRequest,
+    AlterPartitionReassignments =>
+        alter_partition_reassignments::AlterPartitionReassignmentsRequest,
+    ListPartitionReassignments =>
+        list_partition_reassignments::ListPartitionReassignmentsRequest,
     OffsetDelete => offset_delete::OffsetDeleteRequest,
     DescribeCluster => describe_cluster::DescribeClusterRequest,
     DescribeTopicPartitions => describe_topic_partitions::DescribeTopicPartitionsRequest,

@@ -438,6 +438,12 @@ impl Catalog {
             .ok_or(TopicError::Unknown)
     }
 
+    /// Name of a topic, and the revision at which its key was created.
+    pub fn created(&self, id: TopicId) -> Option<(TopicName, Revision)> {
+        let (name, entry) = self.entry(id).ok()?;
+        Some((name, entry.seen.create_revision))
+    }
+
     /// Creates a topic, with the first generation whose objects' prefix is empty.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use segment::{Offset, TopicId, TopicName, TopicPartition};
 use store::local::VolumeSpace;
 
 use super::missing::Missing;
+use super::reassign::{Moving, ReassignError, Reassignment};
 use super::time_index::{TimeBlock, TimeTarget};
 use crate::metadata::Topic;
 use crate::partition::ChunkSpan;
@@ -150,6 +151,14 @@ pub enum ControlMsg {
     ProducerBlock(oneshot::Sender<Result<Range<i64>, TopicError>>),
     /// Make group state and committed offsets durable, in one transaction.
     PersistGroups(u16, GroupWrite, oneshot::Sender<Persisted>),
+    /// Choose the owners of partitions, each named once; answered when the choices are durable, in their
+    /// order. They are carried out afterwards.
+    Reassign(
+        Vec<Reassignment>,
+        oneshot::Sender<Vec<Result<(), ReassignError>>>,
+    ),
+    /// The moves that such choices want and that are not done.
+    Reassignments(oneshot::Sender<Vec<Moving>>),
     /// How large the volume of the data directory is; none where it is unknown, as for a bucket.
     Volume(oneshot::Sender<Option<VolumeSpace>>),
     /// Raise the log start of a partition (DeleteRecords); gives the log start that is durable.

@@ -57,6 +57,7 @@ pub mod ownership;
 pub mod policy;
 pub mod put_budget;
 pub mod quarantine;
+pub mod reassign;
 pub mod replace;
 pub mod requests;
 pub mod retention;
@@ -75,4 +76,5 @@ pub use handle::{
     ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, TopicError,
 };
 pub use missing::Missing;
+pub use reassign::{Moving, ReassignError, Reassignment};
 pub use time_index::{TimeBlock, TimeTarget};

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use coord::keys::cluster::{self, ClusterRecord};
 use coord::keys::drain::{self, DrainRecord};
 use coord::keys::partition::{self, PartitionRecord};
+use coord::keys::pin::{self, PinRecord};
 use coord::keys::session::{self, SessionRecord, SessionState};
 use coord::keys::slot::{self, SLOTS, SlotId, SlotRecord};
 use coord::keys::topic::{self, TopicRecord};
@@ -216,6 +217,9 @@ impl Operator {
         let drains: Vec<(BrokerId, Seen<DrainRecord>)> = self
             .all("drains", drain::span(space), |s, k| drain::parse(s, k).ok())
             .await?;
+        let pins: Vec<(TopicPartition, Seen<PinRecord>)> = self
+            .all("pins", pin::span(space), |s, k| pin::parse(s, k).ok())
+            .await?;
         // Last: an owner whose session is not known counts as dead.
         let sessions = self
             .all("sessions", session::span(space), |s, k| {
@@ -225,11 +229,13 @@ impl Operator {
         let owner = |(id, seen): (_, Seen<PartitionRecord>)| Some((id, seen.record.owner?.session));
         let slot_owner =
             |(id, seen): (SlotId, Seen<SlotRecord>)| Some((id.get(), seen.record.owner?.session));
+        let pinned = |(id, seen): (_, Seen<PinRecord>)| Some((id, seen.record.broker?));
         Ok(Found {
             cluster: cluster.record,
             topics,
             owners: owners.into_iter().filter_map(owner).collect(),
             slots: slots.into_iter().filter_map(slot_owner).collect(),
+            pins: pins.into_iter().filter_map(pinned).collect(),
             drains: drains.into_iter().map(|(broker, _)| broker).collect(),
             sessions: sessions
                 .into_iter()
@@ -246,6 +252,8 @@ struct Found {
     /// Owners by record, live or not.
     owners: BTreeMap<TopicPartition, SessionId>,
     slots: BTreeMap<u16, SessionId>,
+    /// Brokers that are to own partitions.
+    pins: BTreeMap<TopicPartition, BrokerId>,
     drains: BTreeSet<BrokerId>,
     /// The live ones.
     sessions: BTreeMap<SessionId, SessionRecord>,
@@ -329,6 +337,7 @@ impl Found {
         let items = ids.iter().map(|id| Item {
             hash: placement::hash_of_partition(*id),
             owner: self.owners.get(id).copied(),
+            pin: self.pins.get(id).copied(),
         });
         let mut all = changes(items.collect(), &|item| {
             Moving::Partition(names[item].clone(), ids[item].partition)
@@ -336,6 +345,7 @@ impl Found {
         let items = (0..SLOTS).map(|slot| Item {
             hash: placement::hash_of_slot(slot),
             owner: self.slots.get(&slot).copied(),
+            pin: None,
         });
         let slot = |item| Moving::Slot(u16::try_from(item).expect("an index of a slot"));
         all.extend(changes(items.collect(), &slot));

@@ -153,6 +153,7 @@ impl Ownership {
         let item = |slot: u16| Item {
             hash: placement::hash_of_slot(slot),
             owner: view.slot_owner(slot),
+            pin: None,
         };
         let items: Vec<Item> = (0..SLOTS).map(item).collect();
         let Duties { take, give } = placement::duties(&view.members(), &items, me, GIVE_MAX);
@@ -199,6 +200,7 @@ impl Ownership {
         Item {
             hash: placement::hash_of_partition(id),
             owner: self.context.view.owner(id),
+            pin: self.context.view.pin(id),
         }
     }
 

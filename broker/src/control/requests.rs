@@ -20,6 +20,7 @@ use super::handle::{ControlMsg, TopicError};
 use super::keeper::ProofRequest;
 use super::loads::{load_run, load_spans};
 use super::log_start::raise_log_start;
+use super::reassign::{reassign, under_way};
 use super::slots::Slots;
 use super::time_index::time_block;
 use super::{missing, quarantine};
@@ -114,6 +115,10 @@ impl Requests {
             // Without an answer the session counts as not proven.
             ControlMsg::Prove(reply) => drop(self.prove.try_send(reply)),
             ControlMsg::ProducerBlock(reply) => drop(reply.send(producer_block(context).await)),
+            ControlMsg::Reassign(wanted, reply) => {
+                drop(reply.send(reassign(context, catalog, wanted).await));
+            }
+            ControlMsg::Reassignments(reply) => drop(reply.send(under_way(context))),
             ControlMsg::Volume(reply) => drop(reply.send(volume(context).await)),
             ControlMsg::RaiseLogStart(id, to, reply) => {
                 drop(reply.send(raise_log_start(context, id, to).await));

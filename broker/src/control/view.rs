@@ -1,4 +1,4 @@
-//! What this broker knows of the cluster: live sessions, owners of partitions and slots, drains.
+//! What this broker knows of the cluster: live sessions, owners of partitions and slots, drains, pins.
 //!
 //! Control thread. A mirror of the metadata store, kept by followers; it may lag, so nothing is
 //! decided by it alone: whoever changes something is guarded by the revision that it read.
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use coord::keys::drain::{self, DrainRecord};
 use coord::keys::partition::{self, Owner, PartitionRecord};
+use coord::keys::pin::{self, PinRecord};
 use coord::keys::session::{self, SessionRecord, SessionState};
 use coord::keys::slot::{self, SlotRecord};
 use coord::keys::{Keyspace, Record, Seen};
@@ -89,6 +90,7 @@ struct State {
     drains: BTreeSet<BrokerId>,
     partitions: Mirror<TopicPartition, Holder>,
     slots: Mirror<u16, Holder>,
+    pins: Mirror<TopicPartition, Option<BrokerId>>,
 }
 
 /// The mirror.
@@ -171,6 +173,19 @@ impl ClusterView {
             })
     }
 
+    /// The broker that is to own a partition, where one was chosen.
+    pub fn pin(&self, id: TopicPartition) -> Option<BrokerId> {
+        self.state.borrow().pins.get(id).flatten()
+    }
+
+    /// All such choices.
+    pub fn pins(&self) -> Vec<(TopicPartition, BrokerId)> {
+        let state = self.state.borrow();
+        let rows = state.pins.rows.iter();
+        rows.filter_map(|(id, (broker, _))| Some((id, (*broker)?)))
+            .collect()
+    }
+
     /// Who owns a slot by its record, live or not.
     pub fn slot_owner(&self, slot: u16) -> Option<SessionId> {
         Some(self.state.borrow().slots.get(slot)?.owner?.session)
@@ -201,6 +216,12 @@ impl ClusterView {
         state.slots.put(slot, now, seen.mod_revision);
     }
 
+    /// The same for the choice of an owner.
+    pub fn pin_is(&self, id: TopicPartition, seen: &Seen<PinRecord>) {
+        let mut state = self.state.borrow_mut();
+        state.pins.put(id, seen.record.broker, seen.mod_revision);
+    }
+
     /// Reads everything, and follows it from there.
     ///
     /// # Errors
@@ -225,6 +246,11 @@ impl ClusterView {
             span: slot::span(space),
             parse: |space, key| slot::parse(space, key).ok().map(slot::SlotId::get),
         };
+        let pins = Followed {
+            what: "pins",
+            span: pin::span(space),
+            parse: |space, key| pin::parse(space, key).ok(),
+        };
         let sessions = Followed {
             what: "sessions",
             span: session::span(space),
@@ -233,6 +259,7 @@ impl ClusterView {
         // Sessions last: an owner whose session is not known yet would count as dead.
         Ok(vec![
             self.begin(kv, space, drains, Self::on_drain).await?,
+            self.begin(kv, space, pins, Self::on_pin).await?,
             self.begin(kv, space, slots, Self::on_slot).await?,
             self.begin(kv, space, partitions, Self::on_partition)
                 .await?,
@@ -289,6 +316,13 @@ impl ClusterView {
     /// Compaction writes the record of a partition too: only a change of the owner is news.
     fn on_partition(self: &Rc<Self>, update: Update<TopicPartition, PartitionRecord>) {
         let changed = self.state.borrow_mut().partitions.apply(update, holder);
+        if changed {
+            self.touch();
+        }
+    }
+
+    fn on_pin(self: &Rc<Self>, update: Update<TopicPartition, PinRecord>) {
+        let changed = self.state.borrow_mut().pins.apply(update, |pin| pin.broker);
         if changed {
             self.touch();
         }

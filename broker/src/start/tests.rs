@@ -10,6 +10,7 @@ mod merge;
 mod missing;
 mod opening;
 mod quarantine;
+mod reassign;
 mod store_trouble;
 mod times;
 

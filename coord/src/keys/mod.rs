@@ -18,6 +18,7 @@ pub mod floor;
 pub mod group;
 pub mod group_offset;
 pub mod partition;
+pub mod pin;
 pub mod plan;
 pub mod processor;
 pub mod producer_block;

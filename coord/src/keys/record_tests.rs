@@ -164,6 +164,7 @@ proptest! {
             offset: Offset::new(number), leader_epoch: LeaderEpoch::NONE, metadata: text.clone(),
             commit_ms: now, expire_ms: many.map(TimestampMs::new),
         });
+        round_trips(&pin::PinRecord { broker: many.map(|_| owner.broker) });
         round_trips(&processor::ProcessorRecord { offset: Offset::new(number), writer: text });
     }
 
@@ -204,6 +205,9 @@ proptest! {
         let key = partition::key(&space, partition);
         prop_assert!(partition::topic_span(&space, partition.topic).contains(&key));
         prop_assert_eq!(partition::parse(&space, &key), Ok(partition));
+        let key = pin::key(&space, partition);
+        prop_assert!(pin::topic_span(&space, partition.topic).contains(&key));
+        prop_assert_eq!(pin::parse(&space, &key), Ok(partition));
         prop_assert_eq!(session::parse(&space, &session::key(&space, session)), Ok(session));
         let key = session_record::key(&space, session);
         prop_assert_eq!(session_record::parse(&space, &key), Ok(session));
@@ -258,6 +262,7 @@ fn foreign_keys_are_errors() {
         assert!(partition::parse(&space, &key).is_err(), "{text}");
         assert!(slot::parse(&space, &key).is_err(), "{text}");
         assert!(broker::parse(&space, &key).is_err(), "{text}");
+        assert!(pin::parse(&space, &key).is_err(), "{text}");
         assert!(group::parse(&space, &key).is_err(), "{text}");
         assert!(session::parse(&space, &key).is_err(), "{text}");
     }

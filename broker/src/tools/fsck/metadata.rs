@@ -14,8 +14,8 @@ use coord::keys::tombstone::{self, TombstoneRecord};
 use coord::keys::topic::{self, TopicRecord};
 use coord::keys::topic_generation::{self, TopicGenerationRecord};
 use coord::keys::{
-    CodecError, KeyError, Keyspace, Record, Seen, broker, cluster, drain, group, producer_block,
-    seen, session,
+    CodecError, KeyError, Keyspace, Record, Seen, broker, cluster, drain, group, pin,
+    producer_block, seen, session,
 };
 use coord::kv::{Key, KeyValue, Kv, KvError, Revision, range_all};
 use segment::keys::TopicDir;
@@ -347,6 +347,10 @@ fn check_other(space: &Keyspace, entry: &KeyValue, folder: &str) -> Result<(), U
         "brokers" => {
             broker::parse(space, key)?;
             record::<broker::BrokerRecord>(entry)?;
+        }
+        "pins" => {
+            pin::parse(space, key)?;
+            record::<pin::PinRecord>(entry)?;
         }
         "drains" => {
             drain::parse(space, key)?;

@@ -15,7 +15,7 @@ use crate::keys::producer_block::{self, ProducerBlockRecord};
 use crate::keys::slot::{self, SlotId, SlotRecord};
 use crate::keys::tombstone::{self, TombstoneRecord};
 use crate::keys::topic::{self, TopicRecord};
-use crate::keys::{broker, group, session_record, topic_generation};
+use crate::keys::{broker, group, pin, session_record, topic_generation};
 use crate::kv::{Key, Kv, KvError, Span, wait};
 
 fn partition_key(world: &World) -> Key {
@@ -483,6 +483,7 @@ fn producer_blocks_never_overlap() {
 #[test]
 fn deletion_is_guarded_and_sweeps_only_its_own_partitions() {
     let world = owned_by_one();
+    assert!(world.send(&world.pinned(1)).succeeded);
     let key = topic::key(&world.space, &world.name);
     let seen = world.read::<TopicRecord>(key.clone()).unwrap();
     let now = TimestampMs::new(9);
@@ -499,10 +500,30 @@ fn deletion_is_guarded_and_sweeps_only_its_own_partitions() {
     let tombstone = tombstone.unwrap();
     assert_eq!(tombstone.record.partition_count, 3);
     let finish = finish_topic_deletion(&world.space, me(2).session, world.topic, &tombstone);
-    assert!(world.record().is_some());
+    assert!(world.record().is_some() && world.pin().is_some());
     assert!(world.send(&finish).succeeded);
-    assert!(world.record().is_none());
+    assert!(world.record().is_none() && world.pin().is_none());
     assert!(!world.send(&finish).succeeded, "a sweep ends once");
+}
+
+#[test]
+fn a_pin_is_guarded_by_what_was_read_by_the_session_and_by_its_topic() {
+    let world = World::new();
+    let key = pin::key(&world.space, world.partition());
+    let (first, second) = (world.pinned(1), world.pinned(2));
+    assert!(world.send(&first).succeeded);
+    world.only_guard(&second, &key);
+    assert_eq!(world.pin().unwrap().record.broker, Some(me(2).broker));
+    let again = world.pinned(2);
+    world.kill(2);
+    world.only_guard(&again, &session_key(&world, 2));
+    let late = world.pinned(1);
+    let topic_key = topic::key(&world.space, &world.name);
+    let seen = world.read::<TopicRecord>(topic_key.clone()).unwrap();
+    let now = TimestampMs::new(9);
+    let delete = delete_topic(&world.space, me(1).session, &world.name, &seen, now);
+    assert!(world.send(&delete.txn).succeeded);
+    world.only_guard(&late, &topic_key);
 }
 
 struct Slot {

@@ -11,6 +11,7 @@
 mod log;
 mod made;
 mod ownership;
+mod pins;
 mod producers;
 mod recovery;
 mod sessions;
@@ -36,6 +37,7 @@ pub use ownership::{
     Extent, PARTITIONS_MAX, Take, TakePlan, append_epoch, close_sources, release_partition,
     take_partition,
 };
+pub use pins::pin_partition;
 pub use producers::{ProducerBlock, create_cluster, take_producer_block};
 pub use recovery::{begin_recovery, discard_keys, finish_recovery, recover_keys};
 pub use sessions::{Registration, open_session, update_session};

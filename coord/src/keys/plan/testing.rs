@@ -11,6 +11,7 @@ use segment::{
 use super::*;
 use crate::keys::codec::{self, Seen};
 use crate::keys::partition::{Intent, IntentKind, Owner, PartitionRecord};
+use crate::keys::pin::{self, PinRecord};
 use crate::keys::session::{SessionRecord, SessionState};
 use crate::keys::topic::{self, TopicRecord};
 use crate::kv::simulated::Simulated;
@@ -115,6 +116,26 @@ impl World {
 
     pub(super) fn record(&self) -> Option<Seen<PartitionRecord>> {
         self.read(partition::key(&self.space, self.partition()))
+    }
+
+    pub(super) fn pin(&self) -> Option<Seen<PinRecord>> {
+        self.read(pin::key(&self.space, self.partition()))
+    }
+
+    /// Broker 2 is to own the partition, by session `number`.
+    pub(super) fn pinned(&self, number: u8) -> Txn {
+        let topic = (&self.name, self.topic_created());
+        let (writer, seen) = (me(number).session, self.pin());
+        let broker = Some(me(2).broker);
+        pin_partition(
+            &self.space,
+            writer,
+            topic,
+            self.partition(),
+            seen.as_ref(),
+            broker,
+        )
+        .txn
     }
 
     pub(super) fn topic_created(&self) -> Revision {

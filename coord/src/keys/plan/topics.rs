@@ -7,6 +7,7 @@ use segment::{SessionId, TimestampMs, TopicId, TopicName};
 use super::{PlanError, Planned, guarded, revision_of, session_lives, unchanged};
 use crate::keys::codec::{Seen, encode};
 use crate::keys::partition;
+use crate::keys::pin;
 use crate::keys::space::Keyspace;
 use crate::keys::tombstone::{self, TombstoneRecord};
 use crate::keys::topic::{self, TopicRecord};
@@ -141,8 +142,8 @@ pub fn delete_topic(
     }
 }
 
-/// Ends a sweep: the tombstone and the topic's partition keys go. To be sent only after the objects
-/// are gone; no takeover can bring a partition key back, since the topic key has gone.
+/// Ends a sweep: the tombstone and the topic's partition keys and pins go. To be sent only after the
+/// objects are gone; nothing can bring such a key back, since the topic key has gone.
 pub fn finish_topic_deletion(
     space: &Keyspace,
     writer: SessionId,
@@ -159,4 +160,5 @@ pub fn finish_topic_deletion(
         .rule(Rule::WriterLives, session_lives(space, writer))
         .and_then(Op::Delete(key))
         .and_then(Op::DeleteSpan(partition::topic_span(space, topic_id)))
+        .and_then(Op::DeleteSpan(pin::topic_span(space, topic_id)))
 }

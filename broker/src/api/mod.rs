@@ -39,6 +39,8 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+#[cfg(test)]
+mod protocol_page;
 mod sync_group;
 
 use std::cell::OnceCell;

@@ -1,5 +1,6 @@
 """Kafka's own console tools against a broker. KAFKA_CLASSPATH says where their jars are."""
 
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,10 @@ TOOLS = {
     "kafka-get-offsets": "org.apache.kafka.tools.GetOffsetShell",
     "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
     "kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
+    "kafka-log-dirs": "org.apache.kafka.tools.LogDirsCommand",
+    "kafka-leader-election": "org.apache.kafka.tools.LeaderElectionCommand",
+    "kafka-reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+    "kafka-acls": "org.apache.kafka.tools.AclCommand",
 }
 
 
@@ -177,6 +182,50 @@ class Console:
         out = self.tool("kafka-get-offsets", "--topic-partitions", self.name + ":0", "--time", "earliest")
         check(out.strip().endswith(":5"), "earliest after deletion: " + out)
 
+    def case_log_dirs(self):
+        out = self.tool("kafka-log-dirs", "--describe", "--topic-list", self.name)
+        told = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
+        rows = [row for broker in told["brokers"] for found in broker["logDirs"] for row in found["partitions"]]
+        out = self.tool("kafka-topics", "--describe", "--topic", self.name)
+        count = int(re.search(r"PartitionCount:\s*(\d+)", out).group(1))
+        wanted = ["%s-%d" % (self.name, number) for number in range(count)]
+        equal(sorted(row["partition"] for row in rows), wanted, "partitions")
+        check(all(row["size"] >= 0 and row["offsetLag"] == 0 and not row["isFuture"] for row in rows), rows)
+        equal([found["error"] for broker in told["brokers"] for found in broker["logDirs"]],
+              [None] * len(told["brokers"]), "errors")
+
+    def case_leader_election(self):
+        one = ("--topic", self.name, "--partition", 0)
+        for kind in ("preferred", "unclean"):
+            out = self.tool("kafka-leader-election", "--election-type", kind, *one)
+            check("Valid replica already elected" in out, kind + ": " + out)
+        self.tool("kafka-leader-election", "--election-type", "preferred", "--all-topic-partitions")
+        out = self.tool("kafka-leader-election", "--election-type", "preferred", "--topic", "no-such-topic",
+                        "--partition", 0, wanted=1)
+        check("UnknownTopicOrPartition" in out or "not exist" in out, out[-300:])
+
+    def case_reassign(self):
+        """Partition 0 goes to every broker in turn."""
+        out = self.tool("kafka-broker-api-versions")
+        nodes = sorted(int(node) for node in re.findall(r"\(id: (\d+) ", out))
+        check(nodes, "no nodes in: " + out[:300])
+        path = Path("reassign.json")
+        for node in nodes:
+            path.write_text(json.dumps({"version": 1, "partitions": [
+                {"topic": self.name, "partition": 0, "replicas": [node]}]}))
+            plan = ("--reassignment-json-file", path)
+            out = self.tool("kafka-reassign-partitions", "--execute", *plan)
+            check("Successfully started partition reassignment" in out, out)
+            wait(lambda: "is completed" in self.tool("kafka-reassign-partitions", "--verify", *plan,
+                                                     "--preserve-throttles"), 60, "a finished reassignment")
+            out = self.tool("kafka-topics", "--describe", "--topic", self.name)
+            check(re.search(r"Partition: 0\s+Leader: %d\s+Replicas: %d\b" % (node, node), out), out)
+        check("No partition reassignments found" in self.tool("kafka-reassign-partitions", "--list"), "still moving")
+
+    def case_acls(self):
+        out = self.tool("kafka-acls", "--list", wanted=None)
+        check("SecurityDisabledException" in out, out[-300:])
+
     def case_delete(self):
         self.tool("kafka-topics", "--delete", "--topic", self.name)
         wait(lambda: self.name not in self.tool("kafka-topics", "--list").split(), 20, "the topic is still listed")
@@ -199,6 +248,10 @@ class Console:
         case("get-offsets", self.case_get_offsets)
         case("consumer-groups", self.case_groups)
         case("delete-records", self.case_delete_records)
+        case("log-dirs", self.case_log_dirs)
+        case("leader-election", self.case_leader_election)
+        case("reassign-partitions", self.case_reassign)
+        case("acls", self.case_acls)
         case("topics/delete", self.case_delete)
         self.suite.end()
 

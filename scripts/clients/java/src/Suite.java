@@ -9,6 +9,7 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.UUID;
@@ -23,7 +24,9 @@ import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.DescribeClusterResult;
 import org.apache.kafka.clients.admin.ListOffsetsResult.ListOffsetsResultInfo;
+import org.apache.kafka.clients.admin.LogDirDescription;
 import org.apache.kafka.clients.admin.MemberToRemove;
+import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
@@ -37,16 +40,30 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.GroupState;
+import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclBindingFilter;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.ElectionNotNeededException;
 import org.apache.kafka.common.errors.FencedInstanceIdException;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.GroupNotEmptyException;
 import org.apache.kafka.common.errors.InvalidPartitionsException;
+import org.apache.kafka.common.errors.InvalidReplicaAssignmentException;
+import org.apache.kafka.common.errors.NoReassignmentInProgressException;
+import org.apache.kafka.common.errors.SecurityDisabledException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -89,6 +106,10 @@ public final class Suite {
         harness.run("admin/topics", Suite::topics);
         harness.run("admin/offsets", Suite::offsets);
         harness.run("admin/groups", Suite::groups);
+        harness.run("admin/log-dirs", Suite::logDirs);
+        harness.run("admin/elections", Suite::elections);
+        harness.run("admin/reassign", Suite::reassign);
+        harness.run("admin/acls", Suite::acls);
         harness.run("restart/idempotent", Suite::restartUnderLoad);
         harness.end();
     }
@@ -535,6 +556,103 @@ public final class Suite {
         Harness.check(!listed(group), "the deleted group is still listed");
         Harness.expect(GroupIdNotFoundException.class, () ->
             admin.deleteConsumerGroups(List.of(group)).all().get(30, SECONDS));
+    }
+
+    private static List<Integer> nodes() throws Exception {
+        return admin.describeCluster().nodes().get(30, SECONDS).stream().map(Node::id).toList();
+    }
+
+    private static void logDirs() throws Exception {
+        String topic = topic("logdirs", 3);
+        numbers(topic, 0, 90, 3);
+        Map<TopicPartition, Long> sizes = new HashMap<>();
+        for (Map<String, LogDirDescription> dirs :
+                admin.describeLogDirs(nodes()).allDescriptions().get(30, SECONDS).values()) {
+            Harness.equal(dirs.size(), 1, "log directories of a broker");
+            LogDirDescription dir = dirs.values().iterator().next();
+            Harness.check(dir.error() == null, "log directory: " + dir.error());
+            Harness.equal(dir.totalBytes().isPresent(), dir.usableBytes().isPresent(), "the size of the volume");
+            dir.replicaInfos().forEach((part, info) -> {
+                Harness.check(!info.isFuture() && info.offsetLag() == 0, "replica " + part + ": " + info);
+                if (part.topic().equals(topic)) {
+                    Harness.check(sizes.put(part, info.size()) == null, part + " is in two directories");
+                }
+            });
+        }
+        Harness.equal(sizes.keySet(), Set.copyOf(parts(topic, 3)), "partitions in log directories");
+        sizes.forEach((part, size) -> Harness.check(size > 30 * 7, part + " takes " + size + " bytes"));
+    }
+
+    private static void elections() throws Exception {
+        String topic = topic("elections", 3);
+        for (ElectionType type : ElectionType.values()) {
+            var found = admin.electLeaders(type, Set.copyOf(parts(topic, 3))).partitions().get(30, SECONDS);
+            Harness.equal(found.keySet(), Set.copyOf(parts(topic, 3)), "partitions of the election");
+            found.values().forEach(failed -> Harness.check(failed.orElseThrow() instanceof ElectionNotNeededException,
+                type + ": " + failed));
+            found = admin.electLeaders(type, null).partitions().get(30, SECONDS);
+            Harness.check(found.keySet().stream().noneMatch(part -> part.topic().equals(topic)), "not left out: " + found);
+        }
+        TopicPartition none = new TopicPartition(topic, 7);
+        var found = admin.electLeaders(ElectionType.PREFERRED, Set.of(none)).partitions().get(30, SECONDS);
+        Harness.check(found.get(none).orElseThrow() instanceof UnknownTopicOrPartitionException, "unknown: " + found);
+    }
+
+    private static void reassign(TopicPartition part, List<Integer> replicas) throws Exception {
+        Optional<NewPartitionReassignment> wanted = Optional.ofNullable(replicas).map(NewPartitionReassignment::new);
+        admin.alterPartitionReassignments(Map.of(part, wanted)).all().get(30, SECONDS);
+    }
+
+    /** A partition goes to every broker in turn, and takes its records along. */
+    private static void reassign() throws Exception {
+        String topic = topic("reassign", 1);
+        TopicPartition part = new TopicPartition(topic, 0);
+        int sent = 0;
+        for (int node : nodes()) {
+            numbers(topic, sent, 20, 1);
+            sent += 20;
+            reassign(part, List.of(node));
+            Harness.await(30, () -> {
+                try {
+                    Node leader = describe(topic).partitions().get(0).leader();
+                    return leader != null && leader.id() == node
+                        && admin.listPartitionReassignments(Set.of(part)).reassignments().get(30, SECONDS).isEmpty();
+                } catch (Exception notYet) {
+                    return false;
+                }
+            }, () -> "the partition is on broker " + node);
+            Harness.equal(describe(topic).partitions().get(0).replicas().stream().map(Node::id).toList(),
+                List.of(node), "replicas");
+        }
+        int read = 0;
+        try (KafkaConsumer<byte[], byte[]> reader = reader(topic, 1)) {
+            long end = System.nanoTime() + 30_000_000_000L;
+            while (read < sent && System.nanoTime() < end) {
+                for (ConsumerRecord<byte[], byte[]> got : reader.poll(Duration.ofMillis(200))) {
+                    Harness.equal(new String(got.value()), String.valueOf(read++), "record after the moves");
+                }
+            }
+        }
+        Harness.equal(read, sent, "records after the moves");
+        int first = nodes().get(0);
+        Harness.expect(NoReassignmentInProgressException.class, () -> { reassign(part, null); return null; });
+        for (List<Integer> wrong : List.of(List.of(99999), List.of(first, first))) {
+            Harness.expect(InvalidReplicaAssignmentException.class, () -> { reassign(part, wrong); return null; });
+        }
+        Harness.expect(UnknownTopicOrPartitionException.class, () -> {
+            reassign(new TopicPartition(topic, 7), List.of(first));
+            return null;
+        });
+    }
+
+    private static void acls() {
+        AclBinding acl = new AclBinding(new ResourcePattern(ResourceType.TOPIC, "t", PatternType.LITERAL),
+            new AccessControlEntry("User:u", "*", AclOperation.READ, AclPermissionType.ALLOW));
+        Harness.expect(SecurityDisabledException.class, () ->
+            admin.describeAcls(AclBindingFilter.ANY).values().get(30, SECONDS));
+        Harness.expect(SecurityDisabledException.class, () -> admin.createAcls(List.of(acl)).all().get(30, SECONDS));
+        Harness.expect(SecurityDisabledException.class, () ->
+            admin.deleteAcls(List.of(acl.toFilter())).all().get(30, SECONDS));
     }
 
     // Restart under load: a producer with default settings (idempotent) and a group that reads along.

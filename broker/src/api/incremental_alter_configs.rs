@@ -4,7 +4,8 @@
 //!   lists, append and subtract. Validation only is honored. The result is checked as a whole.
 //! - The refusals are those of AlterConfigs, and INVALID_CONFIG for append to or subtract from a
 //!   setting that is not a list, INVALID_REQUEST for an unknown operation.
-//!
+//! - Deleting the replication throttles of a broker changes nothing: `kafka-reassign-partitions.sh` does so
+//!   after every reassignment, and none can be set.
 //! - Of two requests that change one topic at the same moment, neither is lost: the later one is
 //!   applied to what the first has left.
 //!
@@ -24,6 +25,7 @@ use super::alter_configs::{
     replace,
 };
 use super::create_topics::Refusal;
+use super::describe_configs::{RESOURCE_BROKER, check_broker};
 use super::{Reply, RequestContext, create_topics, error};
 use crate::control::TopicError;
 use crate::metadata::Metadata;
@@ -34,6 +36,14 @@ pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 1 };
 
 /// Tries of a change that meets others.
 const TRIES_MAX: usize = 16;
+
+/// Settings of a broker by which Kafka's tool bounds what a reassignment copies between brokers. Here
+/// nothing is copied.
+const THROTTLES: [&str; 3] = [
+    "leader.replication.throttled.rate",
+    "follower.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
 
 /// `AlterConfigOp.OpType`.
 const SET: i8 = 0;
@@ -82,6 +92,9 @@ async fn change(
     resource: &AlterConfigsResource<'_>,
     validate_only: bool,
 ) -> Result<(), Refusal> {
+    if ends_throttles(resource) {
+        return check_broker(&cx.shard.metadata(), resource.resource_name);
+    }
     for _ in 0..TRIES_MAX {
         let metadata = cx.shard.metadata();
         let config = checked(changed(&metadata, resource)?)?;
@@ -96,6 +109,14 @@ async fn change(
         }
     }
     Err(create_topics::refusal(&TopicError::Changed))
+}
+
+/// Whether all that is asked for is that a broker throttles no reassignment.
+fn ends_throttles(resource: &AlterConfigsResource<'_>) -> bool {
+    let mut asked = resource.configs.iter();
+    resource.resource_type == RESOURCE_BROKER
+        && !resource.configs.is_empty()
+        && asked.all(|own| own.config_operation == DELETE && THROTTLES.contains(&own.name))
 }
 
 /// The overrides of the topic with the changes of the request.
@@ -185,6 +206,30 @@ mod tests {
             .iter()
             .map(|(name, value)| format!("{name}={value}"));
         Ok(pairs.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn only_the_deletion_of_throttles_of_a_broker_changes_nothing() {
+        let asked = |resource_type, rows: &[(&'static str, i8)]| {
+            let row = |(name, config_operation): &(&'static str, i8)| AlterableConfig {
+                name,
+                config_operation: *config_operation,
+                value: None,
+            };
+            ends_throttles(&AlterConfigsResource {
+                resource_type,
+                resource_name: "0",
+                configs: rows.iter().map(row).collect(),
+            })
+        };
+        let all = THROTTLES.map(|name| (name, DELETE));
+        assert!(asked(RESOURCE_BROKER, &all));
+        assert!(!asked(RESOURCE_TOPIC, &all) && !asked(RESOURCE_BROKER, &[]));
+        assert!(!asked(RESOURCE_BROKER, &[all[0], (THROTTLES[1], SET)]));
+        assert!(!asked(
+            RESOURCE_BROKER,
+            &[all[0], ("log.retention.ms", DELETE)]
+        ));
     }
 
     #[test]

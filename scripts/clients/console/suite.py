@@ -216,8 +216,8 @@ class Console:
             plan = ("--reassignment-json-file", path)
             out = self.tool("kafka-reassign-partitions", "--execute", *plan)
             check("Successfully started partition reassignment" in out, out)
-            wait(lambda: "is completed" in self.tool("kafka-reassign-partitions", "--verify", *plan,
-                                                     "--preserve-throttles"), 60, "a finished reassignment")
+            wait(lambda: "is completed" in self.tool("kafka-reassign-partitions", "--verify", *plan), 60,
+                 "a finished reassignment")
             out = self.tool("kafka-topics", "--describe", "--topic", self.name)
             check(re.search(r"Partition: 0\s+Leader: %d\s+Replicas: %d\b" % (node, node), out), out)
         check("No partition reassignments found" in self.tool("kafka-reassign-partitions", "--list"), "still moving")

@@ -135,8 +135,17 @@ pub async fn yield_now() {
 /// Waits for `future`, at most for `duration`. The future is dropped when its time is up: not for
 /// sockets.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
+    within(monoio::time::sleep(duration), future).await
+}
+
+/// As [`timeout`], until `deadline`. Those that wait for the same instant cost one wake-up of the thread.
+pub async fn timeout_at<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
+    within(monoio::time::sleep_until(deadline.into()), future).await
+}
+
+async fn within<F: Future>(timer: monoio::time::Sleep, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
-    let mut timer = std::pin::pin!(monoio::time::sleep(duration));
+    let mut timer = std::pin::pin!(timer);
     std::future::poll_fn(|cx: &mut Context<'_>| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(value));

@@ -14,14 +14,13 @@
 //!
 //! Left out: followers (replica id 0 and up is refused; CVE-2018-1288), diverging epochs (followers only).
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use coord::rules::{self, Rule};
-use segment::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
+use segment::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use wire::messages::fetch::{
     AbortedTransaction, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
@@ -31,7 +30,7 @@ use super::fetch_session::{Context, Session, TopicKey, Wanted};
 use super::{Reply, RequestContext, error};
 use crate::metadata::{Metadata, Topic};
 use crate::partition::{FetchWaiter, PartitionHandle, ReadSnapshot, TailRead};
-use crate::shard::{ReadError, ShardId};
+use crate::shard::ReadError;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 4, max: 17 };
@@ -354,7 +353,7 @@ pub(super) fn epoch_verdict(client: i32, ours: LeaderEpoch) -> ErrorCode {
 async fn wait_for_bytes(cx: &RequestContext, session: &Session, places: &[Place], limits: &Limits) {
     let proven = cx.shard.is_proven();
     let mut available = 0;
-    let mut seen: Vec<(ShardId, TopicPartition, u64)> = Vec::with_capacity(places.len());
+    let mut seen = Vec::with_capacity(places.len());
     for (wanted, place) in session.wanted.iter().zip(places) {
         let snapshot = place.snapshot(proven);
         if !verdict(wanted, snapshot.as_deref(), place).is_none() {
@@ -370,17 +369,16 @@ async fn wait_for_bytes(cx: &RequestContext, session: &Session, places: &[Place]
         if available >= limits.min_bytes {
             return;
         }
-        seen.push((handle.shard, handle.id, snapshot.position));
+        seen.push((handle, snapshot));
     }
     let waiter = FetchWaiter::new(limits.min_bytes - available);
-    let mut by_shard: HashMap<ShardId, Vec<(TopicPartition, u64)>> = HashMap::new();
-    for (shard, id, position) in seen {
-        by_shard.entry(shard).or_default().push((id, position));
+    for (handle, snapshot) in &seen {
+        handle.wait(&waiter, snapshot);
     }
-    cx.shard.register(by_shard, &waiter).await;
+    drop(seen);
     cx.shard.metrics.fetch_waiters.add(1);
     let done = std::future::poll_fn(|context| waiter.poll(context));
-    let _ = cx.shard.at_most(limits.wait, done).await;
+    let _ = cx.shard.poll_at_most(limits.wait, done).await;
     cx.shard.metrics.fetch_waiters.add(-1);
     waiter.finish();
 }

@@ -1,4 +1,4 @@
-//! [`Contents`]: what a log has once it has, or waits for, its first record. Shard-owned.
+//! [`Contents`]: what a log has once it has its first record. Shard-owned.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use super::producers::{ProducerBatch, Producers};
 use super::run::{Run, RunPart};
 use super::segments::{RunSlot, SegmentRef};
 use super::view::TailBuilder;
-use super::waiters::Waiters;
 
 /// A batch that waits for the next seal.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ pub(super) struct Sealed {
     pub(super) completions: Vec<Completion>,
 }
 
-/// The records of a log, on their way from the producer to a segment, and who waits for them.
+/// The records of a log, on their way from the producer to a segment.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) open: Vec<Pending>,
@@ -40,6 +39,5 @@ pub(super) struct Contents {
     pub(super) tail: TailBuilder,
     pub(super) segments: Vec<SegmentRef>,
     pub(super) producers: Producers,
-    pub(super) waiters: Waiters,
     pub(super) planned_end: Option<Offset>,
 }

@@ -14,7 +14,6 @@ use super::producers::{ProducerBatch, ProducerEntry, Producers, SequenceError, V
 use super::run::{self, Run, RunPart};
 use super::segments::{ColdPlace, RunSlot, SegmentRef, WalLocation};
 use super::view::{PartitionHandle, ReadSnapshot};
-use super::waiters::FetchWaiter;
 
 /// Names whoever waits for an append to become durable. Opaque to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -464,27 +463,13 @@ impl PartitionLog {
         if rules::holds(Rule::PublishBeforeAnswering) {
             self.publish();
         }
-        if let Some(contents) = &mut self.contents {
-            contents.waiters.credit(bytes);
-        }
+        self.handle.credit(self.position);
         Acknowledged {
             completions: sealed.completions,
             bytes,
             memory,
             batches,
             records,
-        }
-    }
-
-    /// Registers a long poll that has seen the log up to `seen` bytes ([`ReadSnapshot::position`]); what
-    /// has become visible since is credited at once.
-    pub fn wait(&mut self, waiter: Arc<FetchWaiter>, seen: u64) {
-        let since = self.position.saturating_sub(seen);
-        if since > 0 {
-            waiter.credit(since);
-        }
-        if !waiter.is_done() {
-            self.contents.get_or_insert_default().waiters.add(waiter);
         }
     }
 
@@ -771,8 +756,8 @@ impl PartitionLog {
         if rules::holds(Rule::ClosedIsWithdrawn) {
             self.handle.withdraw();
         }
-        let mut contents = self.contents.take().unwrap_or_default();
-        contents.waiters.finish_all();
+        self.handle.finish_waits();
+        let contents = self.contents.take().unwrap_or_default();
         let sealed = contents.sealed.iter();
         let sealed = sealed.flat_map(|sealed| sealed.completions.iter());
         sealed

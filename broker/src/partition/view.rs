@@ -6,14 +6,15 @@
 //! the last chunk is copied.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use segment::{BrokerId, LeaderEpoch, Offset, TopicPartition};
 
 use super::run::Run;
+use super::waiters::{FetchWaiter, Waiters};
 use crate::shard::ShardId;
 
 /// Runs of one chunk of a tail.
@@ -252,7 +253,8 @@ impl Leader {
 }
 
 /// One partition as every shard knows it: who owns it, and the read snapshot. Immutable, shared, but for
-/// two atomics with one writer each: the snapshot is the owner shard's, the leader the control thread's.
+/// two atomics with one writer each (the snapshot is the owner shard's, the leader the control thread's) and the
+/// fetches that wait, behind a lock that nobody takes for a fetch that hits, and nobody holds for long.
 #[derive(Debug)]
 pub struct PartitionHandle {
     /// The partition.
@@ -261,6 +263,8 @@ pub struct PartitionHandle {
     pub shard: ShardId,
     view: ArcSwapOption<ReadSnapshot>,
     leader: AtomicU64,
+    /// None in memory until the first fetch waits.
+    waiters: Mutex<Option<Box<Waiters>>>,
 }
 
 impl PartitionHandle {
@@ -271,6 +275,7 @@ impl PartitionHandle {
             shard,
             view: ArcSwapOption::const_empty(),
             leader: AtomicU64::new(Leader::NOBODY),
+            waiters: Mutex::default(),
         }
     }
 
@@ -304,6 +309,39 @@ impl PartitionHandle {
     /// Withdraws the snapshot. Owner shard only.
     pub(super) fn withdraw(&self) {
         self.view.store(None);
+    }
+
+    /// Registers a fetch that waits, and that has seen `seen`, from any shard. What has become visible since is
+    /// credited at once; if the ownership is another since, or none, the fetch is woken.
+    pub fn wait(&self, waiter: &Arc<FetchWaiter>, seen: &ReadSnapshot) {
+        let mut waiters = self.waiters();
+        let list = waiters.get_or_insert_default();
+        list.add(waiter.clone(), seen.position);
+        drop(waiters);
+        self.with_snapshot(|now| match now {
+            Some(now) if now.leader_epoch != seen.leader_epoch => waiter.finish(),
+            Some(now) if now.position != seen.position => self.credit(now.position),
+            Some(_) => {}
+            None => waiter.finish(),
+        });
+    }
+
+    /// Tells the fetches that wait how far the published snapshot reaches. Owner shard only, after publishing.
+    pub(super) fn credit(&self, position: u64) {
+        if let Some(waiters) = &mut *self.waiters() {
+            waiters.credit(position);
+        }
+    }
+
+    /// Wakes all fetches that wait. Owner shard only, after withdrawing.
+    pub(super) fn finish_waits(&self) {
+        if let Some(mut waiters) = self.waiters().take() {
+            waiters.finish_all();
+        }
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Option<Box<Waiters>>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Long polls that wait for data, with exact accounting of their minimum bytes.
 //!
-//! A [`FetchWaiter`] may be registered at partitions of several shards at once. The owner of each takes off
-//! what becomes visible; whoever brings it to zero wakes the fetch, once. Nobody polls.
+//! A [`FetchWaiter`] may be registered at partitions of several shards at once, by the shard that serves its
+//! connection: no other shard is sent a message, or woken, for a poll that begins. The owner of each partition takes
+//! off what becomes visible; whoever brings it to zero wakes the fetch, once. Nobody polls.
+//!
+//! Invariant: no waiter misses what is published while it registers. It registers first and looks at the snapshot
+//! afterwards; the owner publishes first and credits afterwards; both under the same lock, so one of them sees the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -65,47 +69,47 @@ impl FetchWaiter {
     }
 }
 
-/// Waiters of one partition. Shard-owned.
+/// A fetch that waits at one partition.
+#[derive(Debug)]
+struct Waiting {
+    waiter: Arc<FetchWaiter>,
+    /// How far into the partition it has been credited ([`super::ReadSnapshot::position`]).
+    position: u64,
+}
+
+/// Waiters of one partition. Shared, behind the lock of its [`super::PartitionHandle`].
 #[derive(Debug, Default)]
-pub struct Waiters {
-    list: Vec<Arc<FetchWaiter>>,
+pub(super) struct Waiters {
+    list: Vec<Waiting>,
     sweep_at: usize,
 }
 
 impl Waiters {
-    /// Adds a waiter. Those that are done are dropped now and then, so that the list stays in proportion
-    /// to the fetches that really wait.
-    pub fn add(&mut self, waiter: Arc<FetchWaiter>) {
+    /// Adds a waiter that has seen the partition up to `position`. Those that are done are dropped now and then, so
+    /// that the list stays in proportion to the fetches that really wait.
+    pub(super) fn add(&mut self, waiter: Arc<FetchWaiter>, position: u64) {
         if self.list.len() >= self.sweep_at.max(SWEEP_FROM) {
-            self.list.retain(|waiter| !waiter.is_done());
+            self.list.retain(|waiting| !waiting.waiter.is_done());
             self.sweep_at = self.list.len() * 2;
         }
-        self.list.push(waiter);
+        self.list.push(Waiting { waiter, position });
     }
 
-    /// Credits everyone with bytes that became visible.
-    pub fn credit(&mut self, bytes: u64) {
-        self.list.retain(|waiter| {
-            waiter.credit(bytes);
-            !waiter.is_done()
+    /// Credits everyone with what became visible up to `position`: each byte once, however often it is told.
+    pub(super) fn credit(&mut self, position: u64) {
+        self.list.retain_mut(|waiting| {
+            let bytes = position.saturating_sub(waiting.position);
+            waiting.position += bytes;
+            waiting.waiter.credit(bytes);
+            !waiting.waiter.is_done()
         });
     }
 
     /// Wakes everyone: the partition is closed or has changed.
-    pub fn finish_all(&mut self) {
-        for waiter in self.list.drain(..) {
-            waiter.finish();
+    pub(super) fn finish_all(&mut self) {
+        for waiting in self.list.drain(..) {
+            waiting.waiter.finish();
         }
-    }
-
-    /// How many are registered, done ones included.
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Whether none is registered.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
     }
 }
 
@@ -117,15 +121,16 @@ mod tests {
     fn a_waiter_is_woken_exactly_when_its_bytes_are_there() {
         let waiter = FetchWaiter::new(100);
         let (mut a, mut b) = (Waiters::default(), Waiters::default());
-        a.add(waiter.clone());
-        b.add(waiter.clone());
-        a.credit(60);
+        a.add(waiter.clone(), 1000);
+        b.add(waiter.clone(), 0);
+        a.credit(1060);
+        a.credit(1060);
         assert!(!waiter.is_done());
         b.credit(39);
         assert!(!waiter.is_done());
-        a.credit(1);
+        a.credit(1061);
         assert!(waiter.is_done());
-        assert!(a.is_empty());
+        assert!(a.list.is_empty());
     }
 
     #[test]
@@ -133,9 +138,9 @@ mod tests {
         let mut waiters = Waiters::default();
         for _ in 0..10_000 {
             let waiter = FetchWaiter::new(1);
-            waiters.add(waiter.clone());
+            waiters.add(waiter.clone(), 0);
             waiter.finish();
         }
-        assert!(waiters.len() <= 2 * SWEEP_FROM);
+        assert!(waiters.list.len() <= 2 * SWEEP_FROM);
     }
 }

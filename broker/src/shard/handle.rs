@@ -1,7 +1,6 @@
 //! How the rest of the process reaches a shard: bounded mailboxes of messages, or a piece of work to run there.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::BytesMut;
 use futures_channel::oneshot;
@@ -9,7 +8,7 @@ use segment::batch::BatchHeader;
 use segment::{Offset, TimestampMs, TopicPartition};
 
 use super::Shard;
-use crate::partition::{AppendError, FetchWaiter, SealedSection, WalLocation};
+use crate::partition::{AppendError, SealedSection, WalLocation};
 
 /// Messages that wait in a shard's mailbox at most; senders wait for room beyond it.
 pub(super) const MAILBOX_MESSAGES: usize = 64 * 1024;
@@ -93,8 +92,6 @@ pub enum ShardMsg {
     Connect(std::net::TcpStream),
     /// Batches for partitions of this shard.
     Produce(ProduceCall),
-    /// A long poll at partitions of this shard, each with the position that it has seen.
-    Wait(Vec<(TopicPartition, u64)>, Arc<FetchWaiter>),
     /// Give everything appended since the last seal, for this WAL object.
     Seal(oneshot::Sender<Vec<SealedSection>>),
     /// This WAL object is durable, and so are all before it: the sections of this shard lie here.

@@ -9,13 +9,13 @@
 mod cold;
 mod groups;
 mod handle;
+mod long_poll;
 mod produce;
 mod producer_ids;
 mod sample;
 mod serve;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -33,8 +33,8 @@ use crate::metadata::{Metadata, SharedMetadata};
 use crate::metrics::ShardMetrics;
 use crate::net::Connections;
 use crate::partition::{
-    FetchWaiter, PartitionHandle, PartitionImage, PartitionLog, PartitionMap, ReadSnapshot,
-    SealedSection, SegmentPlan, SegmentRef, WalLocation,
+    PartitionHandle, PartitionImage, PartitionLog, PartitionMap, ReadSnapshot, SealedSection,
+    SegmentPlan, SegmentRef, WalLocation,
 };
 use crate::proof::Proof;
 
@@ -155,6 +155,16 @@ impl Shard {
     /// Waits for `future`, at most for `time`; it is dropped when the time is up.
     pub(crate) async fn at_most<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
         crate::runtime::timeout(time, future).await
+    }
+
+    /// As [`Shard::at_most`] for a long poll, up to a sixteenth of `time` late, so that many polls end in one turn.
+    pub(crate) async fn poll_at_most<F: Future>(
+        &self,
+        time: Duration,
+        poll: F,
+    ) -> Option<F::Output> {
+        let end = long_poll::end(self.started.elapsed(), time);
+        crate::runtime::timeout_at(self.started + end, poll).await
     }
 
     /// Whether our session is proven now: if not, others may own what is open here.
@@ -316,37 +326,6 @@ impl Shard {
         let full = partition_bytes >= config.log.flush_partition_bytes || open >= share;
         if full && !self.urgent.replace(true) {
             self.shared.control.signal(FlushSignal::Urgent(self.id));
-        }
-    }
-
-    /// Registers a long poll at partitions of this shard.
-    fn wait(&self, places: Vec<(TopicPartition, u64)>, waiter: &Arc<FetchWaiter>) {
-        for (id, seen) in places {
-            if self
-                .with_log(id, |log| log.wait(waiter.clone(), seen))
-                .is_none()
-            {
-                waiter.finish();
-            }
-        }
-    }
-
-    /// Registers a long poll at its partitions, wherever they are owned.
-    pub(crate) async fn register(
-        &self,
-        mut places: HashMap<ShardId, Vec<(TopicPartition, u64)>>,
-        waiter: &Arc<FetchWaiter>,
-    ) {
-        if let Some(own) = places.remove(&self.id) {
-            self.wait(own, waiter);
-        }
-        for (shard, places) in places {
-            self.metrics.hops.increment();
-            let message = ShardMsg::Wait(places, waiter.clone());
-            let peer = &self.shared.peers[shard.index()];
-            if peer.send(message).await.is_err() {
-                waiter.finish();
-            }
         }
     }
 

@@ -104,7 +104,6 @@ impl Shard {
         match message {
             ShardMsg::Connect(stream) => crate::net::accept(self, stream),
             ShardMsg::Produce(call) => self.produce(call),
-            ShardMsg::Wait(places, waiter) => self.wait(places, &waiter),
             ShardMsg::Seal(reply) => drop(reply.send(self.seal())),
             ShardMsg::Acknowledge(sections) => self.acknowledge(sections),
             ShardMsg::Run(job) => job(self),

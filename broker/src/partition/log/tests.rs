@@ -11,6 +11,7 @@ use segment::{
 };
 
 use super::*;
+use crate::partition::FetchWaiter;
 use crate::partition::producers::Producers;
 use crate::partition::view::TailRead;
 use crate::shard::ShardId;
@@ -191,19 +192,60 @@ fn a_retry_in_flight_joins_and_one_of_a_durable_batch_is_answered_at_once() {
 #[test]
 fn long_polls_are_credited_with_what_becomes_visible_since_they_looked() {
     let mut log = open();
-    let seen = log.handle.snapshot().expect("published").position;
+    let seen = log.handle.snapshot().expect("published");
     append(&mut log, 1, 1).expect("appended");
     let waiter = FetchWaiter::new(1);
-    log.wait(waiter.clone(), seen);
+    log.handle.wait(&waiter, &seen);
     assert!(!waiter.is_done());
     flush(&mut log, 1);
     assert!(waiter.is_done());
     let late = FetchWaiter::new(1);
-    log.wait(late.clone(), seen);
+    log.handle.wait(&late, &seen);
     assert!(
         late.is_done(),
         "what became visible before it was registered counts"
     );
+}
+
+#[test]
+fn long_polls_are_woken_by_the_end_of_the_ownership_that_they_have_seen() {
+    let log = open();
+    let handle = log.handle.clone();
+    let seen = handle.snapshot().expect("published");
+    let (early, late) = (FetchWaiter::new(1), FetchWaiter::new(1));
+    handle.wait(&early, &seen);
+    assert!(!early.is_done());
+    log.close();
+    assert!(early.is_done());
+    handle.wait(&late, &seen);
+    assert!(late.is_done(), "it had gone before it was registered");
+    let other = ReadSnapshot {
+        leader_epoch: seen.leader_epoch.next().expect("in range"),
+        ..ReadSnapshot::clone(&seen)
+    };
+    handle.publish(other);
+    let later = FetchWaiter::new(1);
+    handle.wait(&later, &seen);
+    assert!(
+        later.is_done(),
+        "positions of two ownerships are not compared"
+    );
+}
+
+#[test]
+fn a_long_poll_that_registers_while_its_bytes_are_published_is_woken() {
+    for _ in 0..2_000 {
+        let mut log = open();
+        let handle = log.handle.clone();
+        let seen = handle.snapshot().expect("published");
+        append(&mut log, 1, 1).expect("appended");
+        let waiter = FetchWaiter::new(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| handle.wait(&waiter, &seen));
+            flush(&mut log, 1);
+        });
+        assert!(waiter.is_done());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Near: an append patches 12 bytes of the batch and notes where it is: a cache miss for the batch's header
 //! where another core received it. A seal hashes the section (memory bandwidth, see `segment_wal`) and copies
-//! batches under 4 KiB once.
+//! batches under 64 KiB once.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 

@@ -7,9 +7,11 @@ use bytes::{Bytes, BytesMut};
 use segment::batch::{BatchError, Batches};
 use segment::{Offset, TimestampMs};
 
-/// A batch smaller than this is copied into the section's shared buffer when the run is built, so that a
-/// few small batches never keep a large receive buffer alive.
-pub const GATHER_BELOW_BYTES: usize = 4 * 1024;
+/// Batches smaller than this are copied into one buffer of their section when the run is built: a reply of many
+/// batches is then read, by the kernel, from one place, and receive buffers are free again (decision 0010).
+pub const GATHER_BELOW_BYTES: usize = 64 * 1024;
+/// The same for the only batch of a section: it would gain nothing, but must not keep a large receive buffer alive.
+pub const GATHER_ALONE_BELOW_BYTES: usize = 4 * 1024;
 
 /// Memory of a run beside its batches, about: itself, its places in the tail, the headers of its buffers.
 const OVERHEAD_BYTES: u64 = 256;
@@ -159,7 +161,8 @@ pub struct RunPart {
     pub memory: u64,
 }
 
-/// Builds a run from batches in offset order; batches below [`GATHER_BELOW_BYTES`] are gathered.
+/// Builds a run from batches in offset order; those below [`GATHER_BELOW_BYTES`] are gathered, one that is alone below
+/// [`GATHER_ALONE_BELOW_BYTES`].
 ///
 /// # Panics
 /// If there is no batch, or a batch does not follow the one before it.
@@ -171,10 +174,14 @@ pub fn build(parts: Vec<RunPart>) -> Run {
     let mut max_timestamp = TimestampMs::NONE;
     let mut gathered = BytesMut::new();
     let mut gathered_at = 0_u64;
+    let gather_below = match parts.len() {
+        1 => GATHER_ALONE_BELOW_BYTES,
+        _ => GATHER_BELOW_BYTES,
+    };
     let mut small_left: usize = parts
         .iter()
         .map(|p| p.bytes.len())
-        .filter(|len| *len < GATHER_BELOW_BYTES)
+        .filter(|len| *len < gather_below)
         .sum();
     for part in parts {
         if let Some(previous) = batches.last() {
@@ -192,7 +199,7 @@ pub fn build(parts: Vec<RunPart>) -> Run {
             len: u32::try_from(len).expect("a batch is at most 2 GiB"),
         });
         max_timestamp = max_timestamp.max(part.max_timestamp);
-        if len < GATHER_BELOW_BYTES {
+        if len < gather_below {
             if gathered.is_empty() {
                 gathered_at = position;
                 gathered.reserve(small_left);
@@ -324,6 +331,18 @@ mod tests {
         assert_eq!(run.max_timestamp(), TimestampMs::new(99));
         assert_eq!(run.bytes(), 60 + GATHER_BELOW_BYTES as u64);
         assert_eq!(run.bytes_from(Offset::new(4)), 30);
+    }
+
+    #[test]
+    fn a_batch_that_is_alone_is_copied_only_if_it_is_small() {
+        let alone = |len| build(vec![part(0, 1, len)]);
+        let large = part(0, 1, GATHER_ALONE_BELOW_BYTES);
+        let address = large.bytes.as_ptr();
+        let run = build(vec![large]);
+        assert_eq!(run.chunks().next().map(|c| c.as_ptr()), Some(address));
+        assert_eq!(alone(10).memory, 10);
+        let pair = build(vec![part(0, 1, 5000), part(1, 1, 5000)]);
+        assert_eq!(pair.chunks().count(), 1, "two are read from one place");
     }
 
     #[test]

@@ -463,7 +463,7 @@ impl PartitionLog {
         if rules::holds(Rule::PublishBeforeAnswering) {
             self.publish();
         }
-        self.handle.credit(self.position);
+        self.handle.credit_waits();
         Acknowledged {
             completions: sealed.completions,
             bytes,

@@ -6,15 +6,15 @@
 //! the last chunk is copied.
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use segment::{BrokerId, LeaderEpoch, Offset, TopicPartition};
 
 use super::run::Run;
-use super::waiters::{FetchWaiter, Waiters};
+use super::waiters::{FetchWaiter, Reach, Waiters};
 use crate::shard::ShardId;
 
 /// Runs of one chunk of a tail.
@@ -169,6 +169,13 @@ pub enum TailRead {
 }
 
 impl ReadSnapshot {
+    fn reach(&self) -> Reach {
+        Reach {
+            epoch: self.leader_epoch,
+            position: self.position,
+        }
+    }
+
     /// Whether `offset` may be asked for at all.
     pub fn in_range(&self, offset: Offset) -> bool {
         self.log_start <= offset && offset <= self.high_watermark
@@ -254,7 +261,7 @@ impl Leader {
 
 /// One partition as every shard knows it: who owns it, and the read snapshot. Immutable, shared, but for
 /// two atomics with one writer each (the snapshot is the owner shard's, the leader the control thread's) and the
-/// fetches that wait, behind a lock that nobody takes for a fetch that hits, and nobody holds for long.
+/// list of fetches that wait.
 #[derive(Debug)]
 pub struct PartitionHandle {
     /// The partition.
@@ -263,8 +270,7 @@ pub struct PartitionHandle {
     pub shard: ShardId,
     view: ArcSwapOption<ReadSnapshot>,
     leader: AtomicU64,
-    /// None in memory until the first fetch waits.
-    waiters: Mutex<Option<Box<Waiters>>>,
+    waiters: Waiters,
 }
 
 impl PartitionHandle {
@@ -275,7 +281,7 @@ impl PartitionHandle {
             shard,
             view: ArcSwapOption::const_empty(),
             leader: AtomicU64::new(Leader::NOBODY),
-            waiters: Mutex::default(),
+            waiters: Waiters::default(),
         }
     }
 
@@ -314,34 +320,21 @@ impl PartitionHandle {
     /// Registers a fetch that waits, and that has seen `seen`, from any shard. What has become visible since is
     /// credited at once; if the ownership is another since, or none, the fetch is woken.
     pub fn wait(&self, waiter: &Arc<FetchWaiter>, seen: &ReadSnapshot) {
-        let mut waiters = self.waiters();
-        let list = waiters.get_or_insert_default();
-        list.add(waiter.clone(), seen.position);
-        drop(waiters);
-        self.with_snapshot(|now| match now {
-            Some(now) if now.leader_epoch != seen.leader_epoch => waiter.finish(),
-            Some(now) if now.position != seen.position => self.credit(now.position),
-            Some(_) => {}
-            None => waiter.finish(),
-        });
+        self.waiters.add(waiter, seen.reach(), || self.reach());
     }
 
     /// Tells the fetches that wait how far the published snapshot reaches. Owner shard only, after publishing.
-    pub(super) fn credit(&self, position: u64) {
-        if let Some(waiters) = &mut *self.waiters() {
-            waiters.credit(position);
-        }
+    pub(super) fn credit_waits(&self) {
+        self.waiters.credit(|| self.reach());
     }
 
     /// Wakes all fetches that wait. Owner shard only, after withdrawing.
     pub(super) fn finish_waits(&self) {
-        if let Some(mut waiters) = self.waiters().take() {
-            waiters.finish_all();
-        }
+        self.waiters.finish_all();
     }
 
-    fn waiters(&self) -> MutexGuard<'_, Option<Box<Waiters>>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reach(&self) -> Option<Reach> {
+        self.with_snapshot(|snapshot| snapshot.map(ReadSnapshot::reach))
     }
 }
 

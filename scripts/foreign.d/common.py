@@ -65,17 +65,47 @@ class Single(run_clients.KafScale):
         super().__init__(work, log)
         Path(log).unlink(missing_ok=True)
         (work / "data").mkdir()
-        self.settings = settings
-
-    def command(self):
-        command, settings = super().command()
-        return command, {**settings, **self.settings}
+        self.more = settings
 
     def requests(self):
         return requests_at(self.other)
 
     def alive(self):
         return self.process.poll() is None
+
+
+class Three(run_clients.Cluster):
+    """Three brokers on a real etcd and our S3 server, with more settings."""
+
+    def __init__(self, work, log, **settings):
+        super().__init__(work, log)
+        Path(log).unlink(missing_ok=True)
+        self.more = settings
+
+    def requests(self):
+        return sum(requests_at(other) for _, other in self.ports)
+
+    def alive(self):
+        return self.process.poll() is None
+
+
+KAFKA_TOOLS = {
+    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
+    "kafka-console-producer": "org.apache.kafka.tools.ConsoleProducer",
+    "kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "kafka-verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+}
+
+
+def kafka_scripts(place):
+    """Apache Kafka's scripts that suites call, on the jars of the console suite."""
+    place.mkdir(parents=True)
+    for name, tool in KAFKA_TOOLS.items():
+        script = place / (name + ".sh")
+        script.write_text("#!/bin/sh\nexec java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
+                          "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp '%s/*' %s \"$@\"\n"
+                          % (run_clients.install_jars("console"), tool))
+        script.chmod(0o755)
 
 
 GO_RESULT = re.compile(r"^ *--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+)s\)$", re.M)

@@ -5,11 +5,12 @@ stand-in of a few lines serves.
 """
 
 import re
+import shutil
 import sys
 import tarfile
 from pathlib import Path
 
-from common import CACHE, FAILED, PASSED, PINS, SKIPPED, Failure, Result, Single, bounded, run, stamped
+from common import CACHE, FAILED, PASSED, PINS, SKIPPED, Failure, Result, bounded, run, stamped
 
 KAFKA = "4.3.0"
 # Seconds that one test may take, and a file of them.
@@ -19,17 +20,6 @@ OUTCOMES = {"PASSED": PASSED, "FAILED": FAILED, "ERROR": FAILED, "SKIPPED": SKIP
 LINE = re.compile(r"^(test/integration/\S+::\S+) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)", re.M)
 SPENT = re.compile(r"^([0-9.]+)s (call|setup|teardown) +(\S+)$", re.M)
 REASON = re.compile(r"^(?:FAILED|ERROR|SKIPPED) (?:\[\d+\] )?(\S+?)(?::\d+)?(?: - |: )(.*)$", re.M)
-SERVICE = '''
-class ExternalService:
-    """A broker that runs already."""
-    def __init__(self, host, port):
-        self.host, self.port = host, port
-
-
-class SpawnedService:
-    def __init__(self, *_):
-        raise RuntimeError("these tests start no broker")
-'''
 
 
 def install():
@@ -46,11 +36,11 @@ def install():
             files.extractall(directory, filter="data")
         source = directory / archive.name[:-len(".tar.gz")]
         (source / "test" / "__init__.py").touch()
-        (source / "test" / "service.py").write_text(SERVICE)
-        for folder in ("kafka-bin/bin", "resources"):
-            (source / "servers" / KAFKA / folder).mkdir(parents=True)
+        shutil.copy(pin / "service.py", source / "test" / "service.py")
+        # The tests want Kafka's folder to exist and look at nothing in it.
+        (source / "servers").mkdir()
         source.rename(directory / "source")
-    return stamped(CACHE / "kafka_python", [pin / "tools.txt", pin / "suite.txt", __file__], build)
+    return stamped(CACHE / "kafka_python", [pin / name for name in ("tools.txt", "suite.txt", "service.py")], build)
 
 
 class Suite:
@@ -59,12 +49,13 @@ class Suite:
         self.source = self.place / "source"
         self.version = re.search(r"^Version: (.*)$", (self.source / "PKG-INFO").read_text(), re.M).group(1)
 
-    def broker(self, work, log):
+    def broker(self, kind, work, log):
         # As in the configuration that the suite gives to Apache Kafka.
-        return Single(work, log, KAFSCALE_AUTO_CREATE_PARTITIONS="4", KAFSCALE_GROUP_SESSION_TIMEOUT_MIN_MS="1000")
+        return kind(work, log, KAFSCALE_AUTO_CREATE_PARTITIONS="4", KAFSCALE_GROUP_SESSION_TIMEOUT_MIN_MS="1000")
 
     def prepare(self, broker):
-        self.env = {"KAFKA_VERSION": KAFKA, "KAFKA_URI": "kafka://%s" % broker.address, "PYTHONDONTWRITEBYTECODE": "1"}
+        self.env = {"KAFKA_VERSION": KAFKA, "KAFKA_ROOT": str(self.source / "servers"),
+                    "KAFKA_URI": "kafka://%s" % broker.address, "PYTHONDONTWRITEBYTECODE": "1"}
 
     def pytest(self, log, *rest):
         command = [self.place / "venv" / "bin" / "python", "-m", "pytest", "-p", "no:cacheprovider", *rest]

@@ -10,19 +10,17 @@ import re
 import shutil
 from pathlib import Path
 
-from common import (CACHE, FAILED, PASSED, PINS, SKIPPED, Failure, Result, Single, bounded, need, run, run_clients,
+from common import (CACHE, FAILED, PASSED, PINS, SKIPPED, Failure, Result, Single, bounded, kafka_scripts, need, run,
                     stamped)
 
 # What the tests may take Kafka for: its protocol is the one that we serve.
 KAFKA = "4.0.0"
 # Seconds that one number may take.
-LIMIT = 420
+LIMIT = 900
 OUTCOMES = {"PASSED": PASSED, "FAILED": FAILED, "SKIPPED": SKIPPED}
 ROW = re.compile(r"^\| +(\d{4}_\w+) +\| +(\w+) +\| +([0-9.]+)s +\|(.*)$", re.M)
 # What stands in the runner's table: name, flags, and the rest of the entry.
 ENTRY = re.compile(r"_TEST\((\w+),\s*([A-Z_0-9]\w*(?:\s*\|\s*\w+)*)(.*?)(?=_TEST\(|\Z)", re.S)
-FLAGS = ["--enable-static", "--disable-gssapi", "--disable-ssl", "--disable-curl", "--disable-lz4-ext",
-         "--disable-optimization"]
 
 
 # Headers without which the runner leaves out a codec, or a test.
@@ -41,7 +39,7 @@ def install_headers():
 def install():
     need("cc", "install a C and C++ compiler and make")
     install_headers()
-    pin = [PINS / "librdkafka" / "Cargo.toml", PINS / "librdkafka" / "Cargo.lock"]
+    pin = [PINS / "librdkafka" / name for name in ("Cargo.toml", "Cargo.lock", "configure.flags")]
 
     def build(directory):
         crates = directory / "crates"
@@ -49,45 +47,32 @@ def install():
         shutil.move(crates / "rdkafka-sys" / "librdkafka", directory / "librdkafka")
         shutil.rmtree(crates)
         place = directory / "librdkafka"
-        run(["./configure"] + FLAGS, cwd=place)
+        run(["./configure"] + pin[2].read_text().split(), cwd=place)
         for part in (["-C", "src", "librdkafka.a"], ["-C", "src-cpp", "librdkafka++.a"],
                      ["-C", "tests", "test-runner", "interceptor_test"]):
             run(["make", "-j2"] + part, cwd=place)
-    return stamped(CACHE / "librdkafka", pin + [__file__], build) / "librdkafka"
+    return stamped(CACHE / "librdkafka", pin, build) / "librdkafka"
 
 
-class Both(Single):
-    """A broker that creates topics by itself, and beside it one that does not, for the tests of that scenario."""
+class Both:
+    """What creates topics by itself, and beside it a broker that does not, for the tests of that scenario."""
 
-    def __init__(self, work, log):
-        super().__init__(work, log, KAFSCALE_AUTO_CREATE_PARTITIONS="4")
-        (work / "strict").mkdir()
-        self.strict = Single(work / "strict", Path(str(log) + ".noautocreate"), KAFSCALE_AUTO_CREATE_TOPICS="false")
+    def __init__(self, first, strict):
+        self.first, self.strict, self.log = first, strict, first.log
 
-    def start(self, limit=60):
-        super().start(limit)
-        self.strict.start(limit)
+    def start(self):
+        self.first.start()
+        self.strict.start()
 
     def requests(self):
-        return super().requests() + self.strict.requests()
+        return self.first.requests() + self.strict.requests()
 
     def alive(self):
-        return super().alive() and self.strict.alive()
+        return self.first.alive() and self.strict.alive()
 
     def kill(self):
-        super().kill()
+        self.first.kill()
         self.strict.kill()
-
-
-def kafka_path(work):
-    """The one script of Apache Kafka that the tests call, on the jars of the console suite."""
-    place = work / "kafka" / "bin"
-    place.mkdir(parents=True)
-    script = place / "kafka-topics.sh"
-    script.write_text("#!/bin/sh\nexec java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '%s/*' "
-                      "org.apache.kafka.tools.TopicCommand \"$@\"\n" % run_clients.install_jars("console"))
-    script.chmod(0o755)
-    return work / "kafka"
 
 
 class Suite:
@@ -95,7 +80,8 @@ class Suite:
         self.work, self.logs = work, logs
         self.tests = install() / "tests"
         self.version = run_version(self.tests.parent)
-        self.kafka = kafka_path(work)
+        self.kafka = work / "kafka"
+        kafka_scripts(self.kafka / "bin")
         text = (self.tests / "test.c").read_text()
         table = text[text.index("struct test tests[] = {"):]
         self.table = {name: (flags, rest) for name, flags, rest in ENTRY.findall(table[:table.index("\n};")])}
@@ -104,12 +90,14 @@ class Suite:
         return [name for name, (flags, _) in self.table.items()
                 if "LOCAL" not in flags and "MANUAL" not in flags]
 
-    def broker(self, work, log):
-        return Both(work, log)
+    def broker(self, kind, work, log):
+        (work / "strict").mkdir()
+        strict = Single(work / "strict", Path(str(log) + ".noautocreate"), KAFSCALE_AUTO_CREATE_TOPICS="false")
+        return Both(kind(work, log, KAFSCALE_AUTO_CREATE_PARTITIONS="4"), strict)
 
     def prepare(self, broker):
         self.env = {}
-        for scenario, address in (("default", broker.address), ("noautocreate", broker.strict.address)):
+        for scenario, address in (("default", broker.first.address), ("noautocreate", broker.strict.address)):
             conf = self.work / (scenario + ".conf")
             conf.write_text("bootstrap.servers=%s\ntest.timeout.multiplier=3\n" % address)
             self.env[scenario] = {"RDKAFKA_TEST_CONF": str(conf), "TEST_KAFKA_VERSION": KAFKA, "BROKERS": address,

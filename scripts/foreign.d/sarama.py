@@ -1,8 +1,8 @@
 """Sarama's functional tests: five brokers of one cluster, each behind a proxy of Toxiproxy, as they expect.
 
 The tests reach the proxies at 127.0.0.1:29091 to 29095, which brokers advertise as their own addresses. The cluster
-is the one of `run-clients --target cluster`: a real etcd and our S3 server. Some of the tests stop and start a broker
-with `docker compose stop kafka-N`, or read its log; they find a command of that name that does so to ours.
+is the one of `run-clients --target cluster`: a real etcd and our S3 server. The tests start, stop and ask brokers with
+`docker compose`; they find a command of that name which does so to ours, and runs Kafka's tools without a container.
 """
 
 import http.server
@@ -14,13 +14,36 @@ import socket
 import subprocess
 import threading
 
-from common import CACHE, PINS, Failure, GoTests, metric, requests_at, run, run_clients
+from common import CACHE, PINS, Failure, GoTests, kafka_scripts, metric, requests_at, run, run_clients
 
 # What the tests may take Kafka for: it decides which versions of the protocol they try.
 KAFKA = "4.1.0"
-BROKERS, FIRST_PORT = 5, 29091
+BROKERS, FIRST_PORT, CONTROL_PORT = 5, 29091, 8474
 # Seconds that one test may take.
 LIMIT = 240
+# What the tests call: docker compose up|down|rm ..., stop|start|logs ... kafka-N, exec -T kafka-1 COMMAND...
+DOCKER = """#!/bin/sh
+if [ "$2" = --profile ]; then
+    shift 3
+    set -- compose "$@"
+fi
+case "$2" in
+up | down | rm) exit 0 ;;
+stop | start | logs)
+    for last; do :; done
+    exec curl -sSf -X POST "%(control)s/$2/$last"
+    ;;
+exec)
+    shift 4
+    for word; do
+        shift
+        set -- "$@" "$(printf %%s "$word" | sed -e 's#/opt/kafka-[0-9.]*/bin#%(bin)s#g' -e 's#kafka-1:9091#%(broker)s#g')"
+    done
+    exec "$@"
+    ;;
+esac
+exit 1
+"""
 
 
 class Proxied(run_clients.Cluster):
@@ -30,8 +53,7 @@ class Proxied(run_clients.Cluster):
         log.unlink(missing_ok=True)
         super().__init__(work, log)
         self.toxiproxy, self.stopped, self.lost = toxiproxy, set(), 0
-        ports = run_clients.free_ports(2 * BROKERS + 1)
-        self.control = ports.pop()
+        ports = run_clients.free_ports(2 * BROKERS)
         self.ports = list(zip(ports[::2], ports[1::2]))
 
     def broker(self, number):
@@ -56,17 +78,18 @@ class Proxied(run_clients.Cluster):
         proxies = [{"name": "kafka%d" % (number + 1), "listen": "127.0.0.1:%d" % (FIRST_PORT + number),
                     "upstream": "127.0.0.1:%d" % port, "enabled": True}
                    for number, (port, _) in enumerate(self.ports)]
-        for proxy in proxies:
+        for port in [CONTROL_PORT] + [FIRST_PORT + number for number in range(BROKERS)]:
             with socket.socket() as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    sock.bind(("127.0.0.1", int(proxy["listen"].split(":")[1])))
+                    sock.bind(("127.0.0.1", port))
                 except OSError:
-                    raise Failure("%s is taken, and the tests know no other address" % proxy["listen"]) from None
+                    raise Failure("port %d is taken, and the tests know no other" % port) from None
         config = self.work / "toxiproxy.json"
         config.write_text(json.dumps(proxies))
-        self.stores.append(self.spawn([self.toxiproxy, "-host", "127.0.0.1", "-port", str(self.control),
+        self.stores.append(self.spawn([self.toxiproxy, "-host", "127.0.0.1", "-port", str(CONTROL_PORT),
                                        "-config", config], {"LOG_LEVEL": "error"}))
-        self.wait(lambda: self.listens(self.control) and self.listens(FIRST_PORT + BROKERS - 1), limit)
+        self.wait(lambda: self.listens(CONTROL_PORT) and self.listens(FIRST_PORT + BROKERS - 1), limit)
 
     def stop_broker(self, number):
         """As docker does: politely, and after ten seconds not."""
@@ -134,22 +157,21 @@ class Suite:
         files = sorted(self.tests.folder.glob("functional_*_test.go"))
         return [name for file in files for name in re.findall(r"^func (Test\w+)\(t \*testing.T\)", file.read_text(), re.M)]
 
-    def broker(self, work, log):
+    def broker(self, _, work, log):
         return Proxied(work, log, self.toxiproxy)
 
     def prepare(self, broker):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Compose)
         server.cluster, server.daemon_threads = broker, True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        stand_in = self.work / "docker" / "docker"
-        stand_in.parent.mkdir()
-        # docker compose stop|start|logs ... kafka-N
-        stand_in.write_text('#!/bin/sh\nfor last; do :; done\n'
-                            'exec curl -sSf -X POST "http://127.0.0.1:%d/$2/$last"\n' % server.server_port)
+        place = self.work / "docker"
+        kafka_scripts(place / "bin")
+        stand_in = place / "docker"
+        stand_in.write_text(DOCKER % {"control": "http://127.0.0.1:%d" % server.server_port, "bin": place / "bin",
+                                      "broker": "127.0.0.1:%d" % FIRST_PORT})
         stand_in.chmod(0o755)
         self.cluster = broker
-        self.env = {"PATH": "%s:%s" % (stand_in.parent, os.environ["PATH"]),
-                    "TOXIPROXY_ADDR": "http://127.0.0.1:%d" % broker.control, "KAFKA_VERSION": KAFKA}
+        self.env = {"PATH": "%s:%s" % (place, os.environ["PATH"]), "KAFKA_VERSION": KAFKA}
 
     def run(self, names, limit=None):
         self.cluster.begin_test()

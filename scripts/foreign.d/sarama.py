@@ -12,6 +12,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 from common import CACHE, PINS, Failure, GoTests, kafka_scripts, metric, requests_at, run, run_clients
@@ -31,7 +32,8 @@ case "$2" in
 up | down | rm) exit 0 ;;
 stop | start | logs)
     for last; do :; done
-    exec curl -sSf -X POST "%(control)s/$2/$last"
+    exec %(python)s -c 'import sys, urllib.request as web
+print(web.urlopen(web.Request(sys.argv[1], method="POST")).read().decode(), end="")' "%(control)s/$2/$last"
     ;;
 exec)
     shift 4
@@ -168,6 +170,7 @@ class Suite:
         kafka_scripts(place / "bin")
         stand_in = place / "docker"
         stand_in.write_text(DOCKER % {"control": "http://127.0.0.1:%d" % server.server_port, "bin": place / "bin",
+                                      "python": sys.executable,
                                       "broker": "127.0.0.1:%d" % FIRST_PORT})
         stand_in.chmod(0o755)
         self.cluster = broker

@@ -5,6 +5,8 @@
 
 #[path = "cluster/adopt.rs"]
 mod adopt;
+#[path = "cluster/assigned.rs"]
+mod assigned;
 #[path = "cluster/backup.rs"]
 mod backup;
 mod common;

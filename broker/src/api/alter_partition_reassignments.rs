@@ -57,7 +57,9 @@ pub(crate) async fn handle(
         }
         topics.push(rows);
     }
-    let outcomes = match carry_out(cx, wanted, request.timeout_ms).await {
+    let wanted = wanted.into_iter();
+    let wanted = wanted.map(|(id, to)| Reassignment { id, to }).collect();
+    let outcomes = match choose_owners(cx, wanted, request.timeout_ms).await {
         Ok(outcomes) => outcomes,
         Err((error_code, text)) => {
             cx.failed(error_code);
@@ -126,20 +128,17 @@ fn broker(metadata: &Metadata, id: TopicPartition, replicas: &[i32]) -> Result<B
 }
 
 /// Outcomes by partition.
-type Outcomes = HashMap<TopicPartition, Result<(), ReassignError>>;
+pub(super) type Outcomes = HashMap<TopicPartition, Result<(), ReassignError>>;
 
-async fn carry_out(
+/// Makes choices durable, each partition named once; what was chosen is carried out afterwards.
+pub(super) async fn choose_owners(
     cx: &RequestContext,
-    wanted: HashMap<TopicPartition, Option<BrokerId>>,
+    wanted: Vec<Reassignment>,
     timeout_ms: i32,
 ) -> Result<Outcomes, Refusal> {
     if wanted.is_empty() {
         return Ok(Outcomes::new());
     }
-    let wanted: Vec<Reassignment> = wanted
-        .into_iter()
-        .map(|(id, to)| Reassignment { id, to })
-        .collect();
     let ids: Vec<TopicPartition> = wanted.iter().map(|it| it.id).collect();
     let control = &cx.shard.shared.control;
     let asked = control.ask(|reply| ControlMsg::Reassign(wanted, reply));

@@ -4,8 +4,9 @@
 //!   answered. Validation only is honored.
 //! - INVALID_REQUEST for a topic that is named twice, UNKNOWN_TOPIC_OR_PARTITION,
 //!   INVALID_PARTITIONS for a count that is no increase or above the broker's bound,
-//!   INVALID_REPLICA_ASSIGNMENT for a manual assignment that does not give every new partition to
-//!   this broker alone, REQUEST_TIMED_OUT when the request's timeout (at least a second) is over.
+//!   INVALID_REPLICA_ASSIGNMENT for a manual assignment that Kafka would refuse, REQUEST_TIMED_OUT when the
+//!   request's timeout (at least a second) is over.
+//! - A manual assignment chooses the owners of the new partitions, as in CreateTopics.
 //!
 //! Left out: quotas (v3, KIP-599).
 
@@ -13,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use segment::TopicId;
+use segment::{PartitionIndex, TopicId};
 use wire::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
     CreatePartitionsTopicResult,
@@ -21,7 +22,7 @@ use wire::messages::create_partitions::{
 use wire::{ErrorCode, VersionRange};
 
 use super::create_topics::{
-    Refusal, check_assignment, partitions_within, refusal, timed_out, wait_of,
+    Owners, Refusal, assign, owners, partitions_within, refusal, timed_out, wait_of,
 };
 use super::{Reply, RequestContext};
 use crate::control::{ControlMsg, TopicError};
@@ -50,12 +51,12 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreatePartitionsRequest
                 "Duplicate topic name.".to_owned(),
             ));
         }
-        let (id, count) = validate(cx, &metadata, topic)?;
+        let (id, count, owners) = validate(cx, &metadata, topic)?;
         if request.validate_only {
-            Ok(())
-        } else {
-            raise(cx, id, count, wait).await
+            return Ok(());
         }
+        raise(cx, id, count, wait).await?;
+        assign(cx, id, owners, request.timeout_ms).await
     });
     let outcomes: Vec<Result<(), Refusal>> = join_all(work).await;
     let results = topics.iter().zip(&outcomes).map(|(topic, outcome)| {
@@ -82,7 +83,7 @@ fn validate(
     cx: &RequestContext,
     metadata: &Metadata,
     topic: &CreatePartitionsTopic<'_>,
-) -> Result<(TopicId, u32), Refusal> {
+) -> Result<(TopicId, u32, Owners), Refusal> {
     let invalid = |text: String| Err((ErrorCode::INVALID_PARTITIONS, text));
     let found = metadata
         .topic(topic.name)
@@ -101,6 +102,7 @@ fn validate(
         }
     };
     let partitions = partitions_within(cx, count)?;
+    let mut chosen = Owners::new();
     if let Some(assignments) = &topic.assignments {
         if assignments.len() != count - now {
             let text = format!(
@@ -110,11 +112,11 @@ fn validate(
             );
             return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text));
         }
-        for assignment in assignments {
-            check_assignment(cx, &assignment.broker_ids)?;
-        }
+        let new = (now..count).filter_map(|index| i32::try_from(index).ok());
+        let lists = assignments.iter().map(|new| &new.broker_ids[..]);
+        chosen = owners(metadata, new.map(PartitionIndex::new).zip(lists))?;
     }
-    Ok((found.id, partitions))
+    Ok((found.id, partitions, chosen))
 }
 
 async fn raise(

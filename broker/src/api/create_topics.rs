@@ -9,7 +9,9 @@
 //!   INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS (also above the broker's bound on partitions),
 //!   INVALID_REPLICA_ASSIGNMENT.
 //! - Any replication factor from 1 up is taken, and one replica is reported: the object store keeps
-//!   the copies. A manual assignment is taken if it gives every partition to this broker alone.
+//!   the copies. A manual assignment chooses the owner of each partition: the first broker of its list,
+//!   Kafka's preferred leader. The choice is that of AlterPartitionReassignments, made when the topic is
+//!   there: partitions go to their owners right after, and where it fails the topic stays without it.
 //! - v1: validation only, and texts for errors. v4: -1 for the broker's number of partitions and
 //!   replicas (KIP-464); taken in older versions too. v5: the reply describes the topic's settings
 //!   (KIP-525). v7: the topic's id; zero after validation only (KIP-516).
@@ -21,17 +23,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use segment::TopicName;
+use segment::{BrokerId, PartitionIndex, TopicId, TopicName, TopicPartition};
 use wire::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
     CreateTopicsRequest, CreateTopicsResponse,
 };
 use wire::{ErrorCode, Uuid, VersionRange};
 
+use super::alter_partition_reassignments::choose_owners;
 use super::describe_configs::source_code;
 use super::{Reply, RequestContext, error};
-use crate::control::{ControlMsg, NewTopic, TopicError};
+use crate::control::{ControlMsg, NewTopic, Reassignment, TopicError};
 use crate::metadata::{Metadata, Topic};
+use crate::node::BrokerNode;
 use crate::topic_config::{ConfigRow, TopicConfig};
 
 /// Versions served.
@@ -72,7 +76,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreateTopicsRequest<'_>
                 "Duplicate topic name.".to_owned(),
             ));
         }
-        let new = validate(cx, &metadata, topic)?;
+        let (new, owners) = validate(cx, &metadata, topic)?;
         if request.validate_only {
             return Ok(described(
                 cx,
@@ -82,6 +86,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreateTopicsRequest<'_>
             ));
         }
         let topic = create(cx, new, wait).await?;
+        assign(cx, topic.id, owners, request.timeout_ms).await?;
         let id = Uuid(topic.id.get());
         Ok(described(cx, id, topic.partitions.len(), &topic.config))
     });
@@ -115,7 +120,7 @@ fn validate(
     cx: &RequestContext,
     metadata: &Metadata,
     topic: &CreatableTopic<'_>,
-) -> Result<NewTopic, Refusal> {
+) -> Result<(NewTopic, Owners), Refusal> {
     let name = TopicName::new(topic.name)
         .map_err(|error| (error::topic_name_code(&error), error.to_string()))?;
     if name.is_internal() {
@@ -136,12 +141,13 @@ fn validate(
         )));
     }
     let config = config(topic)?;
-    let partitions = partitions(cx, topic)?;
-    Ok(NewTopic {
+    let (partitions, owners) = partitions(cx, topic)?;
+    let new = NewTopic {
         name,
         partitions,
         config,
-    })
+    };
+    Ok((new, owners))
 }
 
 fn config(topic: &CreatableTopic<'_>) -> Result<TopicConfig, Refusal> {
@@ -169,32 +175,33 @@ fn config(topic: &CreatableTopic<'_>) -> Result<TopicConfig, Refusal> {
         .map_err(|error| (error::config_code(&error), error.to_string()))
 }
 
-fn partitions(cx: &RequestContext, topic: &CreatableTopic<'_>) -> Result<u32, Refusal> {
-    let asked = if topic.assignments.is_empty() {
-        if topic.replication_factor < -1 || topic.replication_factor == 0 {
-            let text = "Replication factor must be larger than 0, or -1 to use the default value.";
-            return Err((ErrorCode::INVALID_REPLICATION_FACTOR, text.to_owned()));
-        }
-        topic.num_partitions
-    } else {
+/// The brokers that a manual assignment gives partitions to.
+pub(super) type Owners = Vec<(PartitionIndex, BrokerId)>;
+
+fn partitions(cx: &RequestContext, topic: &CreatableTopic<'_>) -> Result<(u32, Owners), Refusal> {
+    if !topic.assignments.is_empty() {
         if i32::from(topic.replication_factor) != DEFAULT || topic.num_partitions != DEFAULT {
             let text = "A manual partition assignment was specified, but replication factor and \
                         numPartitions were not set to -1.";
             return Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
         }
-        assigned(cx, &topic.assignments)?
-    };
-    let settings = &cx.shard.shared.config.topic;
-    match usize::try_from(asked) {
-        Ok(0) => {}
-        Ok(count) => return partitions_within(cx, count),
-        Err(_) if asked == DEFAULT => {
-            return partitions_within(cx, settings.auto_create_partitions);
-        }
-        Err(_) => {}
+        let owners = assigned(&cx.shard.metadata(), &topic.assignments)?;
+        return Ok((partitions_within(cx, owners.len())?, owners));
     }
-    let text = "Number of partitions was set to an invalid non-positive value.";
-    Err((ErrorCode::INVALID_PARTITIONS, text.to_owned()))
+    if topic.replication_factor < -1 || topic.replication_factor == 0 {
+        let text = "Replication factor must be larger than 0, or -1 to use the default value.";
+        return Err((ErrorCode::INVALID_REPLICATION_FACTOR, text.to_owned()));
+    }
+    let settings = &cx.shard.shared.config.topic;
+    let count = match usize::try_from(topic.num_partitions) {
+        Ok(count @ 1..) => count,
+        Err(_) if topic.num_partitions == DEFAULT => settings.auto_create_partitions,
+        _ => {
+            let text = "Number of partitions was set to an invalid non-positive value.";
+            return Err((ErrorCode::INVALID_PARTITIONS, text.to_owned()));
+        }
+    };
+    Ok((partitions_within(cx, count)?, Owners::new()))
 }
 
 /// Checks a number of partitions against the broker's bound.
@@ -212,11 +219,11 @@ pub(super) fn partitions_within(cx: &RequestContext, count: usize) -> Result<u32
     }
 }
 
-/// The number of partitions of a manual assignment.
+/// What a manual assignment of a new topic says.
 fn assigned(
-    cx: &RequestContext,
+    metadata: &Metadata,
     assignments: &[CreatableReplicaAssignment],
-) -> Result<i32, Refusal> {
+) -> Result<Owners, Refusal> {
     let refuse = |text: String| Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text));
     let mut indexes = HashSet::new();
     for assignment in assignments {
@@ -226,31 +233,85 @@ fn assigned(
                 "Found multiple manual partition assignments for partition {index}"
             ));
         }
-        check_assignment(cx, &assignment.broker_ids)?;
     }
     let count = i32::try_from(assignments.len()).unwrap_or(i32::MAX);
-    if (0..count).all(|index| indexes.contains(&index)) {
-        Ok(count)
-    } else {
-        refuse("partitions should be a consecutive 0-based integer sequence".to_owned())
+    if !(0..count).all(|index| indexes.contains(&index)) {
+        return refuse("partitions should be a consecutive 0-based integer sequence".to_owned());
     }
+    let lists = assignments.iter().map(|assignment| {
+        let index = PartitionIndex::new(assignment.partition_index);
+        (index, &assignment.broker_ids[..])
+    });
+    owners(metadata, lists)
 }
 
-/// A partition has one replica, its owner, which placement chooses: only where there is one broker
-/// can it be named.
-pub(super) fn check_assignment(cx: &RequestContext, brokers: &[i32]) -> Result<(), Refusal> {
-    let metadata = cx.shard.metadata();
-    let mut nodes = metadata.endpoints();
-    if let (Some(only), None) = (nodes.next(), nodes.next())
-        && brokers == [only.id.get()]
-    {
-        return Ok(());
+/// The owners that lists of replicas choose, as Kafka checks them: live brokers, each once, as many for each
+/// partition.
+pub(super) fn owners<'a>(
+    metadata: &Metadata,
+    lists: impl Iterator<Item = (PartitionIndex, &'a [i32])>,
+) -> Result<Owners, Refusal> {
+    let prefix = "The manual partition assignment includes";
+    let refuse = |text: String| {
+        let text = format!("{prefix} {text}");
+        Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text))
+    };
+    let (mut owners, mut factor) = (Owners::new(), None);
+    for (index, nodes) in lists {
+        let brokers: Vec<Option<BrokerId>> = nodes
+            .iter()
+            .map(|node| broker_of(metadata, *node))
+            .collect();
+        let mut seen = HashSet::new();
+        for (node, broker) in nodes.iter().zip(&brokers) {
+            if broker.is_none() {
+                return refuse(format!("broker {node}, but no such broker is registered."));
+            }
+            if !seen.insert(broker) {
+                return refuse(format!("the broker {node} more than once."));
+            }
+        }
+        let Some(Some(owner)) = brokers.first() else {
+            return refuse("an empty replica list.".to_owned());
+        };
+        let expected = *factor.get_or_insert(nodes.len());
+        if nodes.len() != expected {
+            return refuse(format!(
+                "a partition with {} replica(s), but this is not consistent with previous \
+                 partitions, which have {expected} replica(s).",
+                nodes.len()
+            ));
+        }
+        owners.push((index, *owner));
     }
-    let text = format!(
-        "The manual partition assignment names {brokers:?}; a partition has one replica, and the \
-         cluster chooses the broker that serves it: leave the assignment out."
-    );
-    Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text))
+    Ok(owners)
+}
+
+/// The live broker with this node; with direct routing any of its shards stands for it, since the shard of a
+/// partition is not chosen.
+fn broker_of(metadata: &Metadata, node: i32) -> Option<BrokerId> {
+    let mut brokers = metadata.brokers.iter();
+    let has_node = |broker: &&BrokerNode| broker.endpoints().any(|it| it.id.get() == node);
+    brokers.find(has_node).map(|broker| broker.id)
+}
+
+/// Gives partitions that have just been created to the brokers that were asked for.
+pub(super) async fn assign(
+    cx: &RequestContext,
+    topic: TopicId,
+    owners: Owners,
+    timeout_ms: i32,
+) -> Result<(), Refusal> {
+    let wanted = owners.into_iter().map(|(index, broker)| Reassignment {
+        id: TopicPartition::new(topic, index),
+        to: Some(broker),
+    });
+    let outcomes = choose_owners(cx, wanted.collect(), timeout_ms).await?;
+    let failed = outcomes.into_values().find_map(Result::err);
+    failed.map_or(Ok(()), |error| {
+        let text = format!("The partitions are created, but not with this assignment: {error}");
+        Err((error::reassign_code(&error), text))
+    })
 }
 
 async fn create(cx: &RequestContext, new: NewTopic, wait: Duration) -> Result<Arc<Topic>, Refusal> {
@@ -310,6 +371,48 @@ fn result<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn cluster() -> Metadata {
+        let node = |id, shard_ports: &[u16]| BrokerNode {
+            id: BrokerId::new(id),
+            host: "h".to_owned(),
+            port: 1,
+            shard_ports: shard_ports.to_vec(),
+            rack: None,
+        };
+        let nodes = vec![node(1, &[5, 6]), node(2, &[]), node(3, &[])];
+        Metadata::new("c".to_owned(), BrokerId::new(1), nodes, [])
+    }
+
+    fn chosen(lists: &[&[i32]]) -> Result<Vec<i32>, Refusal> {
+        let lists = (0..).map(PartitionIndex::new).zip(lists.iter().copied());
+        let owners = owners(&cluster(), lists)?;
+        Ok(owners.iter().map(|(_, broker)| broker.get()).collect())
+    }
+
+    #[test]
+    fn the_first_broker_of_a_list_is_to_own_the_partition() {
+        assert_eq!(chosen(&[&[3], &[2], &[3]]).unwrap(), [3, 2, 3]);
+        assert_eq!(chosen(&[&[3, 2], &[2, 3]]).unwrap(), [3, 2]);
+        assert_eq!(
+            chosen(&[&[513], &[512]]).unwrap(),
+            [1, 1],
+            "nodes of shards"
+        );
+        for (lists, part) in [
+            (&[&[2][..], &[]][..], "empty replica list"),
+            (&[&[9]], "broker 9, but no such broker"),
+            (&[&[2, 1]], "broker 1, but no such broker"),
+            (&[&[-1]], "no such broker"),
+            (&[&[2, 2]], "broker 2 more than once"),
+            (&[&[512, 513]], "broker 513 more than once"),
+            (&[&[2, 3], &[2]], "1 replica(s), but this is not consistent"),
+        ] {
+            let (code, text) = chosen(lists).unwrap_err();
+            assert_eq!(code, ErrorCode::INVALID_REPLICA_ASSIGNMENT, "{lists:?}");
+            assert!(text.contains(part), "{lists:?}: {text}");
+        }
+    }
 
     #[test]
     fn the_wait_is_bounded_both_ways() {

@@ -9,7 +9,8 @@
 //!   refused, the connection is closed, as in Kafka, so that the client learns of it.
 //! - v0-2 are advertised because librdkafka up to 2.10 otherwise turns compression off (KIP-896); they
 //!   are answered UNSUPPORTED_VERSION as in Kafka 4.
-//! - v7: zstd may be used (KIP-110). v8: error messages (KIP-467). v10: the new leader (KIP-951) is not
+//! - v7: zstd may be used (KIP-110). v8: error messages, and which records a compacted topic refused, the first
+//!   1,024 of a batch (KIP-467). v10: the new leader (KIP-951) is not
 //!   named: a client asks Metadata. v13: topic ids (KIP-516).
 //!
 //! Left out: transactions; a transactional batch is answered INVALID_TXN_STATE.
@@ -22,11 +23,11 @@ use bytes::BytesMut;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use segment::batch::{BatchError, BatchHeader, BatchLimits, Codec, TimestampType};
-use segment::record::{DecodeLimits, Record, RecordSet};
+use segment::record::{DecodeLimits, RecordSet};
 use segment::{PartitionIndex, TimestampMs, TopicId};
 use wire::messages::produce::{
-    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData, TopicProduceResponse,
 };
 use wire::{DecodeError, ErrorCode, Records, VersionRange};
 
@@ -46,6 +47,10 @@ const BATCHES_FROM: i16 = 3;
 const ZSTD_FROM: i16 = 7;
 /// First version with topic ids instead of names.
 const TOPIC_IDS_FROM: i16 = 13;
+/// Records of a refused batch that the reply names; a client fails the others all the same.
+const RECORD_ERRORS_MAX: usize = 1024;
+/// What is said of each record without a key in a compacted topic.
+const WITHOUT_KEY: &str = "Compacted topic cannot accept message without key in topic partition";
 
 /// The topic as the reply names it.
 struct TopicPlan {
@@ -61,8 +66,27 @@ struct PartPlan {
     log_append_time: TimestampMs,
 }
 
+/// Why a batch was refused.
+struct Refused {
+    code: ErrorCode,
+    message: String,
+    /// Indexes in the batch of the records that are to blame; empty where no single one is.
+    records: Vec<i32>,
+}
+
+impl From<(ErrorCode, String)> for Refused {
+    fn from((code, message): (ErrorCode, String)) -> Self {
+        let records = Vec::new();
+        Refused {
+            code,
+            message,
+            records,
+        }
+    }
+}
+
 enum PartOutcome {
-    Refused(ErrorCode, String),
+    Refused(Refused),
     /// Where its batch lies in the frame.
     Accepted(Arc<PartitionHandle>, Range<usize>, BatchHeader),
     /// Which call it went out with, and as which part.
@@ -124,17 +148,17 @@ fn plan(cx: &RequestContext, frame: &[u8], request: &ProduceRequest<'_>, now: Ti
         let first = parts.len();
         for partition in &data.partition_data {
             let checked = match (&refused, &topic) {
-                (Some((code, message)), _) => Err((*code, message.clone())),
-                (None, Err(code)) => Err((*code, String::new())),
+                (Some((code, message)), _) => Err((*code, message.clone()).into()),
+                (None, Err(code)) => Err((*code, String::new()).into()),
                 (None, Ok(topic)) => {
                     check(cx, topic, partition.index, &partition.records, frame, now)
                 }
             };
             let (outcome, log_append_time) = match checked {
                 Ok((outcome, time)) => (outcome, time),
-                Err((code, message)) => {
+                Err(refused) => {
                     cx.shard.metrics.produce_invalid.increment();
-                    (PartOutcome::Refused(code, message), TimestampMs::NONE)
+                    (PartOutcome::Refused(refused), TimestampMs::NONE)
                 }
             };
             parts.push(PartPlan {
@@ -200,7 +224,7 @@ fn find_topic<'a>(
     }
 }
 
-type Checked = Result<(PartOutcome, TimestampMs), (ErrorCode, String)>;
+type Checked = Result<(PartOutcome, TimestampMs), Refused>;
 
 fn check(
     cx: &RequestContext,
@@ -211,9 +235,9 @@ fn check(
     now: TimestampMs,
 ) -> Checked {
     let Some(handle) = topic.partition(PartitionIndex::new(index)) else {
-        return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new()));
+        return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new()).into());
     };
-    let invalid = |text: &str| (ErrorCode::INVALID_RECORD, text.to_owned());
+    let invalid = |text: &str| Refused::from((ErrorCode::INVALID_RECORD, text.to_owned()));
     let bytes = records.borrowed().filter(|bytes| !bytes.is_empty());
     let bytes = bytes.ok_or_else(|| invalid("a record set must hold exactly one record batch"))?;
     let config = &topic.config;
@@ -229,7 +253,7 @@ fn check(
         BatchError::TrailingBytes { .. } => {
             invalid("a record set must hold exactly one record batch")
         }
-        error => (error::batch_code(&error), error.to_string()),
+        error => (error::batch_code(&error), error.to_string()).into(),
     })?;
     if let Some(before) = config.timestamp_before_max_ms()
         && !append_time
@@ -239,25 +263,37 @@ fn check(
         return Err((
             ErrorCode::INVALID_TIMESTAMP,
             "the batch's timestamps are too old".to_owned(),
-        ));
+        )
+            .into());
     }
     if header.attributes.is_transactional() {
         return Err((
             ErrorCode::INVALID_TXN_STATE,
             "transactions are not supported".to_owned(),
-        ));
+        )
+            .into());
     }
-    if config.compaction().is_some() && !has_keys(bytes) {
-        return Err(invalid(
-            "Compacted topic cannot accept message without key in topic partition",
-        ));
+    if config.compaction().is_some() {
+        match without_keys(bytes) {
+            None => return Err(invalid("the records of the batch are malformed")),
+            Some((0, _)) => {}
+            Some((count, records)) => {
+                let text = format!(
+                    "One or more records have been rejected due to {count} record errors in total: {WITHOUT_KEY}"
+                );
+                return Err(Refused {
+                    records,
+                    ..invalid(&text)
+                });
+            }
+        }
     }
     if header.attributes.codec() == Ok(Codec::None) && !has_whole_records(bytes) {
         return Err(invalid("the records of the batch are malformed"));
     }
     if header.attributes.codec() == Ok(Codec::Zstd) && cx.version < ZSTD_FROM {
         let text = "zstd needs Produce version 7 or later".to_owned();
-        return Err((ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, text));
+        return Err((ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, text).into());
     }
     let range = wire::range_in(frame, bytes).expect("borrowed records lie in their frame");
     let time = if append_time { now } else { TimestampMs::NONE };
@@ -271,12 +307,20 @@ fn has_whole_records(batch: &[u8]) -> bool {
     records.is_ok_and(|records| records.iter().all(|record| record.is_ok()))
 }
 
-/// Whether every record of a batch can be read and has a key, as a compacted topic demands (Kafka's
-/// `LogValidator`).
-fn has_keys(batch: &[u8]) -> bool {
-    let records = RecordSet::decode(batch, &DecodeLimits::default());
-    let has_key = |record: Result<Record<'_>, _>| record.is_ok_and(|record| record.key.is_some());
-    records.is_ok_and(|records| records.iter().all(has_key))
+/// How many records of a batch have no key, as a compacted topic demands (Kafka's `LogValidator`), and the
+/// indexes of the first [`RECORD_ERRORS_MAX`] of them; `None` where a record cannot be read.
+fn without_keys(batch: &[u8]) -> Option<(usize, Vec<i32>)> {
+    let records = RecordSet::decode(batch, &DecodeLimits::default()).ok()?;
+    let (mut count, mut indexes) = (0, Vec::new());
+    for (index, record) in (0..).zip(records.iter()) {
+        if record.ok()?.key.is_none() {
+            count += 1;
+            if indexes.len() < RECORD_ERRORS_MAX {
+                indexes.push(index);
+            }
+        }
+    }
+    Some((count, indexes))
 }
 
 type Answer = oneshot::Receiver<ProduceOutcome>;
@@ -404,7 +448,10 @@ fn partition_response<'a>(
         }
     };
     match &part.outcome {
-        PartOutcome::Refused(code, message) => failed(*code, Some(message)),
+        PartOutcome::Refused(refused) => PartitionProduceResponse {
+            record_errors: refused.records.iter().map(record_error).collect(),
+            ..failed(refused.code, Some(&refused.message))
+        },
         PartOutcome::Accepted(..) => unreachable!("every accepted batch has been sent"),
         PartOutcome::Sent(call, index) => match &outcomes[*call] {
             None => failed(ErrorCode::REQUEST_TIMED_OUT, None),
@@ -419,6 +466,13 @@ fn partition_response<'a>(
                 Err(error) => failed(error::produce_code(error), None),
             },
         },
+    }
+}
+
+fn record_error(index: &i32) -> BatchIndexAndErrorMessage<'static> {
+    BatchIndexAndErrorMessage {
+        batch_index: *index,
+        batch_index_error_message: Some(WITHOUT_KEY),
     }
 }
 

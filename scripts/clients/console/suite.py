@@ -23,6 +23,15 @@ TOOLS = {
     "kafka-leader-election": "org.apache.kafka.tools.LeaderElectionCommand",
     "kafka-reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
     "kafka-acls": "org.apache.kafka.tools.AclCommand",
+    "kafka-groups": "org.apache.kafka.tools.GroupsCommand",
+    "kafka-producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
+    "kafka-consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
+    "kafka-e2e-latency": "org.apache.kafka.tools.EndToEndLatency",
+    "kafka-verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
+    "kafka-verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+    # No scripts: Kafka's own system tests run these by class.
+    "client-compatibility-test": "org.apache.kafka.tools.ClientCompatibilityTest",
+    "log-compaction-tester": "org.apache.kafka.tools.LogCompactionTester",
 }
 
 
@@ -226,6 +235,62 @@ class Console:
         out = self.tool("kafka-acls", "--list", wanted=None)
         check("SecurityDisabledException" in out, out[-300:])
 
+    def create(self, name, *more):
+        topic = unique("console-" + name)
+        self.tool("kafka-topics", "--create", "--topic", topic, "--partitions", 2, "--replication-factor", 1, *more)
+        return topic
+
+    def case_verifiable(self):
+        """Each record that was acknowledged is consumed, once and in order, and what is committed is the end."""
+        topic, group, count = self.create("verifiable"), unique("console-verifiable"), 2000
+        out = self.tool("kafka-verifiable-producer", "--topic", topic, "--max-messages", count, "--acks", -1)
+        sent = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        acked = sorted((it["partition"], it["offset"]) for it in sent if it["name"] == "producer_send_success")
+        equal(len(acked), count, "acknowledged")
+        out = self.tool("kafka-verifiable-consumer", "--topic", topic, "--group-id", group, "--max-messages", count,
+                        "--reset-policy", "earliest")
+        told = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        seen = {}
+        for event in told:
+            for part in event.get("partitions", []) if event["name"] == "records_consumed" else []:
+                equal(part["minOffset"], seen.get(part["partition"], 0), "the next offset of %d" % part["partition"])
+                seen[part["partition"]] = part["maxOffset"] + 1
+        ends = {}
+        for partition, offset in acked:
+            ends[partition] = offset + 1
+        equal(seen, ends, "consumed to the end")
+        commits = [event for event in told if event["name"] == "offsets_committed"]
+        check(commits and all(event["success"] for event in commits), "commits: %s" % commits)
+        out = self.tool("kafka-groups", "--list", "--group-type", "classic")
+        check(re.search(r"^%s\s+Classic\s+consumer" % group, out, re.M), "the group is not in: " + out)
+
+    def case_perf(self):
+        topic, count = self.create("perf"), 20000
+        out = self.tool("kafka-producer-perf-test", "--topic", topic, "--num-records", count, "--record-size", 200,
+                        "--throughput", -1)
+        check("%d records sent" % count in out, out[-300:])
+        out = self.tool("kafka-consumer-perf-test", "--topic", topic, "--num-records", count, "--timeout", 30000)
+        equal(int(out.splitlines()[-1].split(", ")[4]), count, "records consumed")
+        out = self.tool("kafka-e2e-latency", "--topic", topic, "--num-records", 100, "--producer-acks", "all",
+                        "--record-size", 100)
+        check(re.search(r"Percentiles: 50th = \d+", out), out[-300:])
+
+    def case_compatibility(self):
+        """What Kafka's system tests ask of a broker of any version."""
+        nodes = len(set(re.findall(r"\(id: (\d+) ", self.tool("kafka-broker-api-versions"))))
+        out = self.tool("client-compatibility-test", "--topic", unique("console-compat"), "--num-cluster-nodes", nodes,
+                        "--expect-record-too-large-exception", "False",
+                        *[part for name in ("offsets-for-times", "cluster-id", "create-topics", "describe-acls",
+                                            "describe-configs", "idempotent-producer")
+                          for part in ("--%s-supported" % name, "True")])
+        check("SUCCESS." in out, out[-300:])
+
+    def case_compaction(self):
+        """Kafka's tester of compaction: the last value of each key is what a consumer ends with."""
+        out = self.tool("log-compaction-tester", "--messages", 5000, "--duplicates", 5, "--percent-deletes", 10,
+                        "--sleep", 1)
+        check(", 0 mismatches" in out and "Data verification is completed" in out, out[-300:])
+
     def case_delete(self):
         self.tool("kafka-topics", "--delete", "--topic", self.name)
         wait(lambda: self.name not in self.tool("kafka-topics", "--list").split(), 20, "the topic is still listed")
@@ -252,6 +317,12 @@ class Console:
         case("leader-election", self.case_leader_election)
         case("reassign-partitions", self.case_reassign)
         case("acls", self.case_acls)
+        case("verifiable", self.case_verifiable)
+        case("perf-test", self.case_perf)
+        case("client-compatibility", self.case_compatibility)
+        if not self.options.quick:
+            # It waits twenty seconds for more at the end.
+            case("log-compaction-tester", self.case_compaction)
         case("topics/delete", self.case_delete)
         self.suite.end()
 

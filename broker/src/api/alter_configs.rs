@@ -32,7 +32,7 @@ use crate::topic_config::TopicConfig;
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 2 };
 /// How long a change of settings waits for the metadata store.
-const WAIT: Duration = Duration::from_secs(30);
+pub(super) const WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn handle(cx: &RequestContext, request: AlterConfigsRequest<'_>) -> Reply {
     let keys = request

@@ -7,7 +7,8 @@
 //!   INVALID_REPLICA_ASSIGNMENT for a manual assignment that does not give every new partition to
 //!   this broker alone, REQUEST_TIMED_OUT when the request's timeout (at least a second) is over.
 //!
-//! Left out: quotas (v3, KIP-599).
+//! - New partitions count against `controller_mutation_rate` (KIP-599), also those that are only validated:
+//!   THROTTLING_QUOTA_EXCEEDED from v3 on, before it the reply tells to pause.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -29,6 +30,8 @@ use crate::metadata::Metadata;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 3 };
+/// First version whose partitions are refused when the quota of mutations is used up.
+const STRICT_FROM: i16 = 3;
 
 pub(crate) async fn handle(cx: &RequestContext, request: CreatePartitionsRequest<'_>) -> Reply {
     let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -51,6 +54,8 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreatePartitionsRequest
             ));
         }
         let (id, count) = validate(cx, &metadata, topic)?;
+        let before = metadata.topic_by_id(id).map_or(0, |it| it.partitions.len());
+        cx.charge_partitions(STRICT_FROM, (count as usize).saturating_sub(before))?;
         if request.validate_only {
             Ok(())
         } else {

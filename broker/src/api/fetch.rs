@@ -10,6 +10,8 @@
 //! - v7: incremental sessions (KIP-227): only partitions with news are in the reply, and those that returned
 //!   data go to the end of the line. v9: leader epochs (KIP-320). v11: rack, ignored. v12: flexible. v13:
 //!   topic ids (KIP-516). v15-17: fields of followers.
+//! - A fetch that a quota holds back is answered at once, empty, with the time to pause (KIP-219); none returns
+//!   more bytes than its client may use at once, but for the first batch.
 //! - Isolation level: without transactions the last stable offset is the high watermark.
 //!
 //! Left out: followers (replica id 0 and up is refused; CVE-2018-1288), diverging epochs (followers only).
@@ -115,9 +117,12 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
         Err(session) => return refuse(cx, error::session_code(&session), 0),
     };
     let config = &cx.shard.shared.config.request;
-    let bytes = u64::try_from(request.max_bytes)
+    let mut bytes = u64::try_from(request.max_bytes)
         .unwrap_or(0)
         .min(config.fetch_bytes_max);
+    if let Some(limits) = &cx.limits {
+        bytes = bytes.min(limits.fetch_bytes_max());
+    }
     let limits = Limits {
         bytes,
         // More than that will never be in a reply: as in Kafka, there is nothing to wait for.
@@ -556,6 +561,11 @@ fn encode(
         &told,
         read_committed,
     );
+    if let (Some(limits), Ok(frame)) = (&cx.limits, &frame)
+        && !limits.fetched(frame.len, cx.shard.shared.quotas.now_ns())
+    {
+        return throttled(cx, session_id, filter);
+    }
     let mut last_served = None;
     for &index in &told {
         let found = &found[index];
@@ -572,6 +582,22 @@ fn encode(
         session.first = (last + 1) % count;
     }
     cx.finish(frame)
+}
+
+/// The reply to a fetch that a quota holds back: nothing, as in Kafka. What was found comes with a later one.
+fn throttled(cx: &RequestContext, session_id: i32, filter: Filter) -> Reply {
+    let session_id = match filter {
+        // Its client begins another session, and does not know of this one.
+        Filter::All => {
+            cx.shard.fetch_sessions.end(session_id);
+            0
+        }
+        Filter::News => session_id,
+    };
+    cx.reply(&FetchResponse {
+        session_id,
+        ..FetchResponse::default()
+    })
 }
 
 #[expect(

@@ -30,7 +30,7 @@ use wire::messages::produce::{
 };
 use wire::{DecodeError, ErrorCode, Records, VersionRange};
 
-use super::{Reply, RequestContext, Reserved, Slot, error};
+use super::{Reply, RequestContext, Reserved, Slot, error, throttle_ms};
 use crate::metadata::{Metadata, Topic};
 use crate::partition::PartitionHandle;
 use crate::shard::{ProduceCall, ProduceOutcome, ProducePart, ShardId};
@@ -74,6 +74,8 @@ struct Plan {
     parts: Vec<PartPlan>,
     acks: i16,
     timeout: Duration,
+    /// How long the client is to pause because of a quota.
+    throttle_ms: i32,
 }
 
 /// Dispatches a produce request. The slot is the reply, or its promise.
@@ -81,15 +83,17 @@ struct Plan {
 /// # Errors
 /// The request cannot be decoded.
 pub(super) async fn handle(
-    cx: RequestContext,
+    mut cx: RequestContext,
     frame: BytesMut,
     reserved: Reserved,
 ) -> Result<Slot, DecodeError> {
     let now = cx.shard.wall_clock();
+    let bytes = wire::LENGTH_PREFIX_BYTES + frame.len();
     let (_, request) = wire::decode_request::<ProduceRequest<'_>>(&frame)?;
     let mut plan = plan(&cx, &frame, &request, now);
     drop(request);
     let calls = send(&cx, frame, &mut plan, now).await;
+    charge(&mut cx, &mut plan, bytes);
     if plan.acks == 0 {
         let refused = plan
             .parts
@@ -111,6 +115,23 @@ pub(super) async fn handle(
     Ok(Slot::Pending(
         finish(cx, plan, calls, reserved).boxed_local(),
     ))
+}
+
+/// Charges the request when it has been dispatched: its client is read from again after the pause, and told of
+/// it by the reply, which may come before or after. Its time is not charged with acks=0, as in Kafka.
+fn charge(cx: &mut RequestContext, plan: &mut Plan, bytes: usize) {
+    // The next request may have begun before this one is answered: what is owed is taken down here.
+    let Some(limits) = cx.limits.take() else {
+        return;
+    };
+    let now = cx.shard.shared.quotas.now_ns();
+    limits.produced(bytes, now);
+    if plan.acks != 0 {
+        limits.charge_time(now);
+    }
+    if let Some((pause, _)) = limits.owed() {
+        plan.throttle_ms = throttle_ms(pause);
+    }
 }
 
 /// Looks up and validates every partition of the request.
@@ -156,6 +177,7 @@ fn plan(cx: &RequestContext, frame: &[u8], request: &ProduceRequest<'_>, now: Ti
         parts,
         acks: request.acks,
         timeout,
+        throttle_ms: 0,
     }
 }
 
@@ -384,6 +406,7 @@ fn answer(cx: &RequestContext, plan: &Plan, outcomes: &[Option<ProduceOutcome>])
     });
     cx.reply(&ProduceResponse {
         responses: responses.collect(),
+        throttle_time_ms: plan.throttle_ms,
         ..ProduceResponse::default()
     })
 }

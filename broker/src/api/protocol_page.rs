@@ -49,7 +49,7 @@ const SHARE: &str = "share groups (KIP-932)";
 const STREAMS: &str = "streams groups (KIP-1071)";
 const QUORUM: &str = "the KRaft quorum; metadata is in etcd or embedded";
 const CONTROLLER: &str = "between brokers and controllers; there are no controllers";
-const QUOTAS: &str = "client quotas";
+const QUOTAS: &str = "of users, client ids and IP addresses; enforced by each broker for itself";
 const TELEMETRY: &str = "metrics that clients push (KIP-714): not advertised, as by Kafka without a \
                          telemetry plugin, so clients push none";
 

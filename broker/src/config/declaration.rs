@@ -282,6 +282,21 @@ settings! {
         }
     }
 
+    /// Client quotas.
+    quota: QuotaSettings {
+        window_num: Count {
+            Some("quota-window-num"), ["KAFSCALE_QUOTA_WINDOW_NUM"], "quota.window_num",
+            default "11", in Allowed::Count(2, 3600),
+            "Samples over which the rate of a client is judged; an idle one may use all but one at once."
+        }
+        window: Seconds {
+            Some("quota-window-size-sec"), ["KAFSCALE_QUOTA_WINDOW_SIZE_SEC"],
+            "quota.window_size_sec",
+            default "1", in Allowed::Millis(SECOND, HOUR),
+            "Length of a sample, and of the longest throttle by request time and connection rate."
+        }
+    }
+
     /// When the store counts as slow or failing.
     health: HealthSettings {
         window: Seconds {

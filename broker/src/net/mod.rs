@@ -7,6 +7,7 @@
 mod budget;
 mod connection;
 mod frame;
+mod quota;
 mod reply_queue;
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub(crate) use budget::{MemoryBudget, Reserved};
 pub(crate) use frame::BUFFER_BYTES;
+pub(crate) use quota::ConnectionQuota;
 pub(crate) use reply_queue::{Reply, Slot};
 
 use crate::config::Config;

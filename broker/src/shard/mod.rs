@@ -37,6 +37,7 @@ use crate::partition::{
     SegmentPlan, SegmentRef, WalLocation,
 };
 use crate::proof::Proof;
+use crate::quota::Signal;
 
 pub use cold::{ReadError, RunOfTime};
 pub use groups::{GroupSlots, GroupUnavailable, SLOTS, shard_of_slot, slot_of_group};
@@ -73,6 +74,8 @@ pub struct Shared {
     pub produce_refused: Arc<std::sync::atomic::AtomicBool>,
     /// Until when our session is proven.
     pub proof: Arc<Proof>,
+    /// Tells when the quotas of clients change.
+    pub quotas: Arc<Signal>,
 }
 
 /// A partition that may be worth compacting.

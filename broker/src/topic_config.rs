@@ -76,6 +76,8 @@ pub enum ConfigSource {
     Topic,
     /// Set on the broker.
     Broker,
+    /// The level of a logger of the broker.
+    BrokerLogger,
     /// The default.
     Default,
 }

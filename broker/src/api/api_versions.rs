@@ -6,16 +6,23 @@
 //!   reply.
 //! - v3: the client's software name and version; INVALID_REQUEST unless both are letters, digits,
 //!   dots and hyphens that begin and end with a letter or digit.
-//! - v3 features (KIP-584): none are advertised, as no client needs one here. v4 differs from v3
-//!   only in how features begin at 0.
+//! - v4: the features of [`FEATURES`], each at level 0 and therefore not among the finalized ones. v3
+//!   (KIP-584) cannot carry features that begin at 0: they are left out, as in Kafka.
 
-use wire::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use wire::messages::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, SupportedFeatureKey,
+};
 use wire::{ApiKey, ErrorCode, VersionRange};
 
+use super::update_features::FEATURES;
 use super::{Reply, RequestContext, advertised};
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 4 };
+/// First version with features that begin at level 0.
+const FEATURES_FROM: i16 = 4;
+/// Epoch of the finalized features: they have never changed.
+const FEATURES_EPOCH: i64 = 0;
 /// First version in which the client names its software.
 const SOFTWARE_FROM: i16 = 3;
 
@@ -32,8 +39,16 @@ pub(crate) async fn handle(cx: &RequestContext, request: ApiVersionsRequest<'_>)
         });
     }
     let api_keys = advertised().map(row).collect();
+    let features = FEATURES.iter().filter(|_| cx.version >= FEATURES_FROM);
+    let features = features.map(|(name, max)| SupportedFeatureKey {
+        name,
+        min_version: 0,
+        max_version: *max,
+    });
     cx.reply(&ApiVersionsResponse {
         api_keys,
+        supported_features: features.collect(),
+        finalized_features_epoch: FEATURES_EPOCH,
         ..ApiVersionsResponse::default()
     })
 }

@@ -9,6 +9,7 @@ mod alter_configs;
 mod alter_partition_reassignments;
 mod api_versions;
 mod create_acls;
+mod create_delegation_token;
 mod create_partitions;
 mod create_topics;
 mod delete_acls;
@@ -19,11 +20,16 @@ mod describe_acls;
 mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
+mod describe_delegation_token;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
 mod describe_topic_partitions;
+mod describe_transactions;
+mod describe_user_scram_credentials;
 mod elect_leaders;
 mod error;
+mod expire_delegation_token;
 mod fetch;
 mod fetch_session;
 mod find_coordinator;
@@ -32,9 +38,11 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -43,7 +51,10 @@ mod offset_for_leader_epoch;
 mod produce;
 #[cfg(test)]
 mod protocol_page;
+mod renew_delegation_token;
 mod sync_group;
+mod unregister_broker;
+mod update_features;
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;
@@ -200,6 +211,10 @@ apis! {
     AlterConfigs => alter_configs::AlterConfigsRequest,
     DescribeLogDirs => describe_log_dirs::DescribeLogDirsRequest,
     CreatePartitions => create_partitions::CreatePartitionsRequest,
+    CreateDelegationToken => create_delegation_token::CreateDelegationTokenRequest,
+    RenewDelegationToken => renew_delegation_token::RenewDelegationTokenRequest,
+    ExpireDelegationToken => expire_delegation_token::ExpireDelegationTokenRequest,
+    DescribeDelegationToken => describe_delegation_token::DescribeDelegationTokenRequest,
     DeleteGroups => delete_groups::DeleteGroupsRequest,
     ElectLeaders => elect_leaders::ElectLeadersRequest,
     IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigsRequest,
@@ -210,7 +225,15 @@ apis! {
     OffsetDelete => offset_delete::OffsetDeleteRequest,
     DescribeClientQuotas => describe_client_quotas::DescribeClientQuotasRequest,
     AlterClientQuotas => alter_client_quotas::AlterClientQuotasRequest,
+    DescribeUserScramCredentials =>
+        describe_user_scram_credentials::DescribeUserScramCredentialsRequest,
+    UpdateFeatures => update_features::UpdateFeaturesRequest,
     DescribeCluster => describe_cluster::DescribeClusterRequest,
+    DescribeProducers => describe_producers::DescribeProducersRequest,
+    UnregisterBroker => unregister_broker::UnregisterBrokerRequest,
+    DescribeTransactions => describe_transactions::DescribeTransactionsRequest,
+    ListTransactions => list_transactions::ListTransactionsRequest,
+    ListConfigResources => list_config_resources::ListConfigResourcesRequest,
     DescribeTopicPartitions => describe_topic_partitions::DescribeTopicPartitionsRequest,
 }
 

@@ -205,6 +205,13 @@ settings! {
             default "86400000", in Allowed::Millis(1000, YEAR),
             "How long the state of an idle idempotent producer is kept."
         }
+        producer_id_expiration_check_interval: Millis {
+            Some("producer-id-expiration-check-interval-ms"),
+            ["KAFSCALE_PRODUCER_ID_EXPIRATION_CHECK_INTERVAL_MS"],
+            "log.producer_id_expiration_check_interval_ms",
+            default "600000", in Allowed::Millis(1, 24 * HOUR),
+            "How often a partition with producers is looked at for those that are kept no longer."
+        }
     }
 
     /// Backups of the metadata.

@@ -132,7 +132,8 @@ pub fn accept(shard: &Rc<Shard>, stream: std::net::TcpStream) {
     }
 }
 
-/// Starts the task that looks at the shard once a second: closes connections that make no progress, sets gauges.
+/// Starts the task that looks at the shard once a second: closes connections that make no progress, forgets
+/// producers that have expired, sets gauges.
 pub fn start_sweeper(shard: &Rc<Shard>) {
     let shard = Rc::downgrade(shard);
     runtime::spawn(async move {
@@ -142,6 +143,7 @@ pub fn start_sweeper(shard: &Rc<Shard>) {
             shard
                 .connections
                 .sweep(shard.now_ms(), &shard.shared.config);
+            shard.expire_producers();
             shard.sample();
         }
     });

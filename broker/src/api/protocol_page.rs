@@ -84,7 +84,7 @@ const ROWS: &[Row] = &[
         "FindCoordinator",
         0,
         6,
-        "of groups; not of transactions and share groups",
+        "of groups and transactional ids; not of share groups",
     ),
     row(11, "JoinGroup", 0, 9, GROUPS),
     row(12, "Heartbeat", 0, 4, GROUPS),

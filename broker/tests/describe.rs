@@ -15,13 +15,18 @@ use wire::messages::describe_configs::DescribeConfigsResource;
 use wire::messages::describe_producers::{ProducerState, TopicRequest};
 use wire::messages::describe_user_scram_credentials::UserName;
 use wire::messages::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use wire::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use wire::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use wire::messages::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use wire::messages::update_features::FeatureUpdateKey;
 use wire::messages::{
-    ApiVersionsRequest, CreateDelegationTokenRequest, DescribeConfigsRequest,
+    ApiVersionsRequest, CreateDelegationTokenRequest, DeleteGroupsRequest, DescribeConfigsRequest,
     DescribeDelegationTokenRequest, DescribeProducersRequest, DescribeTransactionsRequest,
-    DescribeUserScramCredentialsRequest, ExpireDelegationTokenRequest,
-    IncrementalAlterConfigsRequest, ListConfigResourcesRequest, ListTransactionsRequest,
-    RenewDelegationTokenRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
+    DescribeUserScramCredentialsRequest, ExpireDelegationTokenRequest, FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest,
+    ListOffsetsRequest, ListTransactionsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, RenewDelegationTokenRequest, UnregisterBrokerRequest,
+    UpdateFeaturesRequest,
 };
 use wire::{ApiKey, ErrorCode, Request, supported_versions};
 
@@ -176,6 +181,24 @@ fn there_are_no_transactions() {
         assert_eq!(response.unknown_state_filters, ["Odd"]);
         assert!(response.transaction_states.is_empty());
     }
+    // Tools find a coordinator to ask; a producer is refused by it, for good.
+    let request = FindCoordinatorRequest {
+        key: "t",
+        key_type: 1,
+        ..FindCoordinatorRequest::default()
+    };
+    let body = client.call(3, &request);
+    let (_, response) = wire::decode_response::<FindCoordinatorRequest<'_>>(&body, 3).unwrap();
+    assert_eq!((response.error_code, response.node_id), (NONE, 0));
+    let request = InitProducerIdRequest {
+        transactional_id: Some("t"),
+        ..InitProducerIdRequest::default()
+    };
+    let body = client.call(5, &request);
+    let (_, response) = wire::decode_response::<InitProducerIdRequest<'_>>(&body, 5).unwrap();
+    let refused = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    assert_eq!(response.error_code, refused);
+    assert!(!refused.retriable());
     broker.stop();
 }
 
@@ -311,6 +334,155 @@ fn every_kind_of_resource_has_an_answer() {
 }
 
 #[test]
+fn committed_offsets_go_by_topic_id_in_the_newest_versions() {
+    let broker = LocalBroker::start(&[]);
+    let mut client = broker.connect();
+    let topic = client.create("a", 2);
+    let other = wire::Uuid([7; 16]);
+    let partition = |partition_index| OffsetCommitRequestPartition {
+        partition_index,
+        committed_offset: 40 + i64::from(partition_index),
+        committed_metadata: Some("m"),
+        ..OffsetCommitRequestPartition::default()
+    };
+    let of = |topic_id, indexes: &[i32]| OffsetCommitRequestTopic {
+        topic_id,
+        partitions: indexes.iter().copied().map(partition).collect(),
+        ..OffsetCommitRequestTopic::default()
+    };
+    let request = OffsetCommitRequest {
+        group_id: "g",
+        topics: vec![of(other, &[0]), of(topic.id, &[1, 5])],
+        ..OffsetCommitRequest::default()
+    };
+    let mut codes = Vec::new();
+    eventually("the coordinator commits", Duration::from_secs(20), || {
+        let body = client.call(10, &request);
+        let (_, response) = wire::decode_response::<OffsetCommitRequest<'_>>(&body, 10).unwrap();
+        let topics = response.topics.iter();
+        codes = topics
+            .flat_map(|it| it.partitions.iter().map(|p| (it.topic_id, p.error_code)))
+            .collect();
+        codes[1].1.is_none()
+    });
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    assert_eq!(
+        codes,
+        [
+            (other, ErrorCode::UNKNOWN_TOPIC_ID),
+            (topic.id, NONE),
+            (topic.id, unknown)
+        ]
+    );
+    let mut fetch = |topics: Option<Vec<OffsetFetchRequestTopics<'static>>>| {
+        let request = OffsetFetchRequest {
+            groups: vec![OffsetFetchRequestGroup {
+                group_id: "g",
+                topics,
+                ..OffsetFetchRequestGroup::default()
+            }],
+            ..OffsetFetchRequest::default()
+        };
+        let body = client.call(10, &request);
+        let (_, response) = wire::decode_response::<OffsetFetchRequest<'_>>(&body, 10).unwrap();
+        assert_eq!(response.groups[0].error_code, NONE);
+        let topics = response.groups[0].topics.iter();
+        let rows = topics.flat_map(|it| {
+            let rows = it.partitions.iter();
+            rows.map(|p| {
+                (
+                    it.topic_id,
+                    p.partition_index,
+                    p.committed_offset,
+                    p.error_code,
+                )
+            })
+        });
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(fetch(None), [(topic.id, 1, 41, NONE)]);
+    let asked = |topic_id, partition_indexes| OffsetFetchRequestTopics {
+        topic_id,
+        partition_indexes,
+        ..OffsetFetchRequestTopics::default()
+    };
+    let found = fetch(Some(vec![
+        asked(other, vec![0]),
+        asked(topic.id, vec![1, 0]),
+    ]));
+    let expected = [
+        (other, 0, -1, ErrorCode::UNKNOWN_TOPIC_ID),
+        (topic.id, 1, 41, NONE),
+        (topic.id, 0, -1, NONE),
+    ];
+    assert_eq!(found, expected);
+    let request = DeleteGroupsRequest {
+        groups_names: vec!["g", "none"],
+    };
+    let body = client.call(3, &request);
+    let (_, response) = wire::decode_response::<DeleteGroupsRequest<'_>>(&body, 3).unwrap();
+    let results = response.results.iter();
+    let results: Vec<_> = results
+        .map(|it| (it.error_code, it.error_message.is_some()))
+        .collect();
+    assert_eq!(
+        results,
+        [(NONE, false), (ErrorCode::GROUP_ID_NOT_FOUND, true)]
+    );
+    broker.stop();
+}
+
+#[test]
+fn special_times_are_those_of_the_version() {
+    let broker = LocalBroker::start(&[]);
+    let mut client = broker.connect();
+    let topic = client.create("a", 1);
+    let unsupported = Err(ErrorCode::UNSUPPORTED_VERSION);
+    // Each special time, the first version that has it, and what it finds in a log of three records.
+    let times = [
+        (-1, 1, 3),
+        (-2, 1, 0),
+        (-3, 7, 2),
+        (-4, 8, 0),
+        (-5, 9, -1),
+        (-6, 11, -1),
+        (-7, i16::MAX, -1),
+    ];
+    client.produce(&topic, 0, &idempotent(1, 0, 0, 3)).offset();
+    for version in versions::<ListOffsetsRequest<'_>>() {
+        for (timestamp, since, offset) in times {
+            let partition = ListOffsetsPartition {
+                timestamp,
+                ..ListOffsetsPartition::default()
+            };
+            let request = ListOffsetsRequest {
+                replica_id: -1,
+                topics: vec![ListOffsetsTopic {
+                    name: "a",
+                    partitions: vec![partition],
+                }],
+                ..ListOffsetsRequest::default()
+            };
+            let body = client.call(version, &request);
+            let (_, response) =
+                wire::decode_response::<ListOffsetsRequest<'_>>(&body, version).unwrap();
+            let found = &response.topics[0].partitions[0];
+            let found = match found.error_code {
+                NONE => Ok(found.offset),
+                code => Err(code),
+            };
+            let expected = if version >= since {
+                Ok(offset)
+            } else {
+                unsupported
+            };
+            assert_eq!(found, expected, "{timestamp} in v{version}");
+        }
+    }
+    broker.stop();
+}
+
+#[test]
 fn features_are_at_level_0_and_stay_there() {
     let broker = LocalBroker::start(&[]);
     let mut client = broker.connect();
@@ -318,6 +490,7 @@ fn features_are_at_level_0_and_stay_there() {
         let request = ApiVersionsRequest {
             client_software_name: "tests",
             client_software_version: "1",
+            ..ApiVersionsRequest::default()
         };
         let body = client.call(version, &request);
         let (_, response) =
@@ -340,6 +513,37 @@ fn features_are_at_level_0_and_stay_there() {
         );
         assert!(response.finalized_features.is_empty());
     }
+    // The node that the client means.
+    let cluster = {
+        let body = client.call(12, &MetadataRequest::default());
+        let (_, response) = wire::decode_response::<MetadataRequest<'_>>(&body, 12).unwrap();
+        response.cluster_id.unwrap().to_owned()
+    };
+    let mut meant = |cluster_id: Option<&str>, node_id| {
+        let request = ApiVersionsRequest {
+            client_software_name: "tests",
+            client_software_version: "1",
+            cluster_id,
+            node_id,
+        };
+        let body = client.call(5, &request);
+        let (_, response) = wire::decode_response::<ApiVersionsRequest<'_>>(&body, 5).unwrap();
+        (response.error_code, response.api_keys.is_empty())
+    };
+    assert_eq!(meant(Some(&cluster), 0), (NONE, false));
+    assert_eq!(
+        meant(Some(&cluster), 1),
+        (ErrorCode::REBOOTSTRAP_REQUIRED, true)
+    );
+    assert_eq!(
+        meant(Some("other"), 0),
+        (ErrorCode::REBOOTSTRAP_REQUIRED, true)
+    );
+    assert_eq!(
+        meant(Some(&cluster), -1),
+        (ErrorCode::INVALID_REQUEST, true)
+    );
+    assert_eq!(meant(None, 0), (ErrorCode::INVALID_REQUEST, true));
     for version in versions::<UpdateFeaturesRequest<'_>>() {
         let mut update = |max_version_level| {
             let request = UpdateFeaturesRequest {

@@ -1,4 +1,4 @@
-//! Fetch (key 1), versions 4-17.
+//! Fetch (key 1), versions 4-18.
 //!
 //! - A partition whose offset is in the published tail is read on the connection's own shard, without a message,
 //!   a lock or a copy; anything older is read by its owner, from its chunk cache or the object store.
@@ -9,7 +9,7 @@
 //!   `min_bytes` above `max_bytes` means `max_bytes`; no wait is longer than a connection may be idle.
 //! - v7: incremental sessions (KIP-227): only partitions with news are in the reply, and those that returned
 //!   data go to the end of the line. v9: leader epochs (KIP-320). v11: rack, ignored. v12: flexible. v13:
-//!   topic ids (KIP-516). v15-17: fields of followers.
+//!   topic ids (KIP-516). v15-18: fields of followers.
 //! - A fetch that a quota holds back is answered at once, empty, with the time to pause (KIP-219); none returns
 //!   more bytes than its client may use at once, but for the first batch.
 //! - Isolation level: without transactions the last stable offset is the high watermark.
@@ -35,7 +35,7 @@ use crate::partition::{FetchWaiter, PartitionHandle, ReadSnapshot, TailRead};
 use crate::shard::ReadError;
 
 /// Versions served.
-pub(crate) const VERSIONS: VersionRange = VersionRange { min: 4, max: 17 };
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 4, max: 18 };
 /// First version with topic ids instead of names.
 const TOPIC_IDS_FROM: i16 = 13;
 /// Reads of one fetch that may wait for the store; partitions beyond it come with the next fetch.

@@ -119,7 +119,7 @@ const ROWS: &[Row] = &[
         22,
         "InitProducerId",
         0,
-        6,
+        5,
         "idempotent producers; no transactions",
     ),
     row(23, "OffsetForLeaderEpoch", 2, 4, ""),

@@ -34,6 +34,11 @@ const NOT_IN_ORACLE: &[(ApiKey, i16)] = &[
     (ApiKey::WriteTxnMarkers, 0),
     (ApiKey::DescribeConfigs, 0),
     (ApiKey::DescribeLogDirs, 5),
+    (ApiKey::ListOffsets, 11),
+    (ApiKey::OffsetCommit, 10),
+    (ApiKey::OffsetFetch, 10),
+    (ApiKey::ApiVersions, 5),
+    (ApiKey::DeleteGroups, 3),
 ];
 
 /// APIs and the versions up to which their responses have no throttle time.

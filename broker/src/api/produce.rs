@@ -5,6 +5,8 @@
 //! - The order of appends is fixed when the request is dispatched; the reply follows when every batch is
 //!   durable, or has failed, or the request's timeout is over (REQUEST_TIMED_OUT; the batch stays known for
 //!   deduplication).
+//! - A topic with a codec of its own (`compression.type`) has batches that come in another compressed anew, before
+//!   they are appended.
 //! - acks=all and acks=1 both mean durable in the object store. acks=0 gets no reply; if a batch of it is
 //!   refused, the connection is closed, as in Kafka, so that the client learns of it.
 //! - v0-2 are advertised because librdkafka up to 2.10 otherwise turns compression off (KIP-896); they
@@ -22,7 +24,7 @@ use bytes::BytesMut;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use segment::batch::{BatchError, BatchHeader, BatchLimits, Codec, TimestampType};
-use segment::record::{DecodeLimits, Record, RecordSet};
+use segment::record::{DecodeLimits, Record, RecordSet, recode_batch};
 use segment::{PartitionIndex, TimestampMs, TopicId};
 use wire::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
@@ -64,9 +66,21 @@ struct PartPlan {
 enum PartOutcome {
     Refused(ErrorCode, String),
     /// Where its batch lies in the frame.
-    Accepted(Arc<PartitionHandle>, Range<usize>, BatchHeader),
+    Accepted(Accepted),
     /// Which call it went out with, and as which part.
     Sent(usize, usize),
+}
+
+/// A batch that is to be appended.
+struct Accepted {
+    handle: Arc<PartitionHandle>,
+    /// Where it lies in the frame.
+    range: Range<usize>,
+    header: BatchHeader,
+    /// The codec that it is to be brought into; none for most.
+    codec: Option<Codec>,
+    /// Largest batch that its topic takes.
+    bytes_max: usize,
 }
 
 struct Plan {
@@ -255,8 +269,12 @@ fn check(
     })?;
     if let Some(before) = config.timestamp_before_max_ms()
         && !append_time
-        && header.base_timestamp.get() >= 0
-        && header.base_timestamp.get() < now.get().saturating_sub(before)
+        && is_too_old(
+            bytes,
+            &header,
+            now.get().saturating_sub(before),
+            &decode_limits(cx),
+        )
     {
         return Err((
             ErrorCode::INVALID_TIMESTAMP,
@@ -269,7 +287,7 @@ fn check(
             "transactions are not supported".to_owned(),
         ));
     }
-    if config.compaction().is_some() && !has_keys(bytes) {
+    if config.compaction().is_some() && !has_keys(bytes, &decode_limits(cx)) {
         return Err(invalid(
             "Compacted topic cannot accept message without key in topic partition",
         ));
@@ -283,7 +301,31 @@ fn check(
     }
     let range = wire::range_in(frame, bytes).expect("borrowed records lie in their frame");
     let time = if append_time { now } else { TimestampMs::NONE };
-    Ok((PartOutcome::Accepted(handle.clone(), range, header), time))
+    let codec = config
+        .codec()
+        .filter(|codec| header.attributes.codec() != Ok(*codec));
+    let accepted = Accepted {
+        handle: handle.clone(),
+        range,
+        header,
+        codec,
+        bytes_max: config.max_message_bytes(),
+    };
+    Ok((PartOutcome::Accepted(accepted), time))
+}
+
+/// Whether a record is older than `earliest`. The first one decides for batches whose records cannot be read: others
+/// may be older than the first, so all are looked at where the topic bounds their age.
+fn is_too_old(batch: &[u8], header: &BatchHeader, earliest: i64, limits: &DecodeLimits) -> bool {
+    let is_old = |time: TimestampMs| time.get() >= 0 && time.get() < earliest;
+    if is_old(header.base_timestamp) {
+        return true;
+    }
+    let records = RecordSet::decode(batch, limits);
+    records.is_ok_and(|records| {
+        let mut records = records.iter().flatten();
+        records.any(|record| is_old(record.timestamp))
+    })
 }
 
 /// Whether every record of an uncompressed batch can be read, so that no consumer is handed one that it cannot
@@ -295,8 +337,8 @@ fn has_whole_records(batch: &[u8]) -> bool {
 
 /// Whether every record of a batch can be read and has a key, as a compacted topic demands (Kafka's
 /// `LogValidator`).
-fn has_keys(batch: &[u8]) -> bool {
-    let records = RecordSet::decode(batch, &DecodeLimits::default());
+fn has_keys(batch: &[u8], limits: &DecodeLimits) -> bool {
+    let records = RecordSet::decode(batch, limits);
     let has_key = |record: Result<Record<'_>, _>| record.is_ok_and(|record| record.key.is_some());
     records.is_ok_and(|records| records.iter().all(has_key))
 }
@@ -313,10 +355,11 @@ async fn send(
     let (mut position, frame_bytes) = (0, frame.len());
     let mut calls: Vec<(ShardId, Vec<ProducePart>)> = Vec::new();
     for part in &mut plan.parts {
-        let PartOutcome::Accepted(handle, range, header) = &part.outcome else {
+        let PartOutcome::Accepted(accepted) = &part.outcome else {
             continue;
         };
-        let (handle, range, mut header) = (handle.clone(), range.clone(), *header);
+        let (handle, range) = (accepted.handle.clone(), accepted.range.clone());
+        let mut header = accepted.header;
         assert!(
             range.start >= position,
             "record sets lie in the frame in order"
@@ -324,8 +367,17 @@ async fn send(
         drop(frame.split_to(range.start - position));
         let mut bytes = frame.split_to(range.len());
         position = range.end;
-        let copied = bytes.len() < COPY_BELOW_BYTES;
-        if copied {
+        let copied = bytes.len() < COPY_BELOW_BYTES || accepted.codec.is_some();
+        if let Some(codec) = accepted.codec {
+            match recoded(cx, &bytes, &mut header, codec, accepted.bytes_max) {
+                Ok(recoded) => bytes = recoded,
+                Err((code, text)) => {
+                    cx.shard.metrics.produce_invalid.increment();
+                    part.outcome = PartOutcome::Refused(code, text);
+                    continue;
+                }
+            }
+        } else if copied {
             bytes = BytesMut::from(&bytes[..]);
         }
         if part.log_append_time != TimestampMs::NONE {
@@ -355,6 +407,37 @@ async fn send(
         answers.push(answer);
     }
     answers
+}
+
+/// How much a batch may decompress to where its records are looked into: as much as a request may take.
+fn decode_limits(cx: &RequestContext) -> DecodeLimits {
+    let memory = cx.shard.shared.config.memory_bytes_per_shard() / 2;
+    let limits = DecodeLimits::default();
+    DecodeLimits {
+        bytes_max: usize::try_from(memory).map_or(limits.bytes_max, |it| it.min(limits.bytes_max)),
+        ..limits
+    }
+}
+
+/// A batch in the codec of its topic (`compression.type`). It takes the time of the shard, as it takes that of a
+/// request handler in Kafka; how much it may decompress to is bounded.
+fn recoded(
+    cx: &RequestContext,
+    bytes: &[u8],
+    header: &mut BatchHeader,
+    codec: Codec,
+    bytes_max: usize,
+) -> Result<BytesMut, (ErrorCode, String)> {
+    let recoded = recode_batch(bytes, header, codec, &decode_limits(cx))
+        .map_err(|error| (ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
+    if recoded.len() > bytes_max {
+        let error = BatchError::TooLarge {
+            bytes: recoded.len(),
+            limit: bytes_max,
+        };
+        return Err((error::batch_code(&error), error.to_string()));
+    }
+    Ok(recoded)
 }
 
 /// Each batch that was not copied (its memory is 0 here) keeps its frame. Where one shard keeps less than half
@@ -428,7 +511,7 @@ fn partition_response<'a>(
     };
     match &part.outcome {
         PartOutcome::Refused(code, message) => failed(*code, Some(message)),
-        PartOutcome::Accepted(..) => unreachable!("every accepted batch has been sent"),
+        PartOutcome::Accepted(_) => unreachable!("every accepted batch has been sent"),
         PartOutcome::Sent(call, index) => match &outcomes[*call] {
             None => failed(ErrorCode::REQUEST_TIMED_OUT, None),
             Some(outcomes) => match &outcomes[*index] {

@@ -36,6 +36,7 @@ use super::{Reply, RequestContext, Reserved, Slot, error, throttle_ms};
 use crate::metadata::{Metadata, Topic};
 use crate::partition::PartitionHandle;
 use crate::shard::{ProduceCall, ProduceOutcome, ProducePart, ShardId};
+use crate::topic_config::TopicConfig;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 13 };
@@ -267,19 +268,8 @@ fn check(
         }
         error => (error::batch_code(&error), error.to_string()),
     })?;
-    if let Some(before) = config.timestamp_before_max_ms()
-        && !append_time
-        && is_too_old(
-            bytes,
-            &header,
-            now.get().saturating_sub(before),
-            &decode_limits(cx),
-        )
-    {
-        return Err((
-            ErrorCode::INVALID_TIMESTAMP,
-            "the batch's timestamps are too old".to_owned(),
-        ));
+    if !append_time {
+        check_age(cx, config, bytes, &header, now)?;
     }
     if header.attributes.is_transactional() {
         return Err((
@@ -312,6 +302,25 @@ fn check(
         bytes_max: config.max_message_bytes(),
     };
     Ok((PartOutcome::Accepted(accepted), time))
+}
+
+/// Refuses a batch with a record that is older than its topic takes.
+fn check_age(
+    cx: &RequestContext,
+    config: &TopicConfig,
+    batch: &[u8],
+    header: &BatchHeader,
+    now: TimestampMs,
+) -> Result<(), (ErrorCode, String)> {
+    let Some(before) = config.timestamp_before_max_ms() else {
+        return Ok(());
+    };
+    let earliest = now.get().saturating_sub(before);
+    if is_too_old(batch, header, earliest, &decode_limits(cx)) {
+        let text = "the batch's timestamps are too old".to_owned();
+        return Err((ErrorCode::INVALID_TIMESTAMP, text));
+    }
+    Ok(())
 }
 
 /// Whether a record is older than `earliest`. The first one decides for batches whose records cannot be read: others

@@ -119,6 +119,20 @@ impl Requests {
                 drop(reply.send(reassign(context, catalog, wanted).await));
             }
             ControlMsg::Reassignments(reply) => drop(reply.send(under_way(context))),
+            quotas @ (ControlMsg::Quotas(_)
+            | ControlMsg::AlterQuotas { .. }
+            | ControlMsg::Limits(..)) => self.on_quotas(quotas).await,
+            ControlMsg::Volume(reply) => drop(reply.send(volume(context).await)),
+            ControlMsg::RaiseLogStart(id, to, reply) => {
+                drop(reply.send(raise_log_start(context, id, to).await));
+            }
+            ControlMsg::PersistGroups(slot, write, reply) => self.slots.persist(slot, write, reply),
+        }
+    }
+
+    async fn on_quotas(&self, request: ControlMsg) {
+        let context = &self.context;
+        match request {
             ControlMsg::Quotas(reply) => drop(reply.send(context.quotas.all())),
             ControlMsg::AlterQuotas {
                 changes,
@@ -131,11 +145,7 @@ impl Requests {
                 let found = (context.quotas.limits(&client), context.quotas.request_max());
                 let _ = reply.send(found);
             }
-            ControlMsg::Volume(reply) => drop(reply.send(volume(context).await)),
-            ControlMsg::RaiseLogStart(id, to, reply) => {
-                drop(reply.send(raise_log_start(context, id, to).await));
-            }
-            ControlMsg::PersistGroups(slot, write, reply) => self.slots.persist(slot, write, reply),
+            _ => unreachable!("only what is about quotas comes here"),
         }
     }
 }

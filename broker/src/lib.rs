@@ -18,6 +18,7 @@ pub mod net;
 pub mod node;
 pub mod partition;
 pub mod proof;
+pub mod quota;
 pub mod shard;
 pub mod start;
 pub mod tools;

@@ -10,7 +10,7 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use segment::batch::TimestampType;
+use segment::batch::{Codec, TimestampType};
 use table::{Check, DECLARATIONS, Declaration};
 
 /// Bytes of the overrides of one topic, names and values, at most: they are stored in one key.
@@ -76,6 +76,8 @@ pub enum ConfigSource {
     Topic,
     /// Set on the broker.
     Broker,
+    /// The level of a logger of the broker.
+    BrokerLogger,
     /// The default.
     Default,
 }
@@ -112,6 +114,7 @@ pub struct TopicConfig {
     segment_bytes: Option<u64>,
     is_deleted: bool,
     compaction: Option<Compaction>,
+    codec: Option<Codec>,
 }
 
 /// How a topic is compacted (`cleanup.policy=compact`).
@@ -175,6 +178,7 @@ impl TopicConfig {
             segment_bytes: None,
             is_deleted: true,
             compaction: None,
+            codec: None,
         };
         let bounded = |value: i64| (value != i64::MAX).then_some(value);
         let limited = |value: i64| (value >= 0).then_some(value);
@@ -185,6 +189,14 @@ impl TopicConfig {
         }
         config.timestamp_before_max_ms = bounded(config.long("message.timestamp.before.max.ms"));
         config.timestamp_after_max_ms = bounded(config.long("message.timestamp.after.max.ms"));
+        config.codec = match config.text("compression.type") {
+            "uncompressed" => Some(Codec::None),
+            "gzip" => Some(Codec::Gzip),
+            "snappy" => Some(Codec::Snappy),
+            "lz4" => Some(Codec::Lz4),
+            "zstd" => Some(Codec::Zstd),
+            _ => None,
+        };
         config.retention_ms = limited(config.long("retention.ms"));
         config.retention_bytes = limited(config.long("retention.bytes"));
         let policy = config.text("cleanup.policy").to_owned();
@@ -229,6 +241,11 @@ impl TopicConfig {
     /// How far a producer's timestamp may lie after the broker's clock; `None` for any distance.
     pub fn timestamp_after_max_ms(&self) -> Option<i64> {
         self.timestamp_after_max_ms
+    }
+
+    /// Codec of the stored batches (`compression.type`); `None` for what the producer chose.
+    pub fn codec(&self) -> Option<Codec> {
+        self.codec
     }
 
     /// How long records are kept; `None` for ever, as without `cleanup.policy=delete`.
@@ -562,14 +579,23 @@ mod tests {
 
     #[test]
     fn what_would_not_be_carried_out_is_refused() {
-        for (name, value) in [
-            ("compression.type", "gzip"),
-            ("compression.type", "uncompressed"),
-            ("remote.storage.enable", "true"),
-        ] {
-            let error = config(&[(name, value)]).unwrap_err().to_string();
-            assert!(!error.contains("must be one of"), "{error}");
-        }
+        let error = config(&[("remote.storage.enable", "true")])
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("must be one of"), "{error}");
+        let codec = |name| config(&[("compression.type", name)]).unwrap().codec();
+        assert_eq!(
+            (codec("producer"), codec("uncompressed")),
+            (None, Some(Codec::None))
+        );
+        assert_eq!(
+            (codec("gzip"), codec("zstd")),
+            (Some(Codec::Gzip), Some(Codec::Zstd))
+        );
+        assert_eq!(
+            (codec("snappy"), codec("lz4")),
+            (Some(Codec::Snappy), Some(Codec::Lz4))
+        );
         let error = config(&[("compression.type", "brotli")])
             .unwrap_err()
             .to_string();

@@ -26,6 +26,8 @@ mod lifecycle;
 mod moves;
 #[path = "cluster/operator.rs"]
 mod operator;
+#[path = "cluster/quotas.rs"]
+mod quotas;
 #[path = "cluster/refusals.rs"]
 mod refusals;
 #[path = "cluster/restore.rs"]

@@ -235,6 +235,7 @@ fn commit(client: &mut Connection, topic: &Topic) -> ErrorCode {
         topics: vec![OffsetCommitRequestTopic {
             name: &topic.name,
             partitions: vec![partition],
+            ..OffsetCommitRequestTopic::default()
         }],
         ..OffsetCommitRequest::default()
     };

@@ -280,6 +280,7 @@ impl Connection {
             let request = ApiVersionsRequest {
                 client_software_name: CLIENT_ID,
                 client_software_version: env!("CARGO_PKG_VERSION"),
+                ..ApiVersionsRequest::default()
             };
             let mut template = Template::new(version, &request)?;
             let frame = self.round_trip(&mut template)?;

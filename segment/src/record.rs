@@ -1,7 +1,7 @@
 //! The records inside a batch: reading (with decompression under caps), building, lookup by time.
 //!
 //! The hot path never comes here: batches are stored and fetched whole. Time lookups, log
-//! compaction, transaction markers and the command line do.
+//! compaction, transaction markers, topics with a codec of their own and the command line do.
 
 mod builder;
 mod clean;
@@ -10,6 +10,7 @@ mod cut;
 mod lookup;
 mod marker;
 mod reader;
+mod recode;
 
 pub use builder::{BuildError, NewRecord, RecordBatchBuilder};
 pub use clean::{CleanError, Cleaned, Tombstones, clean_batch, empty_batch};
@@ -18,6 +19,7 @@ pub use cut::cut_batch;
 pub use lookup::{find_timestamp, max_timestamp_offset};
 pub use marker::{ControlMarker, MarkerKind};
 pub use reader::{Record, RecordHeaders, RecordSet, Records};
+pub use recode::{RecodeError, recode_batch};
 
 use crate::batch::BatchError;
 

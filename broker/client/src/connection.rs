@@ -32,8 +32,16 @@ impl Versions {
             .iter()
             .find(|served| served.api_key == api.as_i16())?;
         let VersionRange { min, max: ours } = wire::supported_versions(api);
-        let version = ours.min(max).min(theirs.max_version);
+        let version = ours.min(max).min(theirs.max_version).min(by_name_max(api));
         (version >= min.max(theirs.min_version)).then_some(version)
+    }
+}
+
+/// Last version of `api` that names topics by name, as our requests of these do.
+const fn by_name_max(api: ApiKey) -> i16 {
+    match api {
+        ApiKey::OffsetCommit | ApiKey::OffsetFetch => 9,
+        _ => i16::MAX,
     }
 }
 
@@ -162,6 +170,7 @@ impl Connection {
             let request = ApiVersionsRequest {
                 client_software_name: "kafscale",
                 client_software_version: env!("CARGO_PKG_VERSION"),
+                ..ApiVersionsRequest::default()
             };
             let mut reply = self.exchange(&request, version, self.timeout)?;
             if refused_version(&reply.frame) {

@@ -174,6 +174,7 @@ impl Client {
                     let named = |(name, partition_indexes)| OffsetFetchRequestTopics {
                         name,
                         partition_indexes,
+                        ..Default::default()
                     };
                     topics.map(named).collect()
                 });
@@ -248,7 +249,11 @@ impl Client {
                 });
         }
         let topics = topics.into_iter();
-        let named = |(name, partitions)| OffsetCommitRequestTopic { name, partitions };
+        let named = |(name, partitions)| OffsetCommitRequestTopic {
+            name,
+            partitions,
+            ..Default::default()
+        };
         let request = OffsetCommitRequest {
             group_id: who.group,
             generation_id_or_member_epoch: who.generation,

@@ -3,13 +3,13 @@
 //! - Replaces all settings of a topic: what the request does not name goes back to its default.
 //!   Validation only is honored. IncrementalAlterConfigs changes single settings (KIP-339).
 //! - INVALID_REQUEST for a resource or a setting that is named twice, for a null value, for the
-//!   default topic (an empty name), for a broker (its settings are read once at start), and for any
-//!   other kind of resource; INVALID_TOPIC_EXCEPTION, INVALID_CONFIG, and, after the settings have
+//!   default topic (an empty name), for a broker and its loggers (set once at start), for client metrics and
+//!   groups (which have no settings here), and for any other kind of resource; INVALID_TOPIC_EXCEPTION, INVALID_CONFIG, and, after the settings have
 //!   been checked as in Kafka, UNKNOWN_TOPIC_OR_PARTITION.
 //! - The answer comes when the settings are durable; REQUEST_TIMED_OUT after 30 s, as this request
 //!   has no timeout of its own.
 //!
-//! Left out: policies; client metrics, groups and broker loggers, which have no settings here.
+//! Left out: policies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,7 +23,10 @@ use wire::messages::alter_configs::{
 use wire::{ErrorCode, VersionRange};
 
 use super::create_topics::{Refusal, timed_out};
-use super::describe_configs::{RESOURCE_BROKER, RESOURCE_TOPIC, check_broker};
+use super::describe_configs::{
+    RESOURCE_BROKER, RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP,
+    RESOURCE_TOPIC, check_broker,
+};
 use super::{Reply, RequestContext, create_topics, error};
 use crate::control::{ControlMsg, NewConfig, TopicError};
 use crate::metadata::{Metadata, Topic};
@@ -32,7 +35,7 @@ use crate::topic_config::TopicConfig;
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 2 };
 /// How long a change of settings waits for the metadata store.
-const WAIT: Duration = Duration::from_secs(30);
+pub(super) const WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn handle(cx: &RequestContext, request: AlterConfigsRequest<'_>) -> Reply {
     let keys = request
@@ -148,6 +151,20 @@ pub(super) fn check_resource(metadata: &Metadata, kind: i8, name: &str) -> Resul
                         starts.";
             invalid(text.to_owned())
         }
+        RESOURCE_BROKER_LOGGER => {
+            check_broker(metadata, name)?;
+            let text = "Levels of loggers cannot be updated dynamically: they are set when the broker \
+                        starts (admin.log_level, RUST_LOG).";
+            invalid(text.to_owned())
+        }
+        RESOURCE_CLIENT_METRICS => invalid(
+            "Client metrics are not collected by this broker: nothing can be subscribed to.".to_owned(),
+        ),
+        RESOURCE_GROUP => invalid(
+            "Groups of this broker have no settings: those of Kafka are about the consumer, share and \
+             streams protocols, which it does not serve."
+                .to_owned(),
+        ),
         other => invalid(format!("Unknown resource type {other}")),
     }
 }
@@ -219,7 +236,10 @@ mod tests {
         for (kind, name) in [
             (RESOURCE_BROKER, "0"),
             (RESOURCE_BROKER, ""),
-            (32, "g"),
+            (RESOURCE_GROUP, "g"),
+            (RESOURCE_CLIENT_METRICS, "m"),
+            (RESOURCE_BROKER_LOGGER, "0"),
+            (RESOURCE_BROKER_LOGGER, ""),
             (0, ""),
         ] {
             assert_eq!(code(kind, name), Err(ErrorCode::INVALID_REQUEST));

@@ -1,4 +1,4 @@
-//! ApiVersions (key 18), versions 0-4.
+//! ApiVersions (key 18), versions 0-5.
 //!
 //! - The list is the table in [`super`]: what is advertised is exactly what is dispatched.
 //! - A version that is not known is answered in version 0 with UNSUPPORTED_VERSION and the versions
@@ -6,16 +6,28 @@
 //!   reply.
 //! - v3: the client's software name and version; INVALID_REQUEST unless both are letters, digits,
 //!   dots and hyphens that begin and end with a letter or digit.
-//! - v3 features (KIP-584): none are advertised, as no client needs one here. v4 differs from v3
-//!   only in how features begin at 0.
+//! - v5: the node that the client means (KIP-1242). REBOOTSTRAP_REQUIRED if that is of another cluster or another
+//!   broker, INVALID_REQUEST if only one of cluster and node is named.
+//! - v4: the features of [`FEATURES`], each at level 0 and therefore not among the finalized ones. v3
+//!   (KIP-584) cannot carry features that begin at 0: they are left out, as in Kafka.
 
-use wire::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use wire::messages::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, SupportedFeatureKey,
+};
 use wire::{ApiKey, ErrorCode, VersionRange};
 
+use super::update_features::FEATURES;
 use super::{Reply, RequestContext, advertised};
+use crate::node::BrokerNode;
 
 /// Versions served.
-pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 4 };
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 5 };
+/// First version with features that begin at level 0.
+const FEATURES_FROM: i16 = 4;
+/// Epoch of the finalized features: they have never changed.
+const FEATURES_EPOCH: i64 = 0;
+/// "No node".
+const NO_NODE: i32 = -1;
 /// First version in which the client names its software.
 const SOFTWARE_FROM: i16 = 3;
 
@@ -31,11 +43,43 @@ pub(crate) async fn handle(cx: &RequestContext, request: ApiVersionsRequest<'_>)
             ..ApiVersionsResponse::default()
         });
     }
+    if let Err(error_code) = check_node(cx, &request) {
+        cx.failed(error_code);
+        return cx.reply(&ApiVersionsResponse {
+            error_code,
+            ..ApiVersionsResponse::default()
+        });
+    }
     let api_keys = advertised().map(row).collect();
+    let features = FEATURES.iter().filter(|_| cx.version >= FEATURES_FROM);
+    let features = features.map(|(name, max)| SupportedFeatureKey {
+        name,
+        min_version: 0,
+        max_version: *max,
+    });
     cx.reply(&ApiVersionsResponse {
         api_keys,
+        supported_features: features.collect(),
+        finalized_features_epoch: FEATURES_EPOCH,
         ..ApiVersionsResponse::default()
     })
+}
+
+/// Whether the client has reached whom it means, where it says so.
+fn check_node(cx: &RequestContext, request: &ApiVersionsRequest<'_>) -> Result<(), ErrorCode> {
+    let (cluster, node) = match (request.cluster_id, request.node_id) {
+        (None, NO_NODE) => return Ok(()),
+        (None, _) | (Some(_), NO_NODE) => return Err(ErrorCode::INVALID_REQUEST),
+        (Some(cluster), node) => (cluster, node),
+    };
+    let metadata = cx.shard.metadata();
+    let own = metadata.node(metadata.broker).into_iter();
+    let mut own = own.flat_map(BrokerNode::endpoints);
+    if cluster == metadata.cluster_id && own.any(|it| it.id.get() == node) {
+        Ok(())
+    } else {
+        Err(ErrorCode::REBOOTSTRAP_REQUIRED)
+    }
 }
 
 /// The answer to a version that is not known, in version 0.

@@ -8,7 +8,8 @@
 //!   request's timeout (at least a second) is over.
 //! - A manual assignment chooses the owners of the new partitions, as in CreateTopics.
 //!
-//! Left out: quotas (v3, KIP-599).
+//! - New partitions count against `controller_mutation_rate` (KIP-599), also those that are only validated:
+//!   THROTTLING_QUOTA_EXCEEDED from v3 on, before it the reply tells to pause.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -30,6 +31,8 @@ use crate::metadata::Metadata;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 3 };
+/// First version whose partitions are refused when the quota of mutations is used up.
+const STRICT_FROM: i16 = 3;
 
 pub(crate) async fn handle(cx: &RequestContext, request: CreatePartitionsRequest<'_>) -> Reply {
     let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -52,6 +55,8 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreatePartitionsRequest
             ));
         }
         let (id, count, owners) = validate(cx, &metadata, topic)?;
+        let before = metadata.topic_by_id(id).map_or(0, |it| it.partitions.len());
+        cx.charge_partitions(STRICT_FROM, (count as usize).saturating_sub(before))?;
         if request.validate_only {
             return Ok(());
         }

@@ -16,7 +16,10 @@
 //!   replicas (KIP-464); taken in older versions too. v5: the reply describes the topic's settings
 //!   (KIP-525). v7: the topic's id; zero after validation only (KIP-516).
 //!
-//! Left out: quotas (v6, KIP-599), creation policies.
+//! - Partitions count against `controller_mutation_rate` (KIP-599), also those that are only validated:
+//!   THROTTLING_QUOTA_EXCEEDED from v6 on, before it the reply tells to pause.
+//!
+//! Left out: creation policies.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -40,6 +43,8 @@ use crate::topic_config::{ConfigRow, TopicConfig};
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 7 };
+/// First version whose topics are refused when the quota of mutations is used up.
+const STRICT_FROM: i16 = 6;
 /// "The broker's default" for partitions and replicas.
 const DEFAULT: i32 = -1;
 /// Least and most time that an admin request waits for the metadata store.
@@ -77,6 +82,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreateTopicsRequest<'_>
             ));
         }
         let (new, owners) = validate(cx, &metadata, topic)?;
+        cx.charge_partitions(STRICT_FROM, new.partitions as usize)?;
         if request.validate_only {
             return Ok(described(
                 cx,

@@ -7,7 +7,10 @@
 //!   REQUEST_TIMED_OUT when the request's timeout (at least a second) is over.
 //! - v5: texts for errors (KIP-599). v6: topics by id (KIP-516).
 //!
-//! Left out: quotas, `delete.topic.enable`.
+//! - Partitions count against `controller_mutation_rate` (KIP-599): THROTTLING_QUOTA_EXCEEDED from v5 on,
+//!   before it the reply tells to pause.
+//!
+//! Left out: `delete.topic.enable`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,6 +29,8 @@ use crate::metadata::Metadata;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 6 };
+/// First version whose topics are refused when the quota of mutations is used up.
+const STRICT_FROM: i16 = 5;
 /// First version in which topics are structs with a name or an id.
 const STATES_FROM: i16 = 6;
 
@@ -53,7 +58,13 @@ pub(crate) async fn handle(cx: &RequestContext, request: DeleteTopicsRequest<'_>
     let wait = wait_of(request.timeout_ms);
     let work = targets.iter().map(|target| async {
         match &target.found {
-            Ok(id) => delete(cx, *id, wait).await,
+            Ok(id) => {
+                let partitions = metadata
+                    .topic_by_id(*id)
+                    .map_or(0, |it| it.partitions.len());
+                cx.charge_partitions(STRICT_FROM, partitions)?;
+                delete(cx, *id, wait).await
+            }
             Err(refusal) => Err(refusal.clone()),
         }
     });

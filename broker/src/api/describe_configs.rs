@@ -5,12 +5,14 @@
 //! - Brokers: with this broker's id, the settings that have a name in Kafka, all read-only, since
 //!   settings are read once at start; with an empty name the cluster-wide dynamic defaults, of
 //!   which there are none.
+//! - Broker loggers: one, `root`, with the most verbose level that is logged; read-only, since it is set at start
+//!   (`admin.log_level`, `RUST_LOG`).
+//! - Client metrics and groups: no settings, as Kafka where none is set. Client metrics are not collected, and what
+//!   Kafka can set for a group is about the newer group protocols.
 //! - A list of names that is not empty filters. UNKNOWN_TOPIC_OR_PARTITION,
-//!   INVALID_TOPIC_EXCEPTION; INVALID_REQUEST for another broker's id and for other kinds of
-//!   resource.
+//!   INVALID_TOPIC_EXCEPTION; INVALID_REQUEST for another broker's id, for an empty name of a logger's broker, client
+//!   metrics or a group, and for other kinds of resource.
 //! - v1: synonyms and sources (KIP-226). v3: documentation and types (KIP-569).
-//!
-//! Left out: broker loggers, client metrics and group settings, which do not exist here.
 
 use std::time::Duration;
 
@@ -38,6 +40,12 @@ const SOURCES_FROM: i16 = 1;
 pub(super) const RESOURCE_TOPIC: i8 = 2;
 /// `ConfigResource.Type`: a broker.
 pub(super) const RESOURCE_BROKER: i8 = 4;
+/// `ConfigResource.Type`: the loggers of a broker.
+pub(super) const RESOURCE_BROKER_LOGGER: i8 = 8;
+/// `ConfigResource.Type`: a subscription to metrics of clients.
+pub(super) const RESOURCE_CLIENT_METRICS: i8 = 16;
+/// `ConfigResource.Type`: a group.
+pub(super) const RESOURCE_GROUP: i8 = 32;
 
 /// The settings of one resource.
 struct Described {
@@ -110,6 +118,24 @@ fn describe(
                 read_only: true,
             })
         }
+        RESOURCE_BROKER_LOGGER if name.is_empty() => {
+            invalid("Broker id must not be empty".to_owned())
+        }
+        RESOURCE_BROKER_LOGGER => {
+            check_broker(metadata, name)?;
+            Ok(Described {
+                rows: logger_rows(),
+                read_only: true,
+            })
+        }
+        RESOURCE_CLIENT_METRICS if name.is_empty() => {
+            invalid("Client metrics subscription name must not be empty".to_owned())
+        }
+        RESOURCE_GROUP if name.is_empty() => invalid("Group name must not be empty".to_owned()),
+        RESOURCE_CLIENT_METRICS | RESOURCE_GROUP => Ok(Described {
+            rows: Vec::new(),
+            read_only: false,
+        }),
         other => invalid(format!("Unsupported resource type: {other}")),
     }
 }
@@ -172,7 +198,9 @@ fn synonyms(row: &ConfigRow) -> Vec<DescribeConfigsSynonym<'_>> {
     });
     let below = match row.source {
         ConfigSource::Broker => ConfigSource::Broker,
-        ConfigSource::Topic | ConfigSource::Default => ConfigSource::Default,
+        ConfigSource::Topic | ConfigSource::BrokerLogger | ConfigSource::Default => {
+            ConfigSource::Default
+        }
     };
     let default = row.server_name.map(|name| DescribeConfigsSynonym {
         name,
@@ -188,6 +216,7 @@ pub(super) const fn source_code(source: ConfigSource) -> i8 {
         ConfigSource::Topic => 1,
         ConfigSource::Broker => 4,
         ConfigSource::Default => 5,
+        ConfigSource::BrokerLogger => 6,
     }
 }
 
@@ -294,6 +323,13 @@ static BROKER_SETTINGS: &[BrokerSetting] = &[
         about: "How long the offsets of an empty group are kept (group.offsets_retention_ms).",
     },
     BrokerSetting {
+        name: "producer.id.expiration.check.interval.ms",
+        kind: ConfigType::Int,
+        value: |config, _| millis(config.log.producer_id_expiration_check_interval),
+        about: "How often a partition is looked at for producers whose state is kept no longer \
+                (log.producer_id_expiration_check_interval_ms).",
+    },
+    BrokerSetting {
         name: "producer.id.expiration.ms",
         kind: ConfigType::Int,
         value: |config, _| millis(config.log.producer_id_expiration),
@@ -311,6 +347,23 @@ fn advertised(_: &Config, metadata: &Metadata) -> String {
 
 fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
+}
+
+/// The logger of everything.
+pub(super) const ROOT_LOGGER: &str = "root";
+
+fn logger_rows() -> Vec<ConfigRow> {
+    let level = tracing::level_filters::LevelFilter::current();
+    let level = level.to_string().to_uppercase();
+    vec![ConfigRow {
+        name: ROOT_LOGGER,
+        default: level.clone(),
+        value: level,
+        source: ConfigSource::BrokerLogger,
+        kind: ConfigType::String,
+        server_name: None,
+        about: "The most verbose level that is logged (admin.log_level, RUST_LOG).",
+    }]
 }
 
 fn broker_rows(metadata: &Metadata, config: &Config) -> Vec<ConfigRow> {

@@ -8,7 +8,7 @@ use segment::topic_name::TopicNameError;
 use wire::ErrorCode;
 
 use super::fetch_session::SessionError;
-use crate::control::{LoadError, ReassignError, TopicError};
+use crate::control::{LoadError, QuotaError, ReassignError, TopicError};
 use crate::partition::AppendError;
 use crate::partition::producers::SequenceError;
 use crate::shard::{GroupUnavailable, ProduceError, ReadError};
@@ -76,6 +76,15 @@ pub(super) const fn reassign_code(error: &ReassignError) -> ErrorCode {
         ReassignError::NoneUnderWay => ErrorCode::NO_REASSIGNMENT_IN_PROGRESS,
         // The outcome may be unknown, as after a time-out of Kafka's controller.
         ReassignError::Unavailable(_) => ErrorCode::REQUEST_TIMED_OUT,
+    }
+}
+
+/// The code where quotas were not changed.
+pub(super) const fn quota_code(error: &QuotaError) -> ErrorCode {
+    match error {
+        QuotaError::Address(_) => ErrorCode::INVALID_REQUEST,
+        // The outcome may be unknown, as after a time-out of Kafka's controller.
+        QuotaError::Unavailable(_) => ErrorCode::REQUEST_TIMED_OUT,
     }
 }
 

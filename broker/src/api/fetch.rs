@@ -1,4 +1,4 @@
-//! Fetch (key 1), versions 4-17.
+//! Fetch (key 1), versions 4-18.
 //!
 //! - A partition whose offset is in the published tail is read on the connection's own shard, without a message,
 //!   a lock or a copy; anything older is read by its owner, from its chunk cache or the object store.
@@ -9,7 +9,9 @@
 //!   `min_bytes` above `max_bytes` means `max_bytes`; no wait is longer than a connection may be idle.
 //! - v7: incremental sessions (KIP-227): only partitions with news are in the reply, and those that returned
 //!   data go to the end of the line. v9: leader epochs (KIP-320). v11: rack, ignored. v12: flexible. v13:
-//!   topic ids (KIP-516). v15-17: fields of followers.
+//!   topic ids (KIP-516). v15-18: fields of followers.
+//! - A fetch that a quota holds back is answered at once, empty, with the time to pause (KIP-219); none returns
+//!   more bytes than its client may use at once, but for the first batch.
 //! - Isolation level: without transactions the last stable offset is the high watermark.
 //!
 //! Left out: followers (replica id 0 and up is refused; CVE-2018-1288), diverging epochs (followers only).
@@ -33,7 +35,7 @@ use crate::partition::{FetchWaiter, PartitionHandle, ReadSnapshot, TailRead};
 use crate::shard::ReadError;
 
 /// Versions served.
-pub(crate) const VERSIONS: VersionRange = VersionRange { min: 4, max: 17 };
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 4, max: 18 };
 /// First version with topic ids instead of names.
 const TOPIC_IDS_FROM: i16 = 13;
 /// Reads of one fetch that may wait for the store; partitions beyond it come with the next fetch.
@@ -115,9 +117,12 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
         Err(session) => return refuse(cx, error::session_code(&session), 0),
     };
     let config = &cx.shard.shared.config.request;
-    let bytes = u64::try_from(request.max_bytes)
+    let mut bytes = u64::try_from(request.max_bytes)
         .unwrap_or(0)
         .min(config.fetch_bytes_max);
+    if let Some(limits) = &cx.limits {
+        bytes = bytes.min(limits.fetch_bytes_max());
+    }
     let limits = Limits {
         bytes,
         // More than that will never be in a reply: as in Kafka, there is nothing to wait for.
@@ -556,6 +561,11 @@ fn encode(
         &told,
         read_committed,
     );
+    if let (Some(limits), Ok(frame)) = (&cx.limits, &frame)
+        && !limits.fetched(frame.len, cx.shard.shared.quotas.now_ns())
+    {
+        return throttled(cx, session_id, filter);
+    }
     let mut last_served = None;
     for &index in &told {
         let found = &found[index];
@@ -572,6 +582,22 @@ fn encode(
         session.first = (last + 1) % count;
     }
     cx.finish(frame)
+}
+
+/// The reply to a fetch that a quota holds back: nothing, as in Kafka. What was found comes with a later one.
+fn throttled(cx: &RequestContext, session_id: i32, filter: Filter) -> Reply {
+    let session_id = match filter {
+        // Its client begins another session, and does not know of this one.
+        Filter::All => {
+            cx.shard.fetch_sessions.end(session_id);
+            0
+        }
+        Filter::News => session_id,
+    };
+    cx.reply(&FetchResponse {
+        session_id,
+        ..FetchResponse::default()
+    })
 }
 
 #[expect(

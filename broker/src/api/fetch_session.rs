@@ -209,6 +209,11 @@ impl FetchSessions {
         Ok(Context::Incremental(id, session))
     }
 
+    /// Ends a session.
+    pub(crate) fn end(&self, id: i32) {
+        self.sessions.borrow_mut().remove(&id);
+    }
+
     fn begin(&self, mut session: Session) -> Context {
         session.used = self.tick();
         let mut sessions = self.sessions.borrow_mut();

@@ -2,9 +2,9 @@
 //!
 //! - Groups: the node that owns the group's slot; COORDINATOR_NOT_AVAILABLE between two owners.
 //!   v4: several keys (KIP-699).
-//! - Transactional ids (v1): INVALID_REQUEST with a text that says that there are no transactions:
-//!   a producer must fail at once and not look for a coordinator without end. Share groups (v6,
-//!   KIP-932) and unknown kinds: INVALID_REQUEST too, as on a Kafka broker without share groups.
+//! - Transactional ids (v1): the node that owns the slot of a group of that name. It knows no transaction and
+//!   says so to tools (DescribeTransactions); a producer fails at once, when it asks for its id (InitProducerId).
+//! - Share groups (v6, KIP-932) and unknown kinds: INVALID_REQUEST, as on a Kafka broker without share groups.
 //! - v1: texts for errors. v5: TRANSACTION_ABORTABLE (KIP-890): not used.
 //!
 //! Left out: transactions, share groups.
@@ -61,7 +61,7 @@ type Found<'a> = Result<Endpoint<'a>, (ErrorCode, &'static str)>;
 
 fn find<'a>(key_type: i8, key: &str, metadata: &'a Metadata) -> Found<'a> {
     match key_type {
-        GROUP => metadata
+        GROUP | TRANSACTION => metadata
             .coordinator(slot_of_group(key))
             .and_then(|owner| metadata.node(owner))
             .map(|node| node.of_slot(slot_of_group(key)))
@@ -69,10 +69,6 @@ fn find<'a>(key_type: i8, key: &str, metadata: &'a Metadata) -> Found<'a> {
                 ErrorCode::COORDINATOR_NOT_AVAILABLE,
                 "The coordinator is not available.",
             )),
-        TRANSACTION => Err((
-            ErrorCode::INVALID_REQUEST,
-            "Transactions are not supported by this broker.",
-        )),
         _ => Err((
             ErrorCode::INVALID_REQUEST,
             "This kind of coordinator is not supported by this broker.",

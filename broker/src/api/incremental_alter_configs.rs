@@ -9,7 +9,9 @@
 //! - Of two requests that change one topic at the same moment, neither is lost: the later one is
 //!   applied to what the first has left.
 //!
-//! Left out: policies; client metrics, groups and broker loggers, which have no settings here.
+//! - To delete settings of client metrics or of a group changes nothing: there are none, as in Kafka where none is set.
+//!
+//! Left out: policies.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +27,9 @@ use super::alter_configs::{
     replace,
 };
 use super::create_topics::Refusal;
-use super::describe_configs::{RESOURCE_BROKER, check_broker};
+use super::describe_configs::{
+    RESOURCE_BROKER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP, check_broker,
+};
 use super::{Reply, RequestContext, create_topics, error};
 use crate::control::TopicError;
 use crate::metadata::Metadata;
@@ -95,6 +99,9 @@ async fn change(
     if ends_throttles(resource) {
         return check_broker(&cx.shard.metadata(), resource.resource_name);
     }
+    if deletes_nothing(resource) {
+        return Ok(());
+    }
     for _ in 0..TRIES_MAX {
         let metadata = cx.shard.metadata();
         let config = checked(changed(&metadata, resource)?)?;
@@ -117,6 +124,15 @@ fn ends_throttles(resource: &AlterConfigsResource<'_>) -> bool {
     resource.resource_type == RESOURCE_BROKER
         && !resource.configs.is_empty()
         && asked.all(|own| own.config_operation == DELETE && THROTTLES.contains(&own.name))
+}
+
+/// Whether all that is asked for is that settings go which cannot be there.
+fn deletes_nothing(resource: &AlterConfigsResource<'_>) -> bool {
+    let without = [RESOURCE_CLIENT_METRICS, RESOURCE_GROUP];
+    let mut asked = resource.configs.iter();
+    without.contains(&resource.resource_type)
+        && !resource.resource_name.is_empty()
+        && asked.all(|own| own.config_operation == DELETE)
 }
 
 /// The overrides of the topic with the changes of the request.
@@ -230,6 +246,25 @@ mod tests {
             RESOURCE_BROKER,
             &[all[0], ("log.retention.ms", DELETE)]
         ));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_there_can_be_deleted_and_not_set() {
+        let asked = |resource_type, resource_name, config_operation| {
+            let own = AlterableConfig {
+                name: "interval.ms",
+                config_operation,
+                value: Some("1"),
+            };
+            deletes_nothing(&AlterConfigsResource {
+                resource_type,
+                resource_name,
+                configs: vec![own],
+            })
+        };
+        assert!(asked(RESOURCE_GROUP, "g", DELETE) && asked(RESOURCE_CLIENT_METRICS, "m", DELETE));
+        assert!(!asked(RESOURCE_GROUP, "g", SET) && !asked(RESOURCE_GROUP, "", DELETE));
+        assert!(!asked(RESOURCE_TOPIC, "a", DELETE));
     }
 
     #[test]

@@ -6,9 +6,8 @@
 //!   that is what Kafka's broker does without a transactional id, and clients of such producers
 //!   raise their epoch on their own. Only one of the two named is INVALID_REQUEST.
 //! - COORDINATOR_LOAD_IN_PROGRESS, retriable, while the metadata store gives no block, as in Kafka.
-//! - A transactional id is INVALID_REQUEST: this broker has no transactions, and a producer that
-//!   asks for them must fail at once and not wait. FindCoordinator, which such a producer asks
-//!   first, says so in words. v4: PRODUCER_FENCED (KIP-588), v5: TRANSACTION_ABORTABLE (KIP-890):
+//! - A transactional id is TRANSACTIONAL_ID_AUTHORIZATION_FAILED: nobody may use one, since there are no
+//!   transactions. Every client fails at once with that; librdkafka repeats INVALID_REQUEST without end. v4: PRODUCER_FENCED (KIP-588), v5: TRANSACTION_ABORTABLE (KIP-890):
 //!   not used.
 //!
 //! Left out: transactions.
@@ -49,7 +48,10 @@ async fn producer_id(
 ) -> Result<i64, ErrorCode> {
     let has_id = request.producer_id != NO_PRODUCER_ID;
     let has_epoch = request.producer_epoch != NO_PRODUCER_EPOCH;
-    if request.transactional_id.is_some() || has_id != has_epoch {
+    if request.transactional_id.is_some() {
+        return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    }
+    if has_id != has_epoch {
         return Err(ErrorCode::INVALID_REQUEST);
     }
     let shard = &cx.shard;

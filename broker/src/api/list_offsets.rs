@@ -1,4 +1,4 @@
-//! ListOffsets (key 2), versions 1-10.
+//! ListOffsets (key 2), versions 1-11.
 //!
 //! - Latest (-1) is the high watermark (last stable offset when reading committed records, which is the same
 //!   without transactions); earliest (-2) is the log start; both come from the published snapshot, without
@@ -9,6 +9,8 @@
 //! - v4: leader epochs (KIP-320). v7: -3, the record with the largest timestamp (KIP-734). v8: -4, the
 //!   earliest local offset (KIP-405), which is the earliest here. v9: -5, the latest tiered offset (KIP-1005):
 //!   -1, nothing is tiered. v10: a timeout, which is not needed: a lookup reads a bounded number of chunks.
+//!   v11: -6, the first offset that is not tiered yet (KIP-1023): -1, nothing is going to be.
+//! - UNSUPPORTED_VERSION for a special time that the version does not have, and for those that there are not.
 //! - No record that late: offset -1, timestamp -1, no error, as Kafka answers.
 
 use std::rc::Rc;
@@ -28,7 +30,7 @@ use crate::partition::PartitionHandle;
 use crate::shard::{ReadError, RunOfTime, Shard};
 
 /// Versions served.
-pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 10 };
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 11 };
 
 /// First version whose reply carries leader epochs.
 const EPOCHS_FROM: i16 = 4;
@@ -37,6 +39,19 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// First version with a special time; none if there is no such time.
+const fn special_from(timestamp: i64) -> Option<i16> {
+    match timestamp {
+        LATEST | EARLIEST => Some(1),
+        MAX_TIMESTAMP => Some(7),
+        EARLIEST_LOCAL => Some(8),
+        LATEST_TIERED => Some(9),
+        EARLIEST_PENDING_UPLOAD => Some(11),
+        _ => None,
+    }
+}
 
 /// Answers a lookup.
 pub(super) async fn handle(cx: &RequestContext, request: ListOffsetsRequest<'_>) -> Reply {
@@ -84,6 +99,10 @@ async fn find(
     topic: &str,
     wanted: &ListOffsetsPartition,
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
+    let from = special_from(wanted.timestamp);
+    if wanted.timestamp < 0 && from.is_none_or(|from| cx.version < from) {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
     let index = PartitionIndex::new(wanted.partition_index);
     let handle = metadata
         .topic(topic)
@@ -103,12 +122,9 @@ async fn find(
     match wanted.timestamp {
         LATEST => Ok(at(snapshot.high_watermark)),
         EARLIEST | EARLIEST_LOCAL => Ok(at(snapshot.log_start)),
-        LATEST_TIERED => Ok(ListOffsetsPartitionResponse::default()),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(ListOffsetsPartitionResponse::default()),
         MAX_TIMESTAMP => by_owner(cx, handle, Target::Largest).await,
-        timestamp if timestamp >= 0 => {
-            by_owner(cx, handle, Target::From(TimestampMs::new(timestamp))).await
-        }
-        _ => Err(ErrorCode::INVALID_REQUEST),
+        timestamp => by_owner(cx, handle, Target::From(TimestampMs::new(timestamp))).await,
     }
 }
 

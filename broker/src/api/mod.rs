@@ -4,10 +4,12 @@
 //! thread's requests; it touches no runtime and no store. [`error`] is the only place that turns our errors
 //! into Kafka's codes.
 
+mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod api_versions;
 mod create_acls;
+mod create_delegation_token;
 mod create_partitions;
 mod create_topics;
 mod delete_acls;
@@ -15,13 +17,19 @@ mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
+mod describe_delegation_token;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
 mod describe_topic_partitions;
+mod describe_transactions;
+mod describe_user_scram_credentials;
 mod elect_leaders;
 mod error;
+mod expire_delegation_token;
 mod fetch;
 mod fetch_session;
 mod find_coordinator;
@@ -30,9 +38,11 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -41,7 +51,10 @@ mod offset_for_leader_epoch;
 mod produce;
 #[cfg(test)]
 mod protocol_page;
+mod renew_delegation_token;
 mod sync_group;
+mod unregister_broker;
+mod update_features;
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;
@@ -52,9 +65,12 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use wire::{ApiKey, DecodeError, Message, Request, RequestHeader, VersionRange};
 
-pub(crate) use crate::net::{Reply, Reserved, Slot};
+pub(crate) use crate::net::{ConnectionQuota, Reply, Reserved, Slot};
 pub(crate) use fetch_session::FetchSessions;
 
+use create_topics::Refusal;
+
+use crate::quota::Limits;
 use crate::shard::Shard;
 
 /// What a handler knows about the request besides its body.
@@ -73,6 +89,8 @@ pub(crate) struct RequestContext {
     pub(crate) peer: SocketAddr,
     /// When the request had been read.
     pub(crate) started: Instant,
+    /// What limits its client; none for most.
+    pub(crate) limits: Option<Rc<Limits>>,
     /// How long it took: the clock is read once.
     took: OnceCell<Duration>,
 }
@@ -83,8 +101,20 @@ impl RequestContext {
         *self.took.get_or_init(|| self.started.elapsed())
     }
 
-    /// Encodes a response.
-    pub(crate) fn reply<'a, M: Message<'a>>(&self, response: &M) -> Reply {
+    /// Encodes a response. Where its client has exceeded a quota, it tells how long to pause.
+    pub(crate) fn reply<'a, M: Message<'a> + Clone>(&self, response: &M) -> Reply {
+        if let Some(limits) = &self.limits {
+            limits.charge_time(self.shard.shared.quotas.now_ns());
+            if let Some((pause, _)) = limits.owed() {
+                let mut response = response.clone();
+                response.set_throttle_time(self.version, throttle_ms(pause));
+                return self.encode(&response);
+            }
+        }
+        self.encode(response)
+    }
+
+    fn encode<'a, M: Message<'a>>(&self, response: &M) -> Reply {
         self.finish(wire::encode_response(
             self.correlation_id,
             self.api,
@@ -107,6 +137,22 @@ impl RequestContext {
                 Reply::Close
             }
         }
+    }
+
+    /// Charges partitions that are to be created or deleted, against a quota that refuses from version
+    /// `strict_from` on (KIP-599).
+    fn charge_partitions(&self, strict_from: i16, count: usize) -> Result<(), Refusal> {
+        let Some(limits) = &self.limits else {
+            return Ok(());
+        };
+        let now = self.shard.shared.quotas.now_ns();
+        let charged = limits.mutated(count, self.version >= strict_from, now);
+        charged.map_err(|exhausted| {
+            (
+                wire::ErrorCode::THROTTLING_QUOTA_EXCEEDED,
+                exhausted.to_string(),
+            )
+        })
     }
 
     /// Counts an error code that the reply carries.
@@ -165,6 +211,10 @@ apis! {
     AlterConfigs => alter_configs::AlterConfigsRequest,
     DescribeLogDirs => describe_log_dirs::DescribeLogDirsRequest,
     CreatePartitions => create_partitions::CreatePartitionsRequest,
+    CreateDelegationToken => create_delegation_token::CreateDelegationTokenRequest,
+    RenewDelegationToken => renew_delegation_token::RenewDelegationTokenRequest,
+    ExpireDelegationToken => expire_delegation_token::ExpireDelegationTokenRequest,
+    DescribeDelegationToken => describe_delegation_token::DescribeDelegationTokenRequest,
     DeleteGroups => delete_groups::DeleteGroupsRequest,
     ElectLeaders => elect_leaders::ElectLeadersRequest,
     IncrementalAlterConfigs => incremental_alter_configs::IncrementalAlterConfigsRequest,
@@ -173,7 +223,17 @@ apis! {
     ListPartitionReassignments =>
         list_partition_reassignments::ListPartitionReassignmentsRequest,
     OffsetDelete => offset_delete::OffsetDeleteRequest,
+    DescribeClientQuotas => describe_client_quotas::DescribeClientQuotasRequest,
+    AlterClientQuotas => alter_client_quotas::AlterClientQuotasRequest,
+    DescribeUserScramCredentials =>
+        describe_user_scram_credentials::DescribeUserScramCredentialsRequest,
+    UpdateFeatures => update_features::UpdateFeaturesRequest,
     DescribeCluster => describe_cluster::DescribeClusterRequest,
+    DescribeProducers => describe_producers::DescribeProducersRequest,
+    UnregisterBroker => unregister_broker::UnregisterBrokerRequest,
+    DescribeTransactions => describe_transactions::DescribeTransactionsRequest,
+    ListTransactions => list_transactions::ListTransactionsRequest,
+    ListConfigResources => list_config_resources::ListConfigResourcesRequest,
     DescribeTopicPartitions => describe_topic_partitions::DescribeTopicPartitionsRequest,
 }
 
@@ -192,13 +252,14 @@ pub(crate) async fn dispatch(
     frame: BytesMut,
     reserved: Reserved,
     peer: SocketAddr,
+    quota: &ConnectionQuota,
 ) -> Slot {
     let started = Instant::now();
     let (api, version, correlation_id) = match recognize(shard, &frame) {
         Ok(known) => known,
         Err(refused) => return refused,
     };
-    let mut cx = RequestContext {
+    let cx = RequestContext {
         shard: shard.clone(),
         api,
         version,
@@ -206,12 +267,22 @@ pub(crate) async fn dispatch(
         client_id: None,
         peer,
         started,
+        limits: quota.limits(shard, &frame).await,
         took: OnceCell::new(),
     };
+    match cx.limits.clone().filter(|limits| limits.is_timed()) {
+        Some(limits) => limits.timed(carry_out(cx, frame, reserved)).await,
+        None => carry_out(cx, frame, reserved).await,
+    }
+}
+
+async fn carry_out(mut cx: RequestContext, frame: BytesMut, reserved: Reserved) -> Slot {
+    let (api, version, peer) = (cx.api, cx.version, cx.peer);
     if api == ApiKey::Produce {
+        let shard = cx.shard.clone();
         return match produce::handle(cx, frame, reserved).await {
             Ok(slot) => slot,
-            Err(error) => refuse(shard, peer, api, version, &error),
+            Err(error) => refuse(&shard, peer, api, version, &error),
         };
     }
     if api != ApiKey::Fetch {
@@ -219,8 +290,13 @@ pub(crate) async fn dispatch(
     }
     match route(&cx, &frame).await {
         Ok(reply) => Slot::Ready(reply),
-        Err(error) => refuse(shard, peer, api, version, &error),
+        Err(error) => refuse(&cx.shard, peer, api, version, &error),
     }
+}
+
+/// A pause as replies tell it, in whole milliseconds.
+fn throttle_ms(pause: Duration) -> i32 {
+    i32::try_from(pause.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
 }
 
 fn client_id(frame: &[u8]) -> Option<Arc<str>> {

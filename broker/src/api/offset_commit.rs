@@ -1,4 +1,4 @@
-//! OffsetCommit (key 8), versions 1-9.
+//! OffsetCommit (key 8), versions 1-10.
 //!
 //! - Offsets are durable before this is answered; COORDINATOR_NOT_AVAILABLE if they are not in 5 s,
 //!   as with Kafka's `offsets.commit.timeout.ms`: they may be committed later all the same. They
@@ -9,36 +9,39 @@
 //! - A consumer that assigns itself commits with generation -1, into a group without members.
 //! - v1: a commit time; v2-4: a retention time, which takes precedence over the broker's. v6:
 //!   leader epochs (KIP-320). v7: static members (KIP-345). v9: GROUP_ID_NOT_FOUND for an unknown
-//!   group (KIP-848).
+//!   group (KIP-848). v10: topic ids instead of names; UNKNOWN_TOPIC_ID.
 //!
-//! Left out: v0, which stored offsets in ZooKeeper; v10 (topic ids), until the codec has it.
+//! Left out: v0, which stored offsets in ZooKeeper.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use coord::groups::{
     CommitOffset, CommitReply, CommitRequest, Generation, GroupId, InstanceId, MemberId,
     Reply as GroupReply,
 };
-use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicPartition};
+use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicPartition};
 use wire::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse,
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use wire::{ErrorCode, VersionRange};
+use wire::{ErrorCode, Uuid, VersionRange};
 
 use super::{Reply, RequestContext, error};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Topic};
 
 /// Versions served.
-pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 9 };
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 10 };
 /// First version in which clients understand GROUP_ID_NOT_FOUND here.
 const GROUP_NOT_FOUND_FROM: i16 = 9;
+/// First version with topic ids instead of names.
+pub(super) const TOPIC_IDS_FROM: i16 = 10;
 /// "Not given" for times.
 const NO_TIME: i64 = -1;
 
 pub(crate) async fn handle(cx: &RequestContext, request: OffsetCommitRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
-    let (places, offsets) = resolve(&metadata, &request);
+    let (places, offsets) = resolve(cx, &metadata, &request);
     if offsets.is_empty() {
         return answer(cx, &request, &places, &mut VecDeque::new());
     }
@@ -72,18 +75,40 @@ fn codes(replies: &[CommitReply]) -> VecDeque<ErrorCode> {
         .collect()
 }
 
+/// A topic as requests about committed offsets name it.
+pub(super) fn find_topic<'a>(
+    cx: &RequestContext,
+    metadata: &'a Metadata,
+    name: &str,
+    id: Uuid,
+) -> Result<&'a Arc<Topic>, ErrorCode> {
+    if cx.version >= TOPIC_IDS_FROM {
+        let topic = metadata.topic_by_id(TopicId::new(id.0));
+        topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+    } else {
+        let topic = metadata.topic(name);
+        topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+}
+
 /// Which partitions of the request exist, in its order, and what is committed for those.
 fn resolve(
+    cx: &RequestContext,
     metadata: &Metadata,
     request: &OffsetCommitRequest<'_>,
-) -> (Vec<bool>, Vec<CommitOffset>) {
+) -> (Vec<Result<(), ErrorCode>>, Vec<CommitOffset>) {
     let (mut places, mut offsets) = (Vec::new(), Vec::new());
     for topic in &request.topics {
-        let found = metadata.topic(topic.name);
+        let found = find_topic(cx, metadata, topic.name, topic.topic_id);
         for partition in &topic.partitions {
             let index = PartitionIndex::new(partition.partition_index);
-            let id = found.and_then(|found| found.partition(index).map(|handle| handle.id));
-            places.push(id.is_some());
+            let id = found.and_then(|found| {
+                let handle = found.partition(index);
+                handle
+                    .map(|handle| handle.id)
+                    .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            });
+            places.push(id.map(drop));
             offsets.extend(id.map(|id| commit_offset(id, partition)));
         }
     }
@@ -104,7 +129,7 @@ fn commit_offset(id: TopicPartition, asked: &OffsetCommitRequestPartition<'_>) -
 fn answer(
     cx: &RequestContext,
     request: &OffsetCommitRequest<'_>,
-    places: &[bool],
+    places: &[Result<(), ErrorCode>],
     codes: &mut VecDeque<ErrorCode>,
 ) -> Reply {
     let mut places = places.iter();
@@ -114,11 +139,10 @@ fn answer(
             .partitions
             .iter()
             .zip(places.by_ref())
-            .map(|(asked, exists)| {
-                let error_code = if *exists {
-                    codes.pop_front().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR)
-                } else {
-                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            .map(|(asked, place)| {
+                let error_code = match place {
+                    Ok(()) => codes.pop_front().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR),
+                    Err(code) => *code,
                 };
                 if error_code != ErrorCode::NONE {
                     cx.failed(error_code);
@@ -130,6 +154,7 @@ fn answer(
             });
         topics.push(OffsetCommitResponseTopic {
             name: topic.name,
+            topic_id: topic.topic_id,
             partitions: partitions.collect(),
         });
     }

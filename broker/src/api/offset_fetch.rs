@@ -1,4 +1,4 @@
-//! OffsetFetch (key 9), versions 1-9.
+//! OffsetFetch (key 9), versions 1-10.
 //!
 //! - What is durable. A partition without a committed offset has offset -1 and no error, whether
 //!   the topic exists or not, as in Kafka: the client then applies its `auto.offset.reset`.
@@ -6,27 +6,29 @@
 //! - v2: an error for the whole reply; in v1 it is in every partition. v5: leader epochs (KIP-320).
 //!   v7: `require_stable` waits for commits under way (KIP-447). v8: several groups (KIP-709),
 //!   asked side by side. v9: member id and epoch of the consumer protocol (KIP-848), which are not
-//!   looked at: all groups here are classic.
+//!   looked at: all groups here are classic. v10: topic ids instead of names; UNKNOWN_TOPIC_ID for a topic that does
+//!   not exist.
 //!
-//! Left out: v0, which read from ZooKeeper; v10 (topic ids), until the codec has it.
+//! Left out: v0, which read from ZooKeeper.
 
 use std::collections::BTreeMap;
 
 use coord::groups::{FetchRequest, FetchedOffset, GroupId, Reply as GroupReply};
 use futures_util::future::join_all;
-use segment::{PartitionIndex, TopicPartition};
+use segment::{PartitionIndex, TopicId, TopicPartition};
 use wire::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseGroup,
     OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
 };
-use wire::{ErrorCode, VersionRange};
+use wire::{ErrorCode, Uuid, VersionRange};
 
+use super::offset_commit::find_topic;
 use super::{Reply, RequestContext, error};
 use crate::metadata::Metadata;
 
 /// Versions served.
-pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 9 };
+pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 10 };
 /// First version with an error for the whole reply.
 const GROUP_ERROR_FROM: i16 = 2;
 /// First version with several groups.
@@ -38,6 +40,7 @@ const NO_EPOCH: i32 = -1;
 /// A topic with partitions, as either form of the request names it.
 struct Asked<'a> {
     name: &'a str,
+    id: Uuid,
     partitions: &'a [i32],
 }
 
@@ -56,10 +59,17 @@ struct Row {
     code: ErrorCode,
 }
 
-/// A group of the reply: its topics by name, in the order of the request.
+/// A topic of the reply.
+struct Topic {
+    name: String,
+    id: Uuid,
+    rows: Vec<Row>,
+}
+
+/// A group of the reply: its topics, in the order of the request.
 struct Answer {
     code: ErrorCode,
-    topics: Vec<(String, Vec<Row>)>,
+    topics: Vec<Topic>,
 }
 
 pub(crate) async fn handle(cx: &RequestContext, request: OffsetFetchRequest<'_>) -> Reply {
@@ -84,11 +94,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: OffsetFetchRequest<'_>)
         .zip(&answers)
         .map(|(query, answer)| OffsetFetchResponseGroup {
             group_id: query.group,
-            topics: answer
-                .topics
-                .iter()
-                .map(|(name, rows)| several_topic(name, rows))
-                .collect(),
+            topics: answer.topics.iter().map(several_topic).collect(),
             error_code: answer.code,
         });
     cx.reply(&OffsetFetchResponse {
@@ -104,6 +110,7 @@ fn queries<'a>(version: i16, request: &'a OffsetFetchRequest<'_>) -> Vec<Query<'
             asked
                 .map(|t| Asked {
                     name: t.name,
+                    id: Uuid::ZERO,
                     partitions: &t.partition_indexes,
                 })
                 .collect()
@@ -120,6 +127,7 @@ fn queries<'a>(version: i16, request: &'a OffsetFetchRequest<'_>) -> Vec<Query<'
             asked
                 .map(|t| Asked {
                     name: t.name,
+                    id: t.topic_id,
                     partitions: &t.partition_indexes,
                 })
                 .collect()
@@ -137,7 +145,7 @@ async fn fetch(
     let partitions = query
         .topics
         .as_deref()
-        .map(|topics| known(metadata, topics));
+        .map(|topics| known(cx, metadata, topics));
     let request = FetchRequest {
         group: GroupId::from(query.group),
         partitions,
@@ -160,7 +168,7 @@ async fn fetch(
         },
         (Ok(fetched), Some(topics)) => Answer {
             code: ErrorCode::NONE,
-            topics: named(metadata, topics, &fetched),
+            topics: named(cx, metadata, topics, &fetched),
         },
         (Err(code), topics) => {
             cx.failed(code);
@@ -174,10 +182,11 @@ async fn fetch(
 }
 
 /// The partitions of topics that exist, in order.
-fn known(metadata: &Metadata, topics: &[Asked<'_>]) -> Vec<TopicPartition> {
-    let ids = topics
-        .iter()
-        .filter_map(|asked| Some((metadata.topic(asked.name)?.id, asked)));
+fn known(cx: &RequestContext, metadata: &Metadata, topics: &[Asked<'_>]) -> Vec<TopicPartition> {
+    let ids = topics.iter().filter_map(|asked| {
+        let topic = find_topic(cx, metadata, asked.name, asked.id).ok()?;
+        Some((topic.id, asked))
+    });
     let partitions = ids.flat_map(|(id, asked)| {
         let indexes = asked.partitions.iter();
         indexes.map(move |index| TopicPartition::new(id, PartitionIndex::new(*index)))
@@ -186,51 +195,70 @@ fn known(metadata: &Metadata, topics: &[Asked<'_>]) -> Vec<TopicPartition> {
 }
 
 /// Everything that was fetched, under the topics' names.
-fn all(metadata: &Metadata, fetched: &[FetchedOffset]) -> Vec<(String, Vec<Row>)> {
-    let mut topics: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
+fn all(metadata: &Metadata, fetched: &[FetchedOffset]) -> Vec<Topic> {
+    let mut topics: BTreeMap<(&str, TopicId), Vec<Row>> = BTreeMap::new();
     for entry in fetched {
         if let Some(topic) = metadata.topic_by_id(entry.partition.topic) {
             let index = entry.partition.partition.get();
             topics
-                .entry(topic.name.as_str())
+                .entry((topic.name.as_str(), topic.id))
                 .or_default()
                 .push(row(index, Some(entry)));
         }
     }
     topics
         .into_iter()
-        .map(|(name, rows)| (name.to_owned(), rows))
+        .map(|((name, id), rows)| Topic {
+            name: name.to_owned(),
+            id: Uuid(id.get()),
+            rows,
+        })
         .collect()
 }
 
 /// What was fetched, in the places of the request; the entries are in the order of [`known`].
 fn named(
+    cx: &RequestContext,
     metadata: &Metadata,
     topics: &[Asked<'_>],
     fetched: &[FetchedOffset],
-) -> Vec<(String, Vec<Row>)> {
+) -> Vec<Topic> {
     let mut fetched = fetched.iter();
     let mut found = Vec::with_capacity(topics.len());
     for asked in topics {
-        let exists = metadata.topic(asked.name).is_some();
-        let rows = asked.partitions.iter().map(|index| {
-            let entry = if exists { fetched.next() } else { None };
-            row(*index, entry)
+        let topic = find_topic(cx, metadata, asked.name, asked.id);
+        let rows = asked.partitions.iter().map(|index| match topic {
+            Ok(_) => row(*index, fetched.next()),
+            // A name that is not known has no offset, and no error.
+            Err(code) if code == ErrorCode::UNKNOWN_TOPIC_ID => refused_row(*index, code),
+            Err(_) => row(*index, None),
         });
-        found.push((asked.name.to_owned(), rows.collect()));
+        found.push(Topic {
+            name: asked.name.to_owned(),
+            id: asked.id,
+            rows: rows.collect(),
+        });
     }
     found
 }
 
-fn refused(topics: &[Asked<'_>], code: ErrorCode) -> Vec<(String, Vec<Row>)> {
+fn refused(topics: &[Asked<'_>], code: ErrorCode) -> Vec<Topic> {
     let topics = topics.iter().map(|asked| {
-        let rows = asked.partitions.iter().map(|index| Row {
-            code,
-            ..row(*index, None)
-        });
-        (asked.name.to_owned(), rows.collect())
+        let rows = asked.partitions.iter();
+        Topic {
+            name: asked.name.to_owned(),
+            id: asked.id,
+            rows: rows.map(|index| refused_row(*index, code)).collect(),
+        }
     });
     topics.collect()
+}
+
+fn refused_row(index: i32, code: ErrorCode) -> Row {
+    Row {
+        code,
+        ..row(index, None)
+    }
 }
 
 fn row(index: i32, entry: Option<&FetchedOffset>) -> Row {
@@ -255,22 +283,20 @@ fn row(index: i32, entry: Option<&FetchedOffset>) -> Row {
 }
 
 fn one_group(cx: &RequestContext, answer: &Answer) -> Reply {
-    let topics = answer
-        .topics
-        .iter()
-        .map(|(name, rows)| OffsetFetchResponseTopic {
-            name,
-            partitions: rows
-                .iter()
-                .map(|row| OffsetFetchResponsePartition {
-                    partition_index: row.index,
-                    committed_offset: row.offset,
-                    committed_leader_epoch: row.epoch,
-                    metadata: Some(&row.metadata),
-                    error_code: row.code,
-                })
-                .collect(),
-        });
+    let topics = answer.topics.iter().map(|topic| OffsetFetchResponseTopic {
+        name: &topic.name,
+        partitions: topic
+            .rows
+            .iter()
+            .map(|row| OffsetFetchResponsePartition {
+                partition_index: row.index,
+                committed_offset: row.offset,
+                committed_leader_epoch: row.epoch,
+                metadata: Some(&row.metadata),
+                error_code: row.code,
+            })
+            .collect(),
+    });
     cx.reply(&OffsetFetchResponse {
         topics: topics.collect(),
         error_code: answer.code,
@@ -278,8 +304,8 @@ fn one_group(cx: &RequestContext, answer: &Answer) -> Reply {
     })
 }
 
-fn several_topic<'a>(name: &'a str, rows: &'a [Row]) -> OffsetFetchResponseTopics<'a> {
-    let partitions = rows.iter().map(|row| OffsetFetchResponsePartitions {
+fn several_topic(topic: &Topic) -> OffsetFetchResponseTopics<'_> {
+    let partitions = topic.rows.iter().map(|row| OffsetFetchResponsePartitions {
         partition_index: row.index,
         committed_offset: row.offset,
         committed_leader_epoch: row.epoch,
@@ -287,7 +313,8 @@ fn several_topic<'a>(name: &'a str, rows: &'a [Row]) -> OffsetFetchResponseTopic
         error_code: row.code,
     });
     OffsetFetchResponseTopics {
-        name,
+        name: &topic.name,
+        topic_id: topic.id,
         partitions: partitions.collect(),
     }
 }

@@ -5,6 +5,8 @@
 //! - The order of appends is fixed when the request is dispatched; the reply follows when every batch is
 //!   durable, or has failed, or the request's timeout is over (REQUEST_TIMED_OUT; the batch stays known for
 //!   deduplication).
+//! - A topic with a codec of its own (`compression.type`) has batches that come in another compressed anew, before
+//!   they are appended.
 //! - acks=all and acks=1 both mean durable in the object store. acks=0 gets no reply; if a batch of it is
 //!   refused, the connection is closed, as in Kafka, so that the client learns of it.
 //! - v0-2 are advertised because librdkafka up to 2.10 otherwise turns compression off (KIP-896); they
@@ -23,7 +25,7 @@ use bytes::BytesMut;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use segment::batch::{BatchError, BatchHeader, BatchLimits, Codec, TimestampType};
-use segment::record::{DecodeLimits, RecordSet};
+use segment::record::{DecodeLimits, RecordSet, recode_batch};
 use segment::{PartitionIndex, TimestampMs, TopicId};
 use wire::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
@@ -31,10 +33,11 @@ use wire::messages::produce::{
 };
 use wire::{DecodeError, ErrorCode, Records, VersionRange};
 
-use super::{Reply, RequestContext, Reserved, Slot, error};
+use super::{Reply, RequestContext, Reserved, Slot, error, throttle_ms};
 use crate::metadata::{Metadata, Topic};
 use crate::partition::PartitionHandle;
 use crate::shard::{ProduceCall, ProduceOutcome, ProducePart, ShardId};
+use crate::topic_config::TopicConfig;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 13 };
@@ -88,9 +91,21 @@ impl From<(ErrorCode, String)> for Refused {
 enum PartOutcome {
     Refused(Refused),
     /// Where its batch lies in the frame.
-    Accepted(Arc<PartitionHandle>, Range<usize>, BatchHeader),
+    Accepted(Accepted),
     /// Which call it went out with, and as which part.
     Sent(usize, usize),
+}
+
+/// A batch that is to be appended.
+struct Accepted {
+    handle: Arc<PartitionHandle>,
+    /// Where it lies in the frame.
+    range: Range<usize>,
+    header: BatchHeader,
+    /// The codec that it is to be brought into; none for most.
+    codec: Option<Codec>,
+    /// Largest batch that its topic takes.
+    bytes_max: usize,
 }
 
 struct Plan {
@@ -98,6 +113,8 @@ struct Plan {
     parts: Vec<PartPlan>,
     acks: i16,
     timeout: Duration,
+    /// How long the client is to pause because of a quota.
+    throttle_ms: i32,
 }
 
 /// Dispatches a produce request. The slot is the reply, or its promise.
@@ -105,15 +122,17 @@ struct Plan {
 /// # Errors
 /// The request cannot be decoded.
 pub(super) async fn handle(
-    cx: RequestContext,
+    mut cx: RequestContext,
     frame: BytesMut,
     reserved: Reserved,
 ) -> Result<Slot, DecodeError> {
     let now = cx.shard.wall_clock();
+    let bytes = wire::LENGTH_PREFIX_BYTES + frame.len();
     let (_, request) = wire::decode_request::<ProduceRequest<'_>>(&frame)?;
     let mut plan = plan(&cx, &frame, &request, now);
     drop(request);
     let calls = send(&cx, frame, &mut plan, now).await;
+    charge(&mut cx, &mut plan, bytes);
     if plan.acks == 0 {
         let refused = plan
             .parts
@@ -135,6 +154,23 @@ pub(super) async fn handle(
     Ok(Slot::Pending(
         finish(cx, plan, calls, reserved).boxed_local(),
     ))
+}
+
+/// Charges the request when it has been dispatched: its client is read from again after the pause, and told of
+/// it by the reply, which may come before or after. Its time is not charged with acks=0, as in Kafka.
+fn charge(cx: &mut RequestContext, plan: &mut Plan, bytes: usize) {
+    // The next request may have begun before this one is answered: what is owed is taken down here.
+    let Some(limits) = cx.limits.take() else {
+        return;
+    };
+    let now = cx.shard.shared.quotas.now_ns();
+    limits.produced(bytes, now);
+    if plan.acks != 0 {
+        limits.charge_time(now);
+    }
+    if let Some((pause, _)) = limits.owed() {
+        plan.throttle_ms = throttle_ms(pause);
+    }
 }
 
 /// Looks up and validates every partition of the request.
@@ -180,6 +216,7 @@ fn plan(cx: &RequestContext, frame: &[u8], request: &ProduceRequest<'_>, now: Ti
         parts,
         acks: request.acks,
         timeout,
+        throttle_ms: 0,
     }
 }
 
@@ -255,16 +292,8 @@ fn check(
         }
         error => (error::batch_code(&error), error.to_string()).into(),
     })?;
-    if let Some(before) = config.timestamp_before_max_ms()
-        && !append_time
-        && header.base_timestamp.get() >= 0
-        && header.base_timestamp.get() < now.get().saturating_sub(before)
-    {
-        return Err((
-            ErrorCode::INVALID_TIMESTAMP,
-            "the batch's timestamps are too old".to_owned(),
-        )
-            .into());
+    if !append_time {
+        check_age(cx, config, bytes, &header, now)?;
     }
     if header.attributes.is_transactional() {
         return Err((
@@ -274,7 +303,7 @@ fn check(
             .into());
     }
     if config.compaction().is_some() {
-        match without_keys(bytes) {
+        match without_keys(bytes, &decode_limits(cx)) {
             None => return Err(invalid("the records of the batch are malformed")),
             Some((0, _)) => {}
             Some((count, records)) => {
@@ -297,7 +326,50 @@ fn check(
     }
     let range = wire::range_in(frame, bytes).expect("borrowed records lie in their frame");
     let time = if append_time { now } else { TimestampMs::NONE };
-    Ok((PartOutcome::Accepted(handle.clone(), range, header), time))
+    let codec = config
+        .codec()
+        .filter(|codec| header.attributes.codec() != Ok(*codec));
+    let accepted = Accepted {
+        handle: handle.clone(),
+        range,
+        header,
+        codec,
+        bytes_max: config.max_message_bytes(),
+    };
+    Ok((PartOutcome::Accepted(accepted), time))
+}
+
+/// Refuses a batch with a record that is older than its topic takes.
+fn check_age(
+    cx: &RequestContext,
+    config: &TopicConfig,
+    batch: &[u8],
+    header: &BatchHeader,
+    now: TimestampMs,
+) -> Result<(), (ErrorCode, String)> {
+    let Some(before) = config.timestamp_before_max_ms() else {
+        return Ok(());
+    };
+    let earliest = now.get().saturating_sub(before);
+    if is_too_old(batch, header, earliest, &decode_limits(cx)) {
+        let text = "the batch's timestamps are too old".to_owned();
+        return Err((ErrorCode::INVALID_TIMESTAMP, text));
+    }
+    Ok(())
+}
+
+/// Whether a record is older than `earliest`. The first one decides for batches whose records cannot be read: others
+/// may be older than the first, so all are looked at where the topic bounds their age.
+fn is_too_old(batch: &[u8], header: &BatchHeader, earliest: i64, limits: &DecodeLimits) -> bool {
+    let is_old = |time: TimestampMs| time.get() >= 0 && time.get() < earliest;
+    if is_old(header.base_timestamp) {
+        return true;
+    }
+    let records = RecordSet::decode(batch, limits);
+    records.is_ok_and(|records| {
+        let mut records = records.iter().flatten();
+        records.any(|record| is_old(record.timestamp))
+    })
 }
 
 /// Whether every record of an uncompressed batch can be read, so that no consumer is handed one that it cannot
@@ -309,8 +381,8 @@ fn has_whole_records(batch: &[u8]) -> bool {
 
 /// How many records of a batch have no key, as a compacted topic demands (Kafka's `LogValidator`), and the
 /// indexes of the first [`RECORD_ERRORS_MAX`] of them; `None` where a record cannot be read.
-fn without_keys(batch: &[u8]) -> Option<(usize, Vec<i32>)> {
-    let records = RecordSet::decode(batch, &DecodeLimits::default()).ok()?;
+fn without_keys(batch: &[u8], limits: &DecodeLimits) -> Option<(usize, Vec<i32>)> {
+    let records = RecordSet::decode(batch, limits).ok()?;
     let (mut count, mut indexes) = (0, Vec::new());
     for (index, record) in (0..).zip(records.iter()) {
         if record.ok()?.key.is_none() {
@@ -335,10 +407,11 @@ async fn send(
     let (mut position, frame_bytes) = (0, frame.len());
     let mut calls: Vec<(ShardId, Vec<ProducePart>)> = Vec::new();
     for part in &mut plan.parts {
-        let PartOutcome::Accepted(handle, range, header) = &part.outcome else {
+        let PartOutcome::Accepted(accepted) = &part.outcome else {
             continue;
         };
-        let (handle, range, mut header) = (handle.clone(), range.clone(), *header);
+        let (handle, range) = (accepted.handle.clone(), accepted.range.clone());
+        let mut header = accepted.header;
         assert!(
             range.start >= position,
             "record sets lie in the frame in order"
@@ -346,8 +419,17 @@ async fn send(
         drop(frame.split_to(range.start - position));
         let mut bytes = frame.split_to(range.len());
         position = range.end;
-        let copied = bytes.len() < COPY_BELOW_BYTES;
-        if copied {
+        let copied = bytes.len() < COPY_BELOW_BYTES || accepted.codec.is_some();
+        if let Some(codec) = accepted.codec {
+            match recoded(cx, &bytes, &mut header, codec, accepted.bytes_max) {
+                Ok(recoded) => bytes = recoded,
+                Err((code, text)) => {
+                    cx.shard.metrics.produce_invalid.increment();
+                    part.outcome = PartOutcome::Refused((code, text).into());
+                    continue;
+                }
+            }
+        } else if copied {
             bytes = BytesMut::from(&bytes[..]);
         }
         if part.log_append_time != TimestampMs::NONE {
@@ -377,6 +459,37 @@ async fn send(
         answers.push(answer);
     }
     answers
+}
+
+/// How much a batch may decompress to where its records are looked into: as much as a request may take.
+fn decode_limits(cx: &RequestContext) -> DecodeLimits {
+    let memory = cx.shard.shared.config.memory_bytes_per_shard() / 2;
+    let limits = DecodeLimits::default();
+    DecodeLimits {
+        bytes_max: usize::try_from(memory).map_or(limits.bytes_max, |it| it.min(limits.bytes_max)),
+        ..limits
+    }
+}
+
+/// A batch in the codec of its topic (`compression.type`). It takes the time of the shard, as it takes that of a
+/// request handler in Kafka; how much it may decompress to is bounded.
+fn recoded(
+    cx: &RequestContext,
+    bytes: &[u8],
+    header: &mut BatchHeader,
+    codec: Codec,
+    bytes_max: usize,
+) -> Result<BytesMut, (ErrorCode, String)> {
+    let recoded = recode_batch(bytes, header, codec, &decode_limits(cx))
+        .map_err(|error| (ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
+    if recoded.len() > bytes_max {
+        let error = BatchError::TooLarge {
+            bytes: recoded.len(),
+            limit: bytes_max,
+        };
+        return Err((error::batch_code(&error), error.to_string()));
+    }
+    Ok(recoded)
 }
 
 /// Each batch that was not copied (its memory is 0 here) keeps its frame. Where one shard keeps less than half
@@ -428,6 +541,7 @@ fn answer(cx: &RequestContext, plan: &Plan, outcomes: &[Option<ProduceOutcome>])
     });
     cx.reply(&ProduceResponse {
         responses: responses.collect(),
+        throttle_time_ms: plan.throttle_ms,
         ..ProduceResponse::default()
     })
 }
@@ -452,7 +566,7 @@ fn partition_response<'a>(
             record_errors: refused.records.iter().map(record_error).collect(),
             ..failed(refused.code, Some(&refused.message))
         },
-        PartOutcome::Accepted(..) => unreachable!("every accepted batch has been sent"),
+        PartOutcome::Accepted(_) => unreachable!("every accepted batch has been sent"),
         PartOutcome::Sent(call, index) => match &outcomes[*call] {
             None => failed(ErrorCode::REQUEST_TIMED_OUT, None),
             Some(outcomes) => match &outcomes[*index] {

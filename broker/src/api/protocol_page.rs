@@ -40,8 +40,10 @@ const fn removed(key: i16, name: &'static str) -> Row {
 
 const GROUPS: &str = "classic consumer groups";
 const TRANSACTIONS: &str = "transactions";
+const NO_TRANSACTION: &str = "as a broker that coordinates none";
 const SASL: &str = "authentication";
-const TOKENS: &str = "delegation tokens, which need authentication";
+const TOKENS: &str =
+    "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED, as Kafka on a connection without authentication";
 const SCRAM: &str = "SCRAM credentials, which need authentication";
 const ACLS: &str = "SECURITY_DISABLED, as Kafka without an authorizer: there are no ACLs";
 const CONSUMER: &str = "the consumer protocol (KIP-848); clients fall back to classic groups";
@@ -49,7 +51,7 @@ const SHARE: &str = "share groups (KIP-932)";
 const STREAMS: &str = "streams groups (KIP-1071)";
 const QUORUM: &str = "the KRaft quorum; metadata is in etcd or embedded";
 const CONTROLLER: &str = "between brokers and controllers; there are no controllers";
-const QUOTAS: &str = "client quotas";
+const QUOTAS: &str = "of users, client ids and IP addresses; enforced by each broker for itself";
 const TELEMETRY: &str = "metrics that clients push (KIP-714): not advertised, as by Kafka without a \
                          telemetry plugin, so clients push none";
 
@@ -82,7 +84,7 @@ const ROWS: &[Row] = &[
         "FindCoordinator",
         0,
         6,
-        "of groups; not of transactions and share groups",
+        "of groups and transactional ids; not of share groups",
     ),
     row(11, "JoinGroup", 0, 9, GROUPS),
     row(12, "Heartbeat", 0, 4, GROUPS),
@@ -117,7 +119,7 @@ const ROWS: &[Row] = &[
         22,
         "InitProducerId",
         0,
-        6,
+        5,
         "idempotent producers; no transactions",
     ),
     row(23, "OffsetForLeaderEpoch", 2, 4, ""),
@@ -180,7 +182,13 @@ const ROWS: &[Row] = &[
     row(47, "OffsetDelete", 0, 0, GROUPS),
     row(48, "DescribeClientQuotas", 0, 1, QUOTAS),
     row(49, "AlterClientQuotas", 0, 1, QUOTAS),
-    row(50, "DescribeUserScramCredentials", 0, 0, SCRAM),
+    row(
+        50,
+        "DescribeUserScramCredentials",
+        0,
+        0,
+        "as a broker where nobody has any",
+    ),
     row(51, "AlterUserScramCredentials", 0, 0, SCRAM),
     row(52, "Vote", 0, 2, QUORUM),
     row(53, "BeginQuorumEpoch", 0, 1, QUORUM),
@@ -192,7 +200,7 @@ const ROWS: &[Row] = &[
         "UpdateFeatures",
         0,
         2,
-        "there are no feature levels to raise",
+        "every feature of Kafka is at level 0, and cannot be raised",
     ),
     row(58, "Envelope", 0, 0, CONTROLLER),
     row(59, "FetchSnapshot", 0, 1, QUORUM),
@@ -203,7 +211,7 @@ const ROWS: &[Row] = &[
         2,
         "live brokers; the smallest node id is named as the controller",
     ),
-    row(61, "DescribeProducers", 0, 0, TRANSACTIONS),
+    row(61, "DescribeProducers", 0, 0, "idempotent producers"),
     row(62, "BrokerRegistration", 0, 4, CONTROLLER),
     row(63, "BrokerHeartbeat", 0, 2, CONTROLLER),
     row(
@@ -211,10 +219,10 @@ const ROWS: &[Row] = &[
         "UnregisterBroker",
         0,
         0,
-        "a broker that has gone is forgotten by itself",
+        "a broker that has gone is forgotten by itself; one that runs is refused",
     ),
-    row(65, "DescribeTransactions", 0, 0, TRANSACTIONS),
-    row(66, "ListTransactions", 0, 2, TRANSACTIONS),
+    row(65, "DescribeTransactions", 0, 0, NO_TRANSACTION),
+    row(66, "ListTransactions", 0, 2, NO_TRANSACTION),
     row(67, "AllocateProducerIds", 0, 0, CONTROLLER),
     row(68, "ConsumerGroupHeartbeat", 0, 1, CONSUMER),
     row(69, "ConsumerGroupDescribe", 0, 1, CONSUMER),
@@ -227,7 +235,7 @@ const ROWS: &[Row] = &[
         "ListConfigResources",
         0,
         1,
-        "client metrics and group settings, which do not exist here",
+        "topics and brokers; client metrics and groups have no settings here",
     ),
     row(75, "DescribeTopicPartitions", 0, 0, ""),
     row(76, "ShareGroupHeartbeat", 1, 1, SHARE),

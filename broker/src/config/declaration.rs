@@ -205,6 +205,13 @@ settings! {
             default "86400000", in Allowed::Millis(1000, YEAR),
             "How long the state of an idle idempotent producer is kept."
         }
+        producer_id_expiration_check_interval: Millis {
+            Some("producer-id-expiration-check-interval-ms"),
+            ["KAFSCALE_PRODUCER_ID_EXPIRATION_CHECK_INTERVAL_MS"],
+            "log.producer_id_expiration_check_interval_ms",
+            default "600000", in Allowed::Millis(1, 24 * HOUR),
+            "How often a partition with producers is looked at for those that are kept no longer."
+        }
     }
 
     /// Backups of the metadata.
@@ -279,6 +286,21 @@ settings! {
             "group.offsets_retention_ms",
             default "604800000", in Allowed::Millis(60_000, 10 * YEAR),
             "How long the committed offsets of an empty group are kept."
+        }
+    }
+
+    /// Client quotas.
+    quota: QuotaSettings {
+        window_num: Count {
+            Some("quota-window-num"), ["KAFSCALE_QUOTA_WINDOW_NUM"], "quota.window_num",
+            default "11", in Allowed::Count(2, 3600),
+            "Samples over which the rate of a client is judged; an idle one may use all but one at once."
+        }
+        window: Seconds {
+            Some("quota-window-size-sec"), ["KAFSCALE_QUOTA_WINDOW_SIZE_SEC"],
+            "quota.window_size_sec",
+            default "1", in Allowed::Millis(SECOND, HOUR),
+            "Length of a sample, and of the longest throttle by request time and connection rate."
         }
     }
 

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::directories::Block;
 use super::objects::Objects;
+use super::quotas::Quotas;
 use super::session::Session;
 use super::takeover::{Owned, Taker};
 use super::time_index::TimeIndex;
@@ -249,6 +250,8 @@ pub struct Context {
     pub times: TimeIndex,
     /// Objects that are gone and should not be.
     pub lost: Lost,
+    /// Client quotas.
+    pub quotas: Rc<Quotas>,
     /// Topics that are being swept.
     pub sweeping: RefCell<HashSet<TopicId>>,
 }

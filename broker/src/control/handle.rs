@@ -4,17 +4,20 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use coord::groups::{GroupWrite, Persisted};
+use coord::keys::quota::{QuotaEntity, QuotaRecord};
 use futures_channel::oneshot;
 use segment::{Offset, TopicId, TopicName, TopicPartition};
 use store::local::VolumeSpace;
 
 use super::missing::Missing;
+use super::quotas::{QuotaChange, QuotaError};
 use super::reassign::{Moving, ReassignError, Reassignment};
 use super::time_index::{TimeBlock, TimeTarget};
 use crate::metadata::Topic;
 use crate::partition::ChunkSpan;
 use crate::partition::live::Room;
 use crate::partition::run::Run;
+use crate::quota::FoundLimits;
 use crate::shard::ShardId;
 use crate::topic_config::TopicConfig;
 
@@ -159,6 +162,20 @@ pub enum ControlMsg {
     ),
     /// The moves that such choices want and that are not done.
     Reassignments(oneshot::Sender<Vec<Moving>>),
+    /// The quotas of all entities.
+    Quotas(oneshot::Sender<Vec<(QuotaEntity, QuotaRecord)>>),
+    /// Change quotas, or only check what can be checked; answered, in order, when the changes are durable and
+    /// in force here.
+    AlterQuotas {
+        /// The changes.
+        changes: Vec<QuotaChange>,
+        /// Whether they are only checked.
+        validate_only: bool,
+        /// Their outcomes.
+        reply: oneshot::Sender<Vec<Result<(), QuotaError>>>,
+    },
+    /// What limits the clients with this id.
+    Limits(Arc<str>, oneshot::Sender<FoundLimits>),
     /// How large the volume of the data directory is; none where it is unknown, as for a bucket.
     Volume(oneshot::Sender<Option<VolumeSpace>>),
     /// Raise the log start of a partition (DeleteRecords); gives the log start that is durable.

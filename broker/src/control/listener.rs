@@ -4,6 +4,7 @@
 //! Control thread. Bound without SO_REUSEPORT, so that a second broker on the port is refused and
 //! does not silently take half of the clients.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::metrics::ShardMetrics;
+use super::context::Context;
+use super::quotas::Quotas;
+use crate::metrics::{ControlMetrics, ShardMetrics};
 use crate::shard::{ShardHandle, ShardMsg};
 
 /// Pause after an accept that failed because the process or the machine is out of something.
@@ -123,6 +126,9 @@ impl Listener {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     failures = 0;
+                    let Some(stream) = dealer.gate.admit(stream, peer) else {
+                        continue;
+                    };
                     match stream.into_std() {
                         Ok(stream) => dealer.deal(stream, peer),
                         Err(error) => tracing::debug!(%error, "a connection was gone at once"),
@@ -141,6 +147,48 @@ impl Listener {
     }
 }
 
+/// Refused connections that are kept open for a while at most; more are closed at once.
+const REFUSED_MAX: usize = 1_024;
+
+/// Keeps addresses out that open connections faster than their quota lets them.
+#[derive(Clone)]
+pub struct Gate {
+    quotas: Rc<Quotas>,
+    metrics: Arc<ControlMetrics>,
+    refused: Rc<Cell<usize>>,
+}
+
+impl Gate {
+    /// The gate of a broker.
+    pub fn new(context: &Context) -> Self {
+        Self {
+            quotas: context.quotas.clone(),
+            metrics: context.metrics.clone(),
+            refused: Rc::default(),
+        }
+    }
+
+    /// The connection, if its address may open it now. If not it is closed when it may: a client that were
+    /// told at once would only try again.
+    fn admit<S: 'static>(&self, stream: S, peer: SocketAddr) -> Option<S> {
+        let Err(wait) = self.quotas.admit(peer.ip()) else {
+            return Some(stream);
+        };
+        self.metrics.throttled_connections.increment();
+        tracing::debug!(%peer, "a connection is refused: the quota of its address is used up");
+        if self.refused.get() < REFUSED_MAX {
+            self.refused.set(self.refused.get() + 1);
+            let refused = self.refused.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(wait).await;
+                drop(stream);
+                refused.set(refused.get() - 1);
+            });
+        }
+        None
+    }
+}
+
 /// Deals sockets to shards.
 pub struct Dealer {
     shards: Arc<[ShardHandle]>,
@@ -148,14 +196,16 @@ pub struct Dealer {
     /// Where the search starts, so that shards with as many connections take turns.
     next: usize,
     connections_max: usize,
+    gate: Gate,
 }
 
 impl Dealer {
-    /// A dealer to these shards, of at most `connections_max` connections each.
+    /// A dealer to these shards, of at most `connections_max` connections each, behind a gate.
     pub fn new(
         shards: Arc<[ShardHandle]>,
         metrics: Vec<Arc<ShardMetrics>>,
         connections_max: usize,
+        gate: Gate,
     ) -> Self {
         assert!(
             shards.len() == metrics.len(),
@@ -167,6 +217,7 @@ impl Dealer {
             metrics,
             next: 0,
             connections_max,
+            gate,
         }
     }
 

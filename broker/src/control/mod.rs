@@ -11,6 +11,7 @@
 //! | [`ownership`] | who serves what: takes and gives away |
 //! | [`takeover`], [`harvest`], [`directories`], [`image`], [`segments`] | take partitions and load them |
 //! | [`slots`] | coordinator slots, groups, committed offsets |
+//! | [`quotas`] | client quotas |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`], [`own_objects`] | WAL objects, in sequence; large sections apart |
 //! | [`compactor`], [`policy`], [`put_budget`], [`merge`], [`cleaner`], [`replace`], [`garbage`] | segments, and what they make superfluous |
@@ -57,6 +58,7 @@ pub mod ownership;
 pub mod policy;
 pub mod put_budget;
 pub mod quarantine;
+pub mod quotas;
 pub mod reassign;
 pub mod replace;
 pub mod requests;
@@ -76,5 +78,6 @@ pub use handle::{
     ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, TopicError,
 };
 pub use missing::Missing;
+pub use quotas::{QuotaChange, QuotaError};
 pub use reassign::{Moving, ReassignError, Reassignment};
 pub use time_index::{TimeBlock, TimeTarget};

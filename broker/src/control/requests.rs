@@ -23,7 +23,7 @@ use super::log_start::raise_log_start;
 use super::reassign::{reassign, under_way};
 use super::slots::Slots;
 use super::time_index::time_block;
-use super::{missing, quarantine};
+use super::{missing, quarantine, quotas};
 use crate::config::Mode;
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
@@ -119,11 +119,33 @@ impl Requests {
                 drop(reply.send(reassign(context, catalog, wanted).await));
             }
             ControlMsg::Reassignments(reply) => drop(reply.send(under_way(context))),
+            quotas @ (ControlMsg::Quotas(_)
+            | ControlMsg::AlterQuotas { .. }
+            | ControlMsg::Limits(..)) => self.on_quotas(quotas).await,
             ControlMsg::Volume(reply) => drop(reply.send(volume(context).await)),
             ControlMsg::RaiseLogStart(id, to, reply) => {
                 drop(reply.send(raise_log_start(context, id, to).await));
             }
             ControlMsg::PersistGroups(slot, write, reply) => self.slots.persist(slot, write, reply),
+        }
+    }
+
+    async fn on_quotas(&self, request: ControlMsg) {
+        let context = &self.context;
+        match request {
+            ControlMsg::Quotas(reply) => drop(reply.send(context.quotas.all())),
+            ControlMsg::AlterQuotas {
+                changes,
+                validate_only,
+                reply,
+            } => {
+                drop(reply.send(quotas::alter(context, changes, validate_only).await));
+            }
+            ControlMsg::Limits(client, reply) => {
+                let found = (context.quotas.limits(&client), context.quotas.request_max());
+                let _ = reply.send(found);
+            }
+            _ => unreachable!("only what is about quotas comes here"),
         }
     }
 }

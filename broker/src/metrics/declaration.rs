@@ -126,6 +126,13 @@ metrics! {
             "Partitions that this broker owns." { partitions }
         Gauge "kafscale_producers" "producers" []
             "Idempotent producers whose state is held." { producers }
+        Counter "kafscale_throttled_requests_total" "requests" ["quota"]
+            "Requests whose client was told to pause because of a quota." {
+            throttled_produce = "producer_byte_rate",
+            throttled_fetch = "consumer_byte_rate",
+            throttled_request = "request_percentage",
+            throttled_mutation = "controller_mutation_rate",
+        }
         Gauge "kafscale_groups" "groups" ["state"]
             "Consumer groups that this broker coordinates." {
             groups_empty = "empty",
@@ -142,6 +149,10 @@ metrics! {
 metrics! {
     /// *Control thread.* What the control thread counts.
     ControlMetrics, CONTROL_METRICS {
+        Counter "kafscale_throttled_connections_total" "connections" []
+            "Connections refused because their address opens more than its quota lets it." {
+            throttled_connections
+        }
         Gauge "kafscale_s3_health_state" "state" []
             "Health of the store: 0 healthy, 1 degraded, 2 unavailable." { health_state }
         FloatGauge "kafscale_s3_latency_ms_avg" "ms" []

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::ConnectionState;
 use super::frame::{FrameError, FrameReader};
 use super::reply_queue::{Reply, ReplyQueue, Slot, Write};
+use super::{ConnectionQuota, ConnectionState};
 use crate::api;
 use crate::runtime::{self, Socket, WriteFrame, WriteHalf};
 use crate::shard::Shard;
@@ -72,6 +72,7 @@ async fn read_requests(
     peer: std::net::SocketAddr,
 ) -> Result<(), FrameError> {
     let limits = &shard.shared.config.request;
+    let quota = ConnectionQuota::default();
     loop {
         replies
             .room(limits.in_flight_max, limits.reply_queue_bytes as usize)
@@ -82,11 +83,16 @@ async fn read_requests(
         };
         shard.metrics.bytes_in.add(frame.len() as u64);
         state.unanswered.set(state.unanswered.get() + 1);
-        let slot = api::dispatch(shard, frame, reserved, peer).await;
+        let slot = api::dispatch(shard, frame, reserved, peer, &quota).await;
         let close = matches!(slot, Slot::Ready(Reply::Close));
         replies.push(slot);
         if close {
             return Ok(());
+        }
+        if let Some(pause) = quota.pause(shard) {
+            // Bounded as any silence is: a client that has gone is noticed when it is read from.
+            runtime::sleep(pause.min(limits.idle_timeout)).await;
+            state.progress_ms.set(shard.coarse_ms());
         }
     }
 }

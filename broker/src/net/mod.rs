@@ -7,6 +7,7 @@
 mod budget;
 mod connection;
 mod frame;
+mod quota;
 mod reply_queue;
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub(crate) use budget::{MemoryBudget, Reserved};
 pub(crate) use frame::BUFFER_BYTES;
+pub(crate) use quota::ConnectionQuota;
 pub(crate) use reply_queue::{Reply, Slot};
 
 use crate::config::Config;
@@ -130,7 +132,8 @@ pub fn accept(shard: &Rc<Shard>, stream: std::net::TcpStream) {
     }
 }
 
-/// Starts the task that looks at the shard once a second: closes connections that make no progress, sets gauges.
+/// Starts the task that looks at the shard once a second: closes connections that make no progress, forgets
+/// producers that have expired, sets gauges.
 pub fn start_sweeper(shard: &Rc<Shard>) {
     let shard = Rc::downgrade(shard);
     runtime::spawn(async move {
@@ -140,6 +143,7 @@ pub fn start_sweeper(shard: &Rc<Shard>) {
             shard
                 .connections
                 .sweep(shard.now_ms(), &shard.shared.config);
+            shard.expire_producers();
             shard.sample();
         }
     });

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use coord::rules::{self, Rule};
 use crc32fast::Hasher;
 use segment::batch::{self, BatchHeader};
-use segment::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
+use segment::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition};
 
 use super::contents::{Contents, Pending, Sealed};
 use super::epochs::EpochHistory;
@@ -261,6 +261,25 @@ impl PartitionLog {
     /// Idempotent producers known.
     pub fn producer_count(&self) -> usize {
         self.contents().producers.len()
+    }
+
+    /// The idempotent producers known.
+    pub fn producers(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
+        self.contents().producers.iter()
+    }
+
+    /// Whether a producer is known that nobody looks after yet: [`Self::expire_producers`] is to be called from
+    /// now on, until it tells that none is left.
+    pub fn watch_producers(&mut self) -> bool {
+        let contents = self.contents.as_deref_mut();
+        contents.is_some_and(|contents| contents.producers.watch())
+    }
+
+    /// Forgets producers that have been silent since `horizon`; whether any is left.
+    pub fn expire_producers(&mut self, horizon: TimestampMs) -> bool {
+        let high_watermark = self.high_watermark;
+        let contents = self.contents.as_deref_mut();
+        contents.is_some_and(|contents| contents.producers.expire(horizon, high_watermark))
     }
 
     /// Bytes appended since the last seal.

@@ -96,6 +96,8 @@ pub struct ProducerEntry {
 #[derive(Debug, Default)]
 pub struct Producers {
     entries: HashMap<ProducerId, ProducerEntry>,
+    /// Whether somebody looks for those that have expired.
+    is_watched: bool,
 }
 
 impl Producers {
@@ -209,16 +211,31 @@ impl Producers {
         all
     }
 
-    /// Forgets producers that have been silent since before `horizon`, but none with a batch at or above
-    /// `high_watermark` (it is in flight).
-    pub fn expire(&mut self, horizon: TimestampMs, high_watermark: Offset) {
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
+        self.entries.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// Whether somebody has to begin to look for those that have expired: tells so once, until
+    /// [`Self::expire`] has left none.
+    pub fn watch(&mut self) -> bool {
+        let begins = !self.is_watched && !self.entries.is_empty();
+        self.is_watched |= begins;
+        begins
+    }
+
+    /// Forgets producers that have been silent since `horizon`, but none with a batch at or above
+    /// `high_watermark` (it is in flight). Whether any is left; if not, nobody has to look any more.
+    pub fn expire(&mut self, horizon: TimestampMs, high_watermark: Offset) -> bool {
         self.entries.retain(|_, entry| {
-            entry.last_seen >= horizon
+            entry.last_seen > horizon
                 || entry
                     .batches
                     .back()
                     .is_some_and(|b| b.last_offset() >= high_watermark)
         });
+        self.is_watched &= !self.entries.is_empty();
+        !self.entries.is_empty()
     }
 
     /// Largest producer id known, so that new ids start above it.
@@ -334,9 +351,15 @@ mod tests {
     #[test]
     fn silent_producers_expire_but_never_one_with_a_batch_in_flight() {
         let mut producers = with(&[batch(0, 0, 1, 10)]);
-        producers.expire(TimestampMs::new(2_000), Offset::new(10));
+        assert!(producers.watch() && !producers.watch(), "told once");
+        let before = TimestampMs::new(NOW.get() - 1);
+        assert!(producers.expire(before, Offset::new(11)), "seen since");
+        assert!(producers.expire(NOW, Offset::new(10)), "in flight");
         assert_eq!(producers.len(), 1);
-        producers.expire(TimestampMs::new(2_000), Offset::new(11));
-        assert!(producers.is_empty());
+        assert!(!producers.watch(), "looked after already");
+        assert!(!producers.expire(NOW, Offset::new(11)));
+        assert!(producers.is_empty() && !producers.watch());
+        producers.record(batch(0, 5, 1, 11), NOW);
+        assert!(producers.watch(), "told again");
     }
 }

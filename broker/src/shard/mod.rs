@@ -6,6 +6,7 @@
 //! - no borrow of shard state is held across an await;
 //! - the mailbox loop never waits for another thread, so that two shards cannot wait for each other.
 
+mod aging;
 mod cold;
 mod groups;
 mod handle;
@@ -37,6 +38,7 @@ use crate::partition::{
     SegmentPlan, SegmentRef, WalLocation,
 };
 use crate::proof::Proof;
+use crate::quota::Signal;
 
 pub use cold::{ReadError, RunOfTime};
 pub use groups::{GroupSlots, GroupUnavailable, SLOTS, shard_of_slot, slot_of_group};
@@ -73,6 +75,8 @@ pub struct Shared {
     pub produce_refused: Arc<std::sync::atomic::AtomicBool>,
     /// Until when our session is proven.
     pub proof: Arc<Proof>,
+    /// Tells when the quotas of clients change.
+    pub quotas: Arc<Signal>,
 }
 
 /// A partition that may be worth compacting.
@@ -109,6 +113,7 @@ pub struct Shard {
     partitions: RefCell<PartitionMap<Box<PartitionLog>>>,
     produce: produce::Produce,
     cold: cold::ColdReads,
+    aging: RefCell<aging::Aging>,
     tail: RefCell<TailBudget<TopicPartition>>,
     /// What tails and the places of their sections may take.
     tail_budget: u64,
@@ -206,15 +211,18 @@ impl Shard {
             image.handle.shard == self.id,
             "a partition is opened on the shard that owns it"
         );
-        let previous = self
-            .partitions
-            .borrow_mut()
-            .insert(id, Box::new(PartitionLog::open(image)));
+        let mut log = PartitionLog::open(image);
+        if log.watch_producers() {
+            // They may have been silent for long.
+            self.aging.borrow_mut().watch_now(id, self.now_ms());
+        }
+        let previous = self.partitions.borrow_mut().insert(id, Box::new(log));
         assert!(previous.is_none(), "a partition is open once");
     }
 
     /// Closes partitions: withdraws their snapshots and answers everyone who waits for them.
     pub fn close(&self, ids: &[TopicPartition]) {
+        self.aging.borrow_mut().forget(ids);
         for id in ids {
             let log = self.partitions.borrow_mut().remove(*id);
             if let Some(log) = log {
@@ -226,6 +234,31 @@ impl Shard {
                 self.produce.fail(&tickets, ProduceError::NotOwner);
             }
         }
+    }
+
+    /// Forgets producers that have been silent for longer than their state is kept, in the partitions whose
+    /// time for a look has come (Kafka's `producer.id.expiration.ms`).
+    pub(crate) fn expire_producers(&self) {
+        let log = &self.shared.config.log;
+        let kept_ms = i64::try_from(log.producer_id_expiration.as_millis()).unwrap_or(i64::MAX);
+        let every_ms = log.producer_id_expiration_check_interval.as_millis() as u64;
+        let horizon = TimestampMs::new(self.wall_clock().get().saturating_sub(kept_ms));
+        let now = self.now_ms();
+        for _ in 0..aging::LOOKS_MAX {
+            let due = self.aging.borrow_mut().due(now);
+            let Some(id) = due else { return };
+            let is_watched = self.with_log(id, |log| log.expire_producers(horizon));
+            if is_watched == Some(true) {
+                self.aging.borrow_mut().watch(id, now + every_ms);
+            }
+        }
+    }
+
+    /// Looks at a partition of which a first producer is known now.
+    fn watch_producers(&self, id: TopicPartition) {
+        let every = self.shared.config.log.producer_id_expiration_check_interval;
+        let due = self.now_ms() + every.as_millis() as u64;
+        self.aging.borrow_mut().watch(id, due);
     }
 
     /// Opens a coordinator slot with what is stored of it.

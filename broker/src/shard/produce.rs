@@ -171,9 +171,14 @@ impl Shard {
         let appended = self.with_log(id, |log| {
             let first = log.open_bytes() == 0;
             let appended = log.append(append)?;
-            Ok::<_, ProduceError>((appended, first, log.open_bytes(), log.log_start()))
+            let watch = log.watch_producers();
+            Ok::<_, ProduceError>((appended, first, watch, log.open_bytes(), log.log_start()))
         });
-        let (appended, first, open_bytes, log_start) = appended.ok_or(ProduceError::NotOwner)??;
+        let (appended, first, watch, open_bytes, log_start) =
+            appended.ok_or(ProduceError::NotOwner)??;
+        if watch {
+            self.watch_producers(id);
+        }
         match appended {
             Appended::Pending => {
                 if first {

@@ -72,6 +72,7 @@ async fn serve(start: ShardStart) {
         partitions: RefCell::default(),
         produce: Produce::default(),
         cold: ColdReads::new(cache_bytes - tail_bytes),
+        aging: RefCell::default(),
         tail: RefCell::new(TailBudget::new(tail_bytes, runs_max.max(16))),
         tail_budget: tail_bytes,
         dirty: Cell::new(false),

@@ -34,9 +34,10 @@ use crate::control::flusher::{Drain, Flusher};
 use crate::control::garbage::Garbage;
 use crate::control::keeper::{Keeper, PROOFS, ProofRequest};
 use crate::control::lags::Lags;
-use crate::control::listener::{Dealer, Listener};
+use crate::control::listener::{Dealer, Gate, Listener};
 use crate::control::objects::Objects;
 use crate::control::ownership::{Ownership, release};
+use crate::control::quotas::Quotas;
 use crate::control::requests::Requests;
 use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
@@ -47,6 +48,8 @@ use crate::metadata::{Metadata, SharedMetadata};
 use crate::metrics::{ControlMetrics, Registry};
 use crate::node::BrokerNode;
 use crate::proof::Proof;
+use crate::quota::Signal;
+use crate::shard::Shared;
 
 /// How long a graceful end waits for the store to take what was appended.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -186,7 +189,18 @@ impl Parts {
         let empty = Metadata::new(cluster_id.clone(), node.id, vec![node.clone()], []);
         let metadata: SharedMetadata = Arc::new(ArcSwap::from_pointee(empty));
         let refused = Arc::new(AtomicBool::new(false));
-        let shards = start_shards(&config, &metadata, &control, &refused, &proof).await?;
+        let signal = Arc::new(Signal::default());
+        let quotas = Rc::new(Quotas::new(&config, signal.clone()));
+        let shared = Shared {
+            config: config.clone(),
+            metadata: metadata.clone(),
+            peers: Arc::new([]),
+            control,
+            produce_refused: refused.clone(),
+            proof: proof.clone(),
+            quotas: signal,
+        };
+        let shards = start_shards(shared).await?;
         let first = WalSequence::ZERO.next().expect("1 is a sequence");
         let context = Context {
             config,
@@ -219,6 +233,7 @@ impl Parts {
             mode: cluster.commit_mode,
             times: Default::default(),
             lost: Default::default(),
+            quotas,
             sweeping: Default::default(),
         };
         Ok((Rc::new(context), shards))
@@ -340,11 +355,12 @@ impl Broker {
     fn spawn_listeners(&self, serving: &mut Tasks, lasting: &Lasting) {
         let most = self.context.config.shard.connections_max;
         let (handles, metrics) = (&self.shards.handles, &self.shards.metrics);
-        let dealer = Dealer::new(handles.clone(), metrics.clone(), most);
+        let gate = Gate::new(&self.context);
+        let dealer = Dealer::new(handles.clone(), metrics.clone(), most, gate.clone());
         serving.spawn("listener", lasting.listener.clone().serve(dealer));
         for (shard, listener) in lasting.shard_listeners.iter().enumerate() {
             let (handle, metrics) = (handles[shard].clone(), metrics[shard].clone());
-            let dealer = Dealer::new([handle].into(), vec![metrics], most);
+            let dealer = Dealer::new([handle].into(), vec![metrics], most, gate.clone());
             serving.spawn("listener of a shard", listener.clone().serve(dealer));
         }
     }
@@ -359,6 +375,7 @@ impl Broker {
             let mut following = context.view.follow(&context.kv, &context.space).await?;
             let (catalog, follower) = Catalog::load(context.clone()).await?;
             following.push(follower);
+            following.push(context.quotas.follow(context).await?);
             let slots = Slots::new(context.clone());
             let ownership = Ownership::new(context.clone(), catalog.clone(), slots.clone());
             ownership.begin().await?;

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
@@ -11,11 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, io_error};
 use crate::config::{Config, IoDriver};
-use crate::control::ControlHandle;
 use crate::control::context::Context;
-use crate::metadata::SharedMetadata;
 use crate::metrics::ShardMetrics;
-use crate::proof::Proof;
 use crate::runtime::Driver;
 use crate::shard::{self, Shard, ShardHandle, ShardId, ShardMsg, ShardStart, Shared};
 
@@ -54,24 +50,16 @@ fn choose_driver(config: &Config) -> Result<Driver, StartError> {
     }
 }
 
-pub(super) async fn start_shards(
-    config: &Arc<Config>,
-    metadata: &SharedMetadata,
-    control: &ControlHandle,
-    refused: &Arc<AtomicBool>,
-    proof: &Arc<Proof>,
-) -> Result<Shards, StartError> {
-    let mut driver = choose_driver(config)?;
+/// Starts the shards, with what they share but for their own list.
+pub(super) async fn start_shards(shared: Shared) -> Result<Shards, StartError> {
+    let config = shared.config.clone();
+    let mut driver = choose_driver(&config)?;
     let ids = (0..config.shards()).map(|number| ShardId(number as u16));
     let (handles, mailboxes): (Vec<_>, Vec<_>) = ids.map(ShardHandle::new).unzip();
     let handles: Arc<[ShardHandle]> = handles.into();
     let shared = Shared {
-        config: config.clone(),
-        metadata: metadata.clone(),
         peers: handles.clone(),
-        control: control.clone(),
-        produce_refused: refused.clone(),
-        proof: proof.clone(),
+        ..shared
     };
     let started = Instant::now();
     let (mut metrics, mut threads) = (Vec::new(), Vec::new());

@@ -48,8 +48,6 @@ pub(super) enum Check {
 
 const BOOLEANS: &[&str] = &["true", "false"];
 const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
-const NO_RECOMPRESSION: &str = "this broker stores batches as the producer compressed them; use \
-                                compression.type=producer and set the codec at the producer";
 const NO_TIERS: &str = "this broker has no second tier: all data is in the object store at once";
 
 /// Every topic setting, in order of name.
@@ -69,7 +67,7 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "-1",
         check: Check::Between(-1, 9),
         server_name: Some("compression.gzip.level"),
-        about: "Has no effect: batches keep the codec that the producer chose.",
+        about: "Has no effect: batches are compressed anew at the codec's default level.",
     },
     Declaration {
         name: "compression.lz4.level",
@@ -77,20 +75,16 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "9",
         check: Check::Between(1, 17),
         server_name: Some("compression.lz4.level"),
-        about: "Has no effect: batches keep the codec that the producer chose.",
+        about: "Has no effect: batches are compressed anew at the codec's default level.",
     },
     Declaration {
         name: "compression.type",
         kind: ConfigType::String,
         default: "producer",
-        check: Check::Only {
-            value: "producer",
-            known: CODECS,
-            why: NO_RECOMPRESSION,
-        },
+        check: Check::OneOf(CODECS),
         server_name: Some("compression.type"),
-        about: "Codec of the stored batches. Only `producer`, which keeps what the producer \
-                chose, is carried out; other codecs are refused.",
+        about: "Codec of the stored batches. `producer` keeps what the producer chose; with another, \
+                batches that come in a different one are compressed anew when they are produced.",
     },
     Declaration {
         name: "compression.zstd.level",
@@ -98,7 +92,7 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "3",
         check: Check::Between(-131_072, 22),
         server_name: Some("compression.zstd.level"),
-        about: "Has no effect: batches keep the codec that the producer chose.",
+        about: "Has no effect: batches are compressed anew at the codec's default level.",
     },
     Declaration {
         name: "delete.retention.ms",

@@ -70,6 +70,7 @@ fn told(connection: &mut Connection, name: &str) -> Result<Option<i64>, ClientEr
     let topic = OffsetFetchRequestTopics {
         name: TOPIC,
         partition_indexes: vec![0],
+        ..OffsetFetchRequestTopics::default()
     };
     let group = OffsetFetchRequestGroup {
         group_id: name,

@@ -384,6 +384,8 @@ impl Fetched {
 /// A connection, spoken to by hand.
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
+    /// What the client calls itself.
+    pub(crate) client_id: &'static str,
     next: i32,
 }
 
@@ -393,7 +395,11 @@ impl Connection {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).unwrap();
         stream.set_write_timeout(Some(REPLY_TIMEOUT)).unwrap();
-        Self { stream, next: 1 }
+        Self {
+            stream,
+            client_id: "tests",
+            next: 1,
+        }
     }
 
     /// The bytes of a request, with its length before it; and its correlation id.
@@ -404,7 +410,7 @@ impl Connection {
             api_key: R::KEY.as_i16(),
             api_version: version,
             correlation_id,
-            client_id: Some("tests"),
+            client_id: Some(self.client_id),
         };
         let frame = wire::encode_request(&header, request).unwrap();
         (correlation_id, frame.to_bytes())

@@ -122,6 +122,15 @@ macro_rules! part {
                 Ok(())
             }
 
+            fn set_throttle_time(&mut self, version: i16, ms: i32) {
+                $( {
+                    const SPEC: $crate::field::Spec = $spec;
+                    if stringify!($field) == "throttle_time_ms" && SPEC.in_body(version) {
+                        $crate::field::Field::set_millis(&mut self.$field, ms);
+                    }
+                } )*
+            }
+
             #[cfg(test)]
             fn arbitrary(rng: &mut $crate::tests::Rng, shape: $crate::field::Shape) -> Self {
                 Self {
@@ -206,6 +215,10 @@ macro_rules! message {
                         version,
                     }),
                 }
+            }
+
+            fn set_throttle_time(&mut self, version: i16, ms: i32) {
+                $crate::field::Field::set_throttle_time(self, version, ms);
             }
         }
     };

@@ -132,6 +132,10 @@ pub(crate) trait Field<'a>: Sized {
     fn read(d: &mut Decoder<'a>, shape: Shape) -> Result<Self, DecodeError>;
     /// Appends a value.
     fn write(&self, e: &mut Encoder, shape: Shape) -> Result<(), EncodeError>;
+    /// Sets a number of milliseconds; other types have none.
+    fn set_millis(&mut self, _ms: i32) {}
+    /// Sets the throttle time of a struct that has one in `version`.
+    fn set_throttle_time(&mut self, _version: i16, _ms: i32) {}
     /// A random value that `shape` can carry.
     #[cfg(test)]
     fn arbitrary(rng: &mut crate::tests::Rng, shape: Shape) -> Self;
@@ -196,11 +200,34 @@ fixed_field! {
     bool, 1, |d| d.bool(), |e, value| e.bool(value), |rng| rng.next() & 1 == 1;
     i8, 1, |d| d.i8(), |e, value| e.i8(value), |rng| rng.int() as i8;
     i16, 2, |d| d.i16(), |e, value| e.i16(value), |rng| rng.int() as i16;
-    i32, 4, |d| d.i32(), |e, value| e.i32(value), |rng| rng.int() as i32;
     i64, 8, |d| d.i64(), |e, value| e.i64(value), |rng| rng.int();
     ErrorCode, 2, |d| d.i16().map(ErrorCode), |e, value| e.i16(value.0),
         |rng| ErrorCode(rng.int() as i16);
     Uuid, 16, |d| d.uuid().map(Uuid), |e, value| e.raw(&value.0), |rng| rng.uuid();
+}
+
+impl Field<'_> for i32 {
+    fn wire_bytes_min(_: Shape) -> usize {
+        4
+    }
+
+    fn read(d: &mut Decoder<'_>, _: Shape) -> Result<Self, DecodeError> {
+        d.i32()
+    }
+
+    fn write(&self, e: &mut Encoder, _: Shape) -> Result<(), EncodeError> {
+        e.i32(*self);
+        Ok(())
+    }
+
+    fn set_millis(&mut self, ms: i32) {
+        *self = ms;
+    }
+
+    #[cfg(test)]
+    fn arbitrary(rng: &mut crate::tests::Rng, _: Shape) -> Self {
+        rng.int() as i32
+    }
 }
 
 impl<'a> Field<'a> for &'a str {

@@ -81,6 +81,7 @@ mod encode;
 mod error;
 mod fetch_writer;
 mod field;
+mod float64;
 mod header;
 mod message;
 pub mod messages;
@@ -97,6 +98,7 @@ pub use decode::{Decoder, UNKNOWN_TAGS_MAX, request_budget_bytes, response_budge
 pub use encode::{Encoder, Frame, LENGTH_PREFIX_BYTES};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use fetch_writer::FetchResponseWriter;
+pub use float64::Float64;
 pub use header::{RequestHeader, ResponseHeader};
 pub use message::{
     Message, Request, decode_request, decode_response, encode_request, encode_response,

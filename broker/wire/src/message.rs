@@ -24,6 +24,9 @@ pub trait Message<'a>: Sized {
 
     /// Appends the message. What an error leaves in the encoder is not a message.
     fn encode(&self, e: &mut Encoder, version: i16) -> Result<(), EncodeError>;
+
+    /// Sets `throttle_time_ms`, where the message has that field in `version`.
+    fn set_throttle_time(&mut self, version: i16, ms: i32);
 }
 
 /// The body of a request: a message with an API key and a response type.

@@ -22,6 +22,7 @@ pub mod pin;
 pub mod plan;
 pub mod processor;
 pub mod producer_block;
+pub mod quota;
 pub mod recovery;
 pub mod restore;
 pub mod session;

@@ -164,6 +164,9 @@ proptest! {
             offset: Offset::new(number), leader_epoch: LeaderEpoch::NONE, metadata: text.clone(),
             commit_ms: now, expire_ms: many.map(TimestampMs::new),
         });
+        round_trips(&quota::QuotaRecord {
+            values: many.iter().map(|many| (text.clone(), *many as f64 / 3.0)).collect(),
+        });
         round_trips(&pin::PinRecord { broker: many.map(|_| owner.broker) });
         round_trips(&processor::ProcessorRecord { offset: Offset::new(number), writer: text });
     }
@@ -205,6 +208,22 @@ proptest! {
         let key = partition::key(&space, partition);
         prop_assert!(partition::topic_span(&space, partition.topic).contains(&key));
         prop_assert_eq!(partition::parse(&space, &key), Ok(partition));
+        let name = |named: bool| match named {
+            true => quota::QuotaName::Named(group_name.clone()),
+            false => quota::QuotaName::Default,
+        };
+        for (user, client) in [(true, true), (true, false), (false, true), (false, false)] {
+            for entity in [
+                quota::QuotaEntity::User(name(user)),
+                quota::QuotaEntity::Client(name(client)),
+                quota::QuotaEntity::UserClient(name(user), name(client)),
+                quota::QuotaEntity::Ip(name(user)),
+            ] {
+                let key = quota::key(&space, &entity);
+                prop_assert!(quota::span(&space).contains(&key));
+                prop_assert_eq!(quota::parse(&space, &key), Ok(entity));
+            }
+        }
         let key = pin::key(&space, partition);
         prop_assert!(pin::topic_span(&space, partition.topic).contains(&key));
         prop_assert_eq!(pin::parse(&space, &key), Ok(partition));
@@ -255,6 +274,12 @@ fn foreign_keys_are_errors() {
         "/kafscale/c/groups/",
         "/kafscale/c/groups/a%2fb",
         "/kafscale/c/sessions/00",
+        "/kafscale/c/quotas/",
+        "/kafscale/c/quotas/user=",
+        "/kafscale/c/quotas/user=a/ip=b",
+        "/kafscale/c/quotas/client-id=a/user=b",
+        "/kafscale/c/quotas/user=<all>",
+        "/kafscale/c/quotas/host=a",
     ];
     for text in texts {
         let key = Key::from(text);
@@ -263,6 +288,7 @@ fn foreign_keys_are_errors() {
         assert!(slot::parse(&space, &key).is_err(), "{text}");
         assert!(broker::parse(&space, &key).is_err(), "{text}");
         assert!(pin::parse(&space, &key).is_err(), "{text}");
+        assert!(quota::parse(&space, &key).is_err(), "{text}");
         assert!(group::parse(&space, &key).is_err(), "{text}");
         assert!(session::parse(&space, &key).is_err(), "{text}");
     }

@@ -32,13 +32,22 @@ TOOLS = {
     # No scripts: Kafka's own system tests run these by class.
     "client-compatibility-test": "org.apache.kafka.tools.ClientCompatibilityTest",
     "log-compaction-tester": "org.apache.kafka.tools.LogCompactionTester",
+    "kafka-transactions": "org.apache.kafka.tools.TransactionsCommand",
+    "kafka-features": "org.apache.kafka.tools.FeatureCommand",
+    "kafka-client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
+    "kafka-metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
+    "kafka-cluster": "org.apache.kafka.tools.ClusterTool",
+    "kafka-delegation-tokens": "org.apache.kafka.tools.DelegationTokenCommand",
 }
 
 
 def tool_command(name, bootstrap, *args):
+    # This tool takes what it is to do first.
+    first = [args[0]] if name == "kafka-cluster" else []
+    args = args[len(first):]
     return ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", os.environ["KAFKA_CLASSPATH"], TOOLS[name],
-            "--bootstrap-server", bootstrap] + [str(arg) for arg in args]
+            *first, "--bootstrap-server", bootstrap] + [str(arg) for arg in args]
 
 
 class Console:
@@ -290,6 +299,79 @@ class Console:
         out = self.tool("log-compaction-tester", "--messages", 5000, "--duplicates", 5, "--percent-deletes", 10,
                         "--sleep", 1)
         check(", 0 mismatches" in out and "Data verification is completed" in out, out[-300:])
+    def case_quotas(self):
+        """Quotas of every kind of entity: set, shown, changed, removed."""
+        client, user = unique("client"), unique("user")
+        rates = "producer_byte_rate=1048576,consumer_byte_rate=2097152,request_percentage=250,controller_mutation_rate=50"
+        for entity, shown in [
+                (("--entity-type", "clients", "--entity-name", client), "client-id '%s'" % client),
+                (("--entity-type", "clients", "--entity-default"), "the default client-id"),
+                (("--entity-type", "users", "--entity-name", user), "user-principal '%s'" % user),
+                (("--entity-type", "users", "--entity-name", user, "--entity-type", "clients", "--entity-name", client),
+                 "user-principal '%s', client-id '%s'" % (user, client))]:
+            self.tool("kafka-configs", "--alter", "--add-config", rates, *entity)
+            out = self.tool("kafka-configs", "--describe", *entity)
+            line = next((line for line in out.splitlines() if "Quota configs for " + shown + " are " in line), "")
+            for part in ("producer_byte_rate=1048576.0", "consumer_byte_rate=2097152.0", "request_percentage=250.0",
+                         "controller_mutation_rate=50.0"):
+                check(part in line, "no %s for %s in: %s" % (part, shown, out))
+            self.tool("kafka-configs", "--alter", "--delete-config", "producer_byte_rate", *entity)
+            out = self.tool("kafka-configs", "--describe", *entity)
+            check("producer_byte_rate" not in out and "consumer_byte_rate=2097152.0" in out, out)
+        out = self.tool("kafka-configs", "--describe", "--entity-type", "clients")
+        check("client-id '%s'" % client in out and "the default client-id" in out, out)
+        rest = "consumer_byte_rate,request_percentage,controller_mutation_rate"
+        for entity in [("--entity-type", "clients", "--entity-name", client), ("--entity-type", "clients", "--entity-default"),
+                       ("--entity-type", "users", "--entity-name", user),
+                       ("--entity-type", "users", "--entity-name", user, "--entity-type", "clients", "--entity-name", client)]:
+            self.tool("kafka-configs", "--alter", "--delete-config", rest, *entity)
+            equal(self.tool("kafka-configs", "--describe", *entity).strip(), "", "what is left")
+        address = ("--entity-type", "ips", "--entity-name", "127.1.2.3")
+        self.tool("kafka-configs", "--alter", "--add-config", "connection_creation_rate=5", *address)
+        out = self.tool("kafka-configs", "--describe", *address)
+        check("Quota configs for ip '127.1.2.3' are connection_creation_rate=5.0" in out, out)
+        self.tool("kafka-configs", "--alter", "--delete-config", "connection_creation_rate", *address)
+        out = self.tool("kafka-configs", "--alter", "--add-config", "producer_byte_rate=0", "--entity-type", "clients",
+                        "--entity-name", client, wanted=1)
+        check("greater than 0" in out, out[-300:])
+
+    def case_transactions(self):
+        out = self.tool("kafka-transactions", "list")
+        check(out.startswith("TransactionalId"), out)
+        equal(len(out.splitlines()), 1, "lines of a list without transactions")
+        out = self.tool("kafka-transactions", "describe", "--transactional-id", "nobody", wanted=1)
+        check("not be found" in out or "NOT_FOUND" in out or "not exist" in out, out[-300:])
+        self.produce("none", "all", True, self.name, b"NULL\tkey\tvalue\n")
+        out = "".join(self.tool("kafka-transactions", "describe-producers", "--topic", self.name, "--partition", n)
+                      for n in range(3))
+        check(re.search(r"^\d+\s+\d+\s+(-1|\d+)\s+\d+\s+\d+\s+None", out, re.M), "no producer in: " + out)
+
+    def case_other_configs(self):
+        """Settings of what is neither a topic nor a broker, where none is set."""
+        out = self.tool("kafka-configs", "--describe", "--entity-type", "broker-loggers", "--entity-name", self.node())
+        check(re.search(r"^\s*root=(OFF|ERROR|WARN|INFO|DEBUG|TRACE)\b", out, re.M), out[:500])
+        self.tool("kafka-configs", "--describe", "--entity-type", "client-metrics")
+        self.tool("kafka-configs", "--describe", "--entity-type", "groups")
+        self.tool("kafka-configs", "--describe", "--entity-type", "groups", "--entity-name", "a-group")
+        self.tool("kafka-configs", "--describe", "--entity-type", "users")
+        self.tool("kafka-configs", "--describe", "--entity-type", "ips")
+        self.tool("kafka-configs", "--describe", "--entity-type", "brokers")
+        self.tool("kafka-configs", "--describe", "--entity-type", "topics")
+        self.tool("kafka-client-metrics", "--list")
+        self.tool("kafka-client-metrics", "--describe")
+
+    def case_features(self):
+        out = self.tool("kafka-features", "describe")
+        check(re.search(r"^Feature: group.version\s+SupportedMinVersion: 0\s", out, re.M), out)
+        out = self.tool("kafka-features", "upgrade", "--feature", "no.such.feature=1", wanted=1)
+        check("feature" in out, out[-300:])
+
+    def case_cluster(self):
+        self.tool("kafka-cluster", "cluster-id")
+        out = self.tool("kafka-cluster", "unregister", "--id", 987654, wanted=1)
+        check("BrokerIdNotRegisteredException" in out, out[-300:])
+        out = self.tool("kafka-delegation-tokens", "--describe", "--command-config", os.devnull, wanted=1)
+        check("elegation" in out, out[-300:])
 
     def case_delete(self):
         self.tool("kafka-topics", "--delete", "--topic", self.name)
@@ -323,6 +405,11 @@ class Console:
         if not self.options.quick:
             # It waits twenty seconds for more at the end.
             case("log-compaction-tester", self.case_compaction)
+        case("quotas", self.case_quotas)
+        case("transactions", self.case_transactions)
+        case("configs/others", self.case_other_configs)
+        case("features", self.case_features)
+        case("cluster", self.case_cluster)
         case("topics/delete", self.case_delete)
         self.suite.end()
 

@@ -274,6 +274,7 @@ pub(super) fn commit_once(
                 committed_offset: 1,
                 ..OffsetCommitRequestPartition::default()
             }],
+            ..OffsetCommitRequestTopic::default()
         }],
         ..OffsetCommitRequest::default()
     };

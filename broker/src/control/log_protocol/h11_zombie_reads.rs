@@ -161,7 +161,7 @@ async fn fetch(rig: &Rig, id: TopicPartition, offset: i64) -> ErrorCode {
     let reply = rig.context.shard_of(id).call_task(move |shard| async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let reserved = shard.connections.memory.start();
-        match api::dispatch(&shard, frame, reserved, peer).await {
+        match api::dispatch(&shard, frame, reserved, peer, &Default::default()).await {
             Slot::Ready(Reply::Frame(parts, _)) => parts.concat(),
             _ => panic!("a fetch is answered"),
         }

@@ -15,7 +15,7 @@ use coord::keys::topic::{self, TopicRecord};
 use coord::keys::topic_generation::{self, TopicGenerationRecord};
 use coord::keys::{
     CodecError, KeyError, Keyspace, Record, Seen, broker, cluster, drain, group, pin,
-    producer_block, seen, session,
+    producer_block, quota, seen, session,
 };
 use coord::kv::{Key, KeyValue, Kv, KvError, Revision, range_all};
 use segment::keys::TopicDir;
@@ -351,6 +351,10 @@ fn check_other(space: &Keyspace, entry: &KeyValue, folder: &str) -> Result<(), U
         "pins" => {
             pin::parse(space, key)?;
             record::<pin::PinRecord>(entry)?;
+        }
+        "quotas" => {
+            quota::parse(space, key)?;
+            record::<quota::QuotaRecord>(entry)?;
         }
         "drains" => {
             drain::parse(space, key)?;

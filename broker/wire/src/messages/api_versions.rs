@@ -1,7 +1,7 @@
-//! ApiVersions: API key 18, versions 0-4. Asks which APIs and versions a broker serves.
+//! ApiVersions: API key 18, versions 0-5. Asks which APIs and versions a broker serves.
 //!
 //! v1: throttle time. v3: flexible; the client's name and version (KIP-511); features (KIP-584).
-//! v4: features with minimum version 0. The response header is always version 0, and a request in
+//! v4: features with minimum version 0. v5: the node that the client means (KIP-1242). The response header is always version 0, and a request in
 //! a version that the broker does not know is answered in v0 with UNSUPPORTED_VERSION (KIP-511).
 //!
 //! Source: `ApiVersionsRequest.json` and `ApiVersionsResponse.json` of Apache Kafka.
@@ -12,17 +12,21 @@ use crate::field::since;
 
 message! {
     /// Asks which APIs and versions a broker serves.
-    pub struct ApiVersionsRequest<'a>: versions 0..=4, flexible 3 {
+    pub struct ApiVersionsRequest<'a>: versions 0..=5, flexible 3 {
         /// Name of the client library. Since v3.
         client_software_name: &'a str = "", since(3).ignorable();
         /// Version of the client library. Since v3.
         client_software_version: &'a str = "", since(3).ignorable();
+        /// Id of the cluster that the client means; null if it knows none. Since v5.
+        cluster_id: Option<&'a str> = None, since(5).nullable(5).ignorable();
+        /// Id of the node that the client means; -1 if it knows none. Since v5.
+        node_id: i32 = -1, since(5).ignorable();
     }
 }
 
 message! {
     /// Answers [`ApiVersionsRequest`].
-    pub struct ApiVersionsResponse<'a>: versions 0..=4, flexible 3 {
+    pub struct ApiVersionsResponse<'a>: versions 0..=5, flexible 3 {
         /// Outcome; 0 is success.
         error_code: ErrorCode = ErrorCode::NONE, since(0);
         /// The APIs that the broker serves.

@@ -1,11 +1,11 @@
-//! ListOffsets: API key 2, versions 1-10.
+//! ListOffsets: API key 2, versions 1-11.
 //!
 //! Looks up offsets by time, or by a special time: -1 latest, -2 earliest.
 //!
 //! v1: one offset per partition. v2: isolation levels (KIP-98). v4: leader epochs (KIP-320). v6:
 //! flexible. v7: -3, the offset of the largest timestamp (KIP-734). v8: -4, the local log's start
-//! (KIP-405). v9: -5, the end of tiered storage (KIP-1005). v10: a timeout (KIP-1075). v0 was
-//! removed from Kafka 4.0 (KIP-896) and is not declared.
+//! (KIP-405). v9: -5, the end of tiered storage (KIP-1005). v10: a timeout (KIP-1075). v11: -6, the
+//! first offset that tiered storage lacks (KIP-1023). v0 was removed from Kafka 4.0 (KIP-896) and is not declared.
 //!
 //! Source: `ListOffsetsRequest.json` and `ListOffsetsResponse.json` of Apache Kafka.
 
@@ -15,7 +15,7 @@ use crate::field::since;
 
 message! {
     /// Looks up offsets by time, or by a special time: -1 latest, -2 earliest.
-    pub struct ListOffsetsRequest<'a>: versions 1..=10, flexible 6 {
+    pub struct ListOffsetsRequest<'a>: versions 1..=11, flexible 6 {
         /// Id of the follower that asks; -1 for a consumer.
         replica_id: i32 = 0, since(0);
         /// 0 reads all records, 1 only committed ones (KIP-98). Since v2.
@@ -52,7 +52,7 @@ part! {
 
 message! {
     /// Answers [`ListOffsetsRequest`].
-    pub struct ListOffsetsResponse<'a>: versions 1..=10, flexible 6 {
+    pub struct ListOffsetsResponse<'a>: versions 1..=11, flexible 6 {
         /// How long the client should pause because of a quota, in ms; 0 for none. Since v2.
         throttle_time_ms: i32 = 0, since(2).ignorable();
         /// Topics, one entry each.

@@ -1,19 +1,19 @@
-//! OffsetCommit: API key 8, versions 0-9. Stores a group's offsets.
+//! OffsetCommit: API key 8, versions 0-10. Stores a group's offsets.
 //!
 //! v0-1: offsets in ZooKeeper, and a timestamp. v2-4: a retention time. v6: leader epochs
 //! (KIP-320). v7: static members (KIP-345). v8: flexible. v9: the consumer protocol's member
-//! epoch (KIP-848). v10 (topic ids) is not declared: the test oracle has no request of that
-//! version.
+//! epoch (KIP-848). v10: topic ids instead of names (KIP-848).
 //!
 //! Source: `OffsetCommitRequest.json` and `OffsetCommitResponse.json` of Apache Kafka.
 
 use crate::codes::ErrorCode;
 use crate::declare::{message, part};
 use crate::field::{between, since};
+use crate::uuid::Uuid;
 
 message! {
     /// Stores a group's offsets.
-    pub struct OffsetCommitRequest<'a>: versions 0..=9, flexible 8 {
+    pub struct OffsetCommitRequest<'a>: versions 0..=10, flexible 8 {
         /// The group.
         group_id: &'a str = "", since(0);
         /// Generation of the group (or the member's epoch, KIP-848); -1 for a commit from outside
@@ -33,8 +33,10 @@ message! {
 part! {
     /// One entry of [`OffsetCommitRequest::topics`].
     pub struct OffsetCommitRequestTopic<'a> {
-        /// Name of the topic.
-        name: &'a str = "", since(0);
+        /// Name of the topic. Until v9.
+        name: &'a str = "", between(0, 9).ignorable();
+        /// Id of the topic (KIP-516). Since v10.
+        topic_id: Uuid = Uuid::ZERO, since(10).ignorable();
         /// Partitions, one entry each.
         partitions: Vec<OffsetCommitRequestPartition<'a>> = Vec::new(), since(0);
     }
@@ -58,7 +60,7 @@ part! {
 
 message! {
     /// Answers [`OffsetCommitRequest`].
-    pub struct OffsetCommitResponse<'a>: versions 0..=9, flexible 8 {
+    pub struct OffsetCommitResponse<'a>: versions 0..=10, flexible 8 {
         /// How long the client should pause because of a quota, in ms; 0 for none. Since v3.
         throttle_time_ms: i32 = 0, since(3).ignorable();
         /// Topics, one entry each.
@@ -69,8 +71,10 @@ message! {
 part! {
     /// One entry of [`OffsetCommitResponse::topics`].
     pub struct OffsetCommitResponseTopic<'a> {
-        /// Name of the topic.
-        name: &'a str = "", since(0);
+        /// Name of the topic. Until v9.
+        name: &'a str = "", between(0, 9).ignorable();
+        /// Id of the topic (KIP-516). Since v10.
+        topic_id: Uuid = Uuid::ZERO, since(10).ignorable();
         /// Partitions, one entry each.
         partitions: Vec<OffsetCommitResponsePartition> = Vec::new(), since(0);
     }

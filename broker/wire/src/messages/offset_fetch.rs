@@ -1,19 +1,20 @@
-//! OffsetFetch: API key 9, versions 1-9. Looks up a group's stored offsets.
+//! OffsetFetch: API key 9, versions 1-10. Looks up a group's stored offsets.
 //!
 //! v2: null for all topics, and an error for the whole response. v5: leader epochs (KIP-320). v6:
 //! flexible. v7: stable offsets only (KIP-447). v8: several groups (KIP-709). v9: the consumer
-//! protocol (KIP-848). v0 read from ZooKeeper and is not declared; v10 (topic ids) neither: the
-//! test oracle has no request of that version.
+//! protocol (KIP-848). v10: topic ids instead of names (KIP-848). v0 read from ZooKeeper and is
+//! not declared.
 //!
 //! Source: `OffsetFetchRequest.json` and `OffsetFetchResponse.json` of Apache Kafka.
 
 use crate::codes::ErrorCode;
 use crate::declare::{message, part};
 use crate::field::{between, since};
+use crate::uuid::Uuid;
 
 message! {
     /// Looks up a group's stored offsets.
-    pub struct OffsetFetchRequest<'a>: versions 1..=9, flexible 6 {
+    pub struct OffsetFetchRequest<'a>: versions 1..=10, flexible 6 {
         /// The group. Until v7.
         group_id: &'a str = "", between(0, 7);
         /// Topics to look up; null for all of the group. Until v7.
@@ -54,8 +55,10 @@ part! {
 part! {
     /// One entry of [`OffsetFetchRequestGroup::topics`].
     pub struct OffsetFetchRequestTopics<'a> {
-        /// Name of the topic. Since v8.
-        name: &'a str = "", since(8);
+        /// Name of the topic. Versions 8 to 9.
+        name: &'a str = "", between(8, 9).ignorable();
+        /// Id of the topic (KIP-516). Since v10.
+        topic_id: Uuid = Uuid::ZERO, since(10).ignorable();
         /// Indexes of the partitions. Since v8.
         partition_indexes: Vec<i32> = Vec::new(), since(8);
     }
@@ -63,7 +66,7 @@ part! {
 
 message! {
     /// Answers [`OffsetFetchRequest`].
-    pub struct OffsetFetchResponse<'a>: versions 1..=9, flexible 6 {
+    pub struct OffsetFetchResponse<'a>: versions 1..=10, flexible 6 {
         /// How long the client should pause because of a quota, in ms; 0 for none. Since v3.
         throttle_time_ms: i32 = 0, since(3).ignorable();
         /// Topics, one entry each. Until v7.
@@ -116,8 +119,10 @@ part! {
 part! {
     /// One entry of [`OffsetFetchResponseGroup::topics`].
     pub struct OffsetFetchResponseTopics<'a> {
-        /// Name of the topic. Since v8.
-        name: &'a str = "", since(8);
+        /// Name of the topic. Versions 8 to 9.
+        name: &'a str = "", between(8, 9).ignorable();
+        /// Id of the topic (KIP-516). Since v10.
+        topic_id: Uuid = Uuid::ZERO, since(10).ignorable();
         /// Partitions, one entry each. Since v8.
         partitions: Vec<OffsetFetchResponsePartitions<'a>> = Vec::new(), since(8);
     }

@@ -4,13 +4,21 @@ use super::body;
 use crate::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult,
 };
+use crate::messages::delete_groups::DeletableGroupResult;
 use crate::messages::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult,
 };
 use crate::messages::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
-use crate::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use crate::messages::offset_commit::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+};
+use crate::messages::offset_fetch::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+};
 use crate::messages::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderPartition, OffsetForLeaderTopic, OffsetForLeaderTopicResult,
 };
@@ -19,7 +27,7 @@ use crate::messages::produce::{
 };
 use crate::messages::write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic};
 use crate::messages::*;
-use crate::{Decoder, ErrorCode, Message, Records};
+use crate::{Decoder, ErrorCode, Message, Records, Uuid};
 
 /// Joins pieces given as byte strings.
 fn bytes(pieces: &[&[u8]]) -> Vec<u8> {
@@ -35,6 +43,196 @@ where
     let mut decoder = Decoder::new(wire);
     assert_eq!(&M::decode(&mut decoder, version).unwrap(), message);
     assert_eq!(decoder.remaining(), 0);
+}
+
+/// Bytes of a compact array of one entry, and the end of a flexible struct without tagged fields.
+const COMPACT_ONE: &[u8] = &[2];
+const NO_TAGS: &[u8] = &[0];
+const ID: Uuid = Uuid([9; 16]);
+
+#[test]
+fn api_versions_5() {
+    let request = ApiVersionsRequest {
+        client_software_name: "n",
+        client_software_version: "1",
+        cluster_id: Some("c"),
+        node_id: 3,
+    };
+    let wire = bytes(&[&[2, b'n'], &[2, b'1'], &[2, b'c'], &[0, 0, 0, 3], NO_TAGS]);
+    same(&request, 5, &wire);
+    let request = ApiVersionsRequest {
+        cluster_id: None,
+        node_id: -1,
+        ..request
+    };
+    let wire = bytes(&[&[2, b'n'], &[2, b'1'], &[0], &[255; 4], NO_TAGS]);
+    same(&request, 5, &wire);
+}
+
+#[test]
+fn offset_commit_10() {
+    let request = OffsetCommitRequest {
+        group_id: "g",
+        generation_id_or_member_epoch: 4,
+        member_id: "m",
+        topics: vec![OffsetCommitRequestTopic {
+            topic_id: ID,
+            partitions: vec![OffsetCommitRequestPartition {
+                partition_index: 6,
+                committed_offset: 7,
+                committed_leader_epoch: 8,
+                committed_metadata: Some("x"),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let wire = bytes(&[
+        &[2, b'g'],
+        &[0, 0, 0, 4],
+        &[2, b'm'],
+        &[0],
+        COMPACT_ONE,
+        &ID.0,
+        COMPACT_ONE,
+        &[0, 0, 0, 6],
+        &[0, 0, 0, 0, 0, 0, 0, 7],
+        &[0, 0, 0, 8],
+        &[2, b'x'],
+        NO_TAGS,
+        NO_TAGS,
+        NO_TAGS,
+    ]);
+    same(&request, 10, &wire);
+    let response = OffsetCommitResponse {
+        throttle_time_ms: 2,
+        topics: vec![OffsetCommitResponseTopic {
+            topic_id: ID,
+            partitions: vec![OffsetCommitResponsePartition {
+                partition_index: 6,
+                error_code: ErrorCode::UNKNOWN_TOPIC_ID,
+            }],
+            ..Default::default()
+        }],
+    };
+    let wire = bytes(&[
+        &[0, 0, 0, 2],
+        COMPACT_ONE,
+        &ID.0,
+        COMPACT_ONE,
+        &[0, 0, 0, 6],
+        &[0, 100],
+        NO_TAGS,
+        NO_TAGS,
+        NO_TAGS,
+    ]);
+    same(&response, 10, &wire);
+}
+
+#[test]
+fn offset_fetch_10() {
+    let request = OffsetFetchRequest {
+        groups: vec![OffsetFetchRequestGroup {
+            group_id: "g",
+            member_id: None,
+            member_epoch: -1,
+            topics: Some(vec![OffsetFetchRequestTopics {
+                topic_id: ID,
+                partition_indexes: vec![6],
+                ..Default::default()
+            }]),
+        }],
+        require_stable: true,
+        ..Default::default()
+    };
+    let wire = bytes(&[
+        COMPACT_ONE,
+        &[2, b'g'],
+        &[0],
+        &[255; 4],
+        COMPACT_ONE,
+        &ID.0,
+        COMPACT_ONE,
+        &[0, 0, 0, 6],
+        NO_TAGS,
+        NO_TAGS,
+        &[1],
+        NO_TAGS,
+    ]);
+    same(&request, 10, &wire);
+    let response = OffsetFetchResponse {
+        groups: vec![OffsetFetchResponseGroup {
+            group_id: "g",
+            topics: vec![OffsetFetchResponseTopics {
+                topic_id: ID,
+                partitions: vec![OffsetFetchResponsePartitions {
+                    partition_index: 6,
+                    committed_offset: 7,
+                    committed_leader_epoch: 8,
+                    metadata: Some("x"),
+                    error_code: ErrorCode::NONE,
+                }],
+                ..Default::default()
+            }],
+            error_code: ErrorCode::NONE,
+        }],
+        ..Default::default()
+    };
+    let wire = bytes(&[
+        &[0; 4],
+        COMPACT_ONE,
+        &[2, b'g'],
+        COMPACT_ONE,
+        &ID.0,
+        COMPACT_ONE,
+        &[0, 0, 0, 6],
+        &[0, 0, 0, 0, 0, 0, 0, 7],
+        &[0, 0, 0, 8],
+        &[2, b'x'],
+        &[0, 0],
+        NO_TAGS,
+        NO_TAGS,
+        &[0, 0],
+        NO_TAGS,
+        NO_TAGS,
+    ]);
+    same(&response, 10, &wire);
+}
+
+#[test]
+fn delete_groups_3() {
+    let request = DeleteGroupsRequest {
+        groups_names: vec!["g"],
+    };
+    same(&request, 3, &bytes(&[COMPACT_ONE, &[2, b'g'], NO_TAGS]));
+    let result = |error_code, error_message| DeleteGroupsResponse {
+        throttle_time_ms: 0,
+        results: vec![DeletableGroupResult {
+            group_id: "g",
+            error_code,
+            error_message,
+        }],
+    };
+    let wire = |code, text: &[u8]| {
+        let head: &[&[u8]] = &[&[0; 4], COMPACT_ONE, &[2, b'g'], &[0, code], text];
+        bytes(&[&bytes(head), NO_TAGS, NO_TAGS])
+    };
+    let refused = result(ErrorCode::NON_EMPTY_GROUP, Some("t"));
+    same(&refused, 3, &wire(68, &[2, b't']));
+    same(&result(ErrorCode::NONE, None), 3, &wire(0, &[0]));
+}
+
+#[test]
+fn list_offsets_11_is_as_10() {
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        timeout_ms: 5,
+        ..Default::default()
+    };
+    assert_eq!(body(&request, 11), body(&request, 10));
+    let response = ListOffsetsResponse::default();
+    assert_eq!(body(&response, 11), body(&response, 10));
 }
 
 const ONE: &[u8] = &[0, 0, 0, 1];
@@ -112,6 +310,7 @@ fn offset_commit_0_and_1() {
         let topic = OffsetCommitRequestTopic {
             name: "t",
             partitions: vec![partition],
+            ..Default::default()
         };
         OffsetCommitRequest {
             group_id: "g",

@@ -34,7 +34,53 @@ const NOT_IN_ORACLE: &[(ApiKey, i16)] = &[
     (ApiKey::WriteTxnMarkers, 0),
     (ApiKey::DescribeConfigs, 0),
     (ApiKey::DescribeLogDirs, 5),
+    (ApiKey::ListOffsets, 11),
+    (ApiKey::OffsetCommit, 10),
+    (ApiKey::OffsetFetch, 10),
+    (ApiKey::ApiVersions, 5),
+    (ApiKey::DeleteGroups, 3),
 ];
+
+/// APIs and the versions up to which their responses have no throttle time.
+const NO_THROTTLE_TIME: &[(ApiKey, i16)] = &[
+    (ApiKey::Produce, 0),
+    (ApiKey::ListOffsets, 1),
+    (ApiKey::Metadata, 2),
+    (ApiKey::OffsetCommit, 2),
+    (ApiKey::OffsetFetch, 2),
+    (ApiKey::FindCoordinator, 0),
+    (ApiKey::JoinGroup, 1),
+    (ApiKey::Heartbeat, 0),
+    (ApiKey::LeaveGroup, 0),
+    (ApiKey::SyncGroup, 0),
+    (ApiKey::DescribeGroups, 0),
+    (ApiKey::ListGroups, 0),
+    (ApiKey::SaslHandshake, 1),
+    (ApiKey::ApiVersions, 0),
+    (ApiKey::CreateTopics, 1),
+    (ApiKey::DeleteTopics, 0),
+    (ApiKey::WriteTxnMarkers, 2),
+    (ApiKey::SaslAuthenticate, 2),
+];
+
+/// A throttle time is set in every response that has one, whatever the place of its field.
+fn check_throttle_time<R, OR>(api: ApiKey, version: i16)
+where
+    R: Message<'static> + Field<'static> + Default,
+    OR: Decodable + OracleMessage + Debug,
+{
+    let mut response = R::default();
+    Message::set_throttle_time(&mut response, version, 7_654_321);
+    let mut bytes = body(&response, version);
+    let Ok(theirs) = OR::decode(&mut bytes, version) else {
+        return assert!(NOT_IN_ORACLE.contains(&(api, version)), "{api} v{version}");
+    };
+    let is_set = format!("{theirs:?}").contains("throttle_time_ms: 7654321");
+    let listed = NO_THROTTLE_TIME
+        .iter()
+        .any(|(key, last)| *key == api && version <= *last);
+    assert!(is_set != listed, "{api} v{version}: set {is_set}");
+}
 
 /// Our encoding, read and written again by the oracle, must be the same bytes and must decode to
 /// the message that we began with.
@@ -91,7 +137,7 @@ where
     Q: Message<'static> + Field<'static> + Debug + PartialEq + Default,
     R: Message<'static> + Field<'static> + Debug + PartialEq + Default,
     OQ: Decodable + Encodable + OracleMessage + HeaderVersion,
-    OR: Decodable + Encodable + OracleMessage + HeaderVersion,
+    OR: Decodable + Encodable + OracleMessage + HeaderVersion + Debug,
 {
     let mut checked = Vec::new();
     for version in supported_versions(api).iter() {
@@ -100,6 +146,7 @@ where
         // Else `..Default::default()` would be a trap.
         body(&Q::default(), version);
         body(&R::default(), version);
+        check_throttle_time::<R, OR>(api, version);
         let min = OQ::VERSIONS.min.max(OR::VERSIONS.min);
         let max = OQ::VERSIONS.max.min(OR::VERSIONS.max);
         if (min..=max).contains(&version) {

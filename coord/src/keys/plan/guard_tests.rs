@@ -12,6 +12,7 @@ use crate::keys::group::GroupRecord;
 use crate::keys::group_offset::{self, GroupOffsetRecord};
 use crate::keys::partition::{EpochStart, IntentKind, ProducerSnapshotRef, Source};
 use crate::keys::producer_block::{self, ProducerBlockRecord};
+use crate::keys::quota::{self, QuotaEntity, QuotaName, QuotaRecord};
 use crate::keys::slot::{self, SlotId, SlotRecord};
 use crate::keys::tombstone::{self, TombstoneRecord};
 use crate::keys::topic::{self, TopicRecord};
@@ -524,6 +525,34 @@ fn a_pin_is_guarded_by_what_was_read_by_the_session_and_by_its_topic() {
     let delete = delete_topic(&world.space, me(1).session, &world.name, &seen, now);
     assert!(world.send(&delete.txn).succeeded);
     world.only_guard(&late, &topic_key);
+}
+
+#[test]
+fn quotas_are_guarded_by_what_was_read_and_by_the_session_and_go_when_none_is_left() {
+    let world = World::new();
+    let entity = QuotaEntity::Client(QuotaName::Named("a".to_owned()));
+    let key = quota::key(&world.space, &entity);
+    let put = |number: u8, seen: Option<&Seen<QuotaRecord>>, values: &[(&str, f64)]| {
+        let values = values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value));
+        let record = QuotaRecord {
+            values: values.collect(),
+        };
+        put_quotas(&world.space, me(number).session, &entity, seen, record).txn
+    };
+    let (first, second) = (put(1, None, &[("x", 0.1)]), put(2, None, &[("x", 2.0)]));
+    assert!(world.send(&first).succeeded);
+    world.only_guard(&second, &key);
+    let seen = world.read::<QuotaRecord>(key.clone()).unwrap();
+    assert_eq!(seen.record.values["x"], 0.1);
+    let (gone, late) = (put(2, Some(&seen), &[]), put(1, Some(&seen), &[]));
+    assert!(world.send(&gone).succeeded);
+    assert!(world.read::<QuotaRecord>(key.clone()).is_none());
+    world.only_guard(&late, &key);
+    let again = put(2, None, &[("x", 1.0)]);
+    world.kill(2);
+    world.only_guard(&again, &session_key(&world, 2));
 }
 
 struct Slot {

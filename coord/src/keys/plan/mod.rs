@@ -13,6 +13,7 @@ mod made;
 mod ownership;
 mod pins;
 mod producers;
+mod quotas;
 mod recovery;
 mod sessions;
 mod slots;
@@ -39,6 +40,7 @@ pub use ownership::{
 };
 pub use pins::pin_partition;
 pub use producers::{ProducerBlock, create_cluster, take_producer_block};
+pub use quotas::put_quotas;
 pub use recovery::{begin_recovery, discard_keys, finish_recovery, recover_keys};
 pub use sessions::{Registration, open_session, update_session};
 pub use slots::{

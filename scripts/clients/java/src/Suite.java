@@ -110,6 +110,7 @@ public final class Suite {
         harness.run("admin/elections", Suite::elections);
         harness.run("admin/reassign", Suite::reassign);
         harness.run("admin/acls", Suite::acls);
+        harness.run("admin/quotas", () -> Quotas.run(bootstrap, admin, topic("quotas", 1)));
         harness.run("restart/idempotent", Suite::restartUnderLoad);
         harness.end();
     }

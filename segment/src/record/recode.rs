@@ -1,0 +1,142 @@
+//! A batch in another codec.
+
+use bytes::BytesMut;
+
+use super::builder::{BuildError, length};
+use super::codec::{CodecError, DecodeLimits, compress, decompress};
+use crate::batch::{
+    BATCH_CRC_START, BATCH_HEADER_BYTES, BATCH_LENGTH_OVERHEAD, BatchHeader, Codec,
+};
+
+/// Why a batch cannot be brought into another codec.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecodeError {
+    /// Its records cannot be decompressed, or not compressed.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The header names a codec that does not exist, or the batch is shorter than a header.
+    #[error("the batch has no records in a codec that is known")]
+    Unknown,
+    /// The result is larger than a batch can be.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// The batch with this header, its records compressed with `codec`; the records themselves are the same bytes.
+/// The header is changed to that of the result.
+///
+/// # Errors
+/// [`RecodeError`]; the header is as it was.
+pub fn recode_batch(
+    batch: &[u8],
+    header: &mut BatchHeader,
+    codec: Codec,
+    limits: &DecodeLimits,
+) -> Result<BytesMut, RecodeError> {
+    let from = header
+        .attributes
+        .codec()
+        .map_err(|_| RecodeError::Unknown)?;
+    let records = batch
+        .get(BATCH_HEADER_BYTES..)
+        .ok_or(RecodeError::Unknown)?;
+    let records = decompress(from, records, limits)?;
+    let packed = compress(codec, &records)?;
+    let total = BATCH_HEADER_BYTES + packed.len();
+    let mut changed = BatchHeader {
+        batch_length: length(total - BATCH_LENGTH_OVERHEAD)?.unsigned_abs(),
+        attributes: header.attributes.with_codec(codec),
+        ..*header
+    };
+    let mut out = BytesMut::with_capacity(total);
+    out.extend_from_slice(&changed.encode());
+    out.extend_from_slice(&packed);
+    changed.crc = crc32c::crc32c(&out[BATCH_CRC_START..]);
+    out[..BATCH_HEADER_BYTES].copy_from_slice(&changed.encode());
+    *header = changed;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{NewRecord, RecordBatchBuilder, RecordSet};
+    use crate::{ProducerEpoch, ProducerId, Sequence, TimestampMs};
+
+    const CODECS: [Codec; 5] = [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ];
+
+    fn batch(codec: Codec) -> Vec<u8> {
+        let (id, epoch) = (ProducerId::new(9), ProducerEpoch::new(2));
+        let mut builder =
+            RecordBatchBuilder::new()
+                .codec(codec)
+                .producer(id, epoch, Sequence::new(5));
+        for number in 0..50_i64 {
+            let record = NewRecord {
+                timestamp: TimestampMs::new(1_000 + number % 7),
+                key: Some(b"key"),
+                value: Some(b"the same again and again, the same again and again"),
+                headers: &[],
+            };
+            builder.push(record).unwrap();
+        }
+        builder.build().unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_recoded_batch_is_sound_and_has_the_same_records_and_producer() {
+        for from in CODECS {
+            let before = batch(from);
+            for to in CODECS {
+                let mut header = BatchHeader::parse_whole(&before).unwrap();
+                let limits = DecodeLimits::default();
+                let after = recode_batch(&before, &mut header, to, &limits).unwrap();
+                assert_eq!(
+                    BatchHeader::parse_whole(&after).unwrap(),
+                    header,
+                    "{from:?} {to:?}"
+                );
+                header.verify_crc(&after).unwrap();
+                assert_eq!(header.attributes.codec(), Ok(to));
+                assert_eq!(header.base_sequence, Sequence::new(5));
+                let rows = |batch: &[u8]| {
+                    let set = RecordSet::decode(batch, &limits).unwrap();
+                    let rows = set.iter().map(|record| {
+                        let record = record.unwrap();
+                        (
+                            record.timestamp,
+                            record.key.map(<[u8]>::to_vec),
+                            record.value.map(<[u8]>::to_vec),
+                        )
+                    });
+                    rows.collect::<Vec<_>>()
+                };
+                assert_eq!(rows(&after), rows(&before));
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decompressed_changes_nothing() {
+        let mut before = batch(Codec::Zstd);
+        before[BATCH_HEADER_BYTES..].fill(7);
+        let mut header = BatchHeader::parse_whole(&before).unwrap();
+        let known = header;
+        let limits = DecodeLimits::default();
+        assert!(recode_batch(&before, &mut header, Codec::Gzip, &limits).is_err());
+        assert_eq!(header, known);
+        let few = DecodeLimits {
+            bytes_max: 100,
+            ..limits
+        };
+        let before = batch(Codec::Zstd);
+        let mut header = BatchHeader::parse_whole(&before).unwrap();
+        assert!(recode_batch(&before, &mut header, Codec::Gzip, &few).is_err());
+    }
+}

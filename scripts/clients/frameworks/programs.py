@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "common"))
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition  # noqa: E402
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition  # noqa: E402
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # noqa: E402
 from harness import check, unique, wait  # noqa: E402
 
@@ -86,6 +86,20 @@ def free_port():
     raise AssertionError("no port of 10000 to 32000 is free")
 
 
+def settled(call, seconds=20):
+    """What call gives, asked again while a leader or coordinator has just been chosen: librdkafka leaves that to its user."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            if not error.args[0].code() in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.NOT_COORDINATOR,
+                                            KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+                                            KafkaError.COORDINATOR_NOT_AVAILABLE) or time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
 class Cluster:
     """Short forms of the client calls to one cluster."""
 
@@ -124,7 +138,8 @@ class Cluster:
     def ends(self, topic):
         with_ends = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "unused"})
         try:
-            return {part: with_ends.get_watermark_offsets(TopicPartition(topic, part), timeout=20)[1]
+            return {part: settled(lambda part=part: with_ends.get_watermark_offsets(TopicPartition(topic, part),
+                                                                                    timeout=20))[1]
                     for part in self.admin.list_topics(topic, timeout=20).topics[topic].partitions}
         finally:
             with_ends.close()
@@ -156,7 +171,8 @@ class Cluster:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
         try:
             asked = [TopicPartition(topic, part) for part in range(self.partitions(topic))]
-            return {part.partition: part.offset for part in consumer.committed(asked, timeout=20) if part.offset >= 0}
+            return {part.partition: part.offset for part in
+                    settled(lambda: consumer.committed(asked, timeout=20)) if part.offset >= 0}
         finally:
             consumer.close()
 

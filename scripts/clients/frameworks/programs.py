@@ -22,6 +22,12 @@ JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xsh
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
 
+# Errors that pass by themselves.
+PASSING = {KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART,
+           KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.NOT_COORDINATOR,
+           KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
+
+
 class Program:
     """A Java program that runs on. close() ends it with SIGTERM, kill() with SIGKILL."""
 
@@ -87,15 +93,13 @@ def free_port():
 
 
 def settled(call, seconds=20):
-    """What call gives, asked again while a leader or coordinator has just been chosen: librdkafka leaves that to its user."""
+    """What call gives, asked again where a topic is new or a coordinator loads: librdkafka leaves that to its user."""
     end = time.monotonic() + seconds
     while True:
         try:
             return call()
         except KafkaException as error:
-            if not error.args[0].code() in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.NOT_COORDINATOR,
-                                            KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-                                            KafkaError.COORDINATOR_NOT_AVAILABLE) or time.monotonic() > end:
+            if error.args[0].code() not in PASSING or time.monotonic() > end:
                 raise
             time.sleep(0.1)
 

@@ -19,7 +19,7 @@ FEATURES = [
     ("100 MiB and more", r".*/(100|500)"),
     ("fetch sessions", r"fetch-session"),
     ("groups", r"group/(join-leave|death|resume)|consumer-groups"),
-    ("cooperative, sticky", r"group/(cooperative-)?sticky|rolling/cooperative-sticky"),
+    ("cooperative, sticky", r"group/(cooperative-)?sticky"),
     ("static members", r"group/static"),
     ("offsets by time", r"admin/offsets|offsets|get-offsets"),
     ("topics", r"admin/topics|topics/.*"),
@@ -31,7 +31,7 @@ FEATURES = [
 ]
 
 # Suites that are clients, each a row.
-CLIENTS = ["kcat", "confluent", "kafka_python", "java", "console", "franz_go", "sarama", "large", "rolling"]
+CLIENTS = ["kcat", "confluent", "kafka_python", "java", "console", "franz_go", "sarama", "large"]
 
 
 def output(*command):
@@ -111,8 +111,8 @@ def tables(result):
     """The text behind the mark."""
     by_suite = {suite: [case for case in result["cases"] if case["suite"] == suite and case["case"] != "start"]
                 for suite in result["suites"]}
-    yield "Run of %s, `scripts/run-clients --target %s%s`, commit %s: %d cases passed, %d failed.\n" % (
-        result["date"], result["target"], " --quick" if result["quick"] else "", result["commit"],
+    yield "Run of %s, `scripts/run-clients --target %s%s`: %d cases passed, %d failed.\n" % (
+        result["date"], result["target"], " --quick" if result["quick"] else "",
         sum(case["passed"] for cases in by_suite.values() for case in cases),
         sum(not case["passed"] for cases in by_suite.values() for case in cases))
     yield "## Suites\n"

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from programs import Cluster, Producer, Program
+from programs import Cluster, NewPartitions, Producer, Program
 from harness import Suite, arguments, check, equal, restart_broker, unique, wait
 
 MAIN = "org.apache.kafka.connect.mirror.MirrorMaker"
@@ -80,12 +80,11 @@ class Translation:
             if message.key()[2:2 + length].decode() == topic:
                 self.pairs[part].append(struct.unpack(">qq", message.value()))
 
-    def allowed(self, part, offset):
-        """All offsets that a committed offset may be translated to."""
-        found, kept = set(), None
-        for pair in self.pairs[part]:
-            if kept is None:
-                kept = [pair] * 64
+    def outcomes(self, part, offset, begin=0):
+        """All offsets that a committed offset may become where MirrorMaker reads pairs from this one on."""
+        pairs = self.pairs[part][begin:]
+        found, kept = set(), pairs[:1] * 64
+        for pair in pairs:
             kept[0] = pair
             for bucket in range(1, 64):
                 if (kept[bucket][0] ^ pair[0]) >> bucket == 0:
@@ -95,6 +94,10 @@ class Translation:
             if below:
                 found.add(below[1] + (0 if below[0] == offset else 1))
         return found
+
+    def allows(self, part, offset, became):
+        """Whether an offset may have become another. Where MirrorMaker began to read is not known."""
+        return any(became in self.outcomes(part, offset, begin) for begin in range(len(self.pairs[part])))
 
 
 class Mirror:
@@ -119,10 +122,10 @@ class Mirror:
              lambda: "offsets of %s: %s there, %s here" % (group, target.committed(group, there), at))
 
         def rest():
-            """{partition: (offset, what it became, what it may become)} that is not as it may be."""
+            """{partition: (offset, what it became, what it should)} that is not as it may be."""
             translation, found = Translation(source, topic), target.committed(group, there)
-            every = {part: (offset, found[part], translation.allowed(part, offset)) for part, offset in at.items()}
-            return {part: row for part, row in every.items() if row[1] not in row[2]}
+            return {part: (offset, found[part], sorted(translation.outcomes(part, offset))) for part, offset in
+                    at.items() if not translation.allows(part, offset, found[part])}
         wait(lambda: program.alive() and not rest(), 20, lambda: "offsets of %s: %s" % (group, rest()))
         return at, target.committed(group, there)
 
@@ -213,6 +216,12 @@ class Mirror:
         with self.mirror("both ways", "both-.*") as program:
             self.flow(program, self.kafka, self.ours, from_kafka, kafka_table, "kafka.")
             self.flow(program, self.ours, self.kafka, from_ours, our_table, "kafscale.")
+            for source, target, events, prefix in ((self.kafka, self.ours, from_kafka, "kafka."),
+                                                   (self.ours, self.kafka, from_ours, "kafscale.")):
+                source.admin.create_partitions([NewPartitions(events, PARTITIONS + 1)])[events].result(30)
+                source.send([(events, PARTITIONS, b"key", b"value", None)])
+                self.arrived(program, target, prefix + events, 2 * self.count + 1)
+                equal(target.ends(prefix + events)[PARTITIONS], 1, "records of the new partition of " + events)
             made = {topic for cluster in (self.kafka, self.ours) for topic in cluster.topics()}
             check(not [topic for topic in made if topic.count("kafka.") + topic.count("kafscale.") > 1
                        and "both-" in topic], "topics went round: %s" % sorted(made))

@@ -83,6 +83,8 @@ class Connect:
         check({"FileStreamSourceConnector", "FileStreamSinkConnector"} <= plugins, "plugins: %s" % plugins)
         for kind, partitions in (("config", 1), ("offset", 5), ("status", 2)):
             topic = "%s-%s" % (self.name, kind)
+            # The worker answers before it has made all of them.
+            wait(lambda topic=topic: topic in self.cluster.topics(), 30, "topic " + topic)
             equal(self.cluster.partitions(topic), partitions, "partitions of " + topic)
             equal(self.cluster.config(topic)["cleanup.policy"], "compact", "cleanup.policy of " + topic)
 

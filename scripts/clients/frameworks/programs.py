@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "common"))
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition  # noqa: E402
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic  # noqa: E402
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec  # noqa: E402
 from harness import check, unique, wait  # noqa: E402
 
 JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
@@ -116,12 +116,13 @@ class Cluster:
         wait(lambda: self.partitions(topic) == partitions, 20, "leaders of " + topic)
 
     def topics(self):
-        return set(self.admin.list_topics(timeout=20).topics)
+        """By name. Never one topic alone: who asks for it may make it."""
+        return self.admin.list_topics(timeout=20).topics
 
     def partitions(self, topic):
         """How many partitions have a leader."""
-        found = self.admin.list_topics(topic, timeout=20).topics[topic]
-        return 0 if found.error else sum(1 for part in found.partitions.values() if part.leader >= 0)
+        found = self.topics().get(topic)
+        return sum(1 for part in found.partitions.values() if part.leader >= 0) if found and not found.error else 0
 
     def config(self, topic):
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
@@ -140,13 +141,11 @@ class Cluster:
         check(not errors, "produce: %s" % errors[:1])
 
     def ends(self, topic):
-        with_ends = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "unused"})
-        try:
-            return {part: settled(lambda part=part: with_ends.get_watermark_offsets(TopicPartition(topic, part),
-                                                                                    timeout=20))[1]
-                    for part in self.admin.list_topics(topic, timeout=20).topics[topic].partitions}
-        finally:
-            with_ends.close()
+        def ask():
+            asked = {TopicPartition(topic, part): OffsetSpec.latest() for part in self.topics()[topic].partitions}
+            return {part.partition: answer.result(20).offset for part, answer in
+                    self.admin.list_offsets(asked, request_timeout=20).items()} if asked else {}
+        return settled(ask)
 
     def read(self, topic, offsets=None, seconds=60):
         """Every record from the beginning, or from offsets, to the end that the topic has now."""

@@ -132,29 +132,40 @@ type Suite struct {
 	ran, failed           int
 }
 
-// Main reads the arguments and runs everything; connect makes the library.
-func Main(name string, strategies []string, connect func(bootstrap string) (Library, error)) {
-	suite := &Suite{Name: name, Strategies: strategies, Codecs: []string{"none", "gzip", "snappy", "lz4", "zstd"}}
+// Begin reads the arguments of a suite that has cases of its own only.
+func Begin(name string) *Suite {
+	suite := &Suite{Name: name}
+	suite.arguments(nil)
+	return suite
+}
+
+// End ends the program: with 1 if a case failed or none ran.
+func (s *Suite) End() {
+	if s.ran == 0 {
+		fmt.Println("no case matches")
+	}
+	if s.failed > 0 || s.ran == 0 {
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func (s *Suite) arguments(member func(topic, group string) error) {
 	args := os.Args[1:]
 	if len(args) == 0 {
 		fmt.Println("usage: suite host:port [--quick] [--case text]")
 		os.Exit(2)
 	}
-	suite.Bootstrap = args[0]
-	library, err := connect(suite.Bootstrap)
-	if err != nil {
-		fmt.Println("FAIL connect 0s:", err)
-		os.Exit(1)
-	}
+	s.Bootstrap = args[0]
 	for index := 1; index < len(args); index++ {
 		switch args[index] {
 		case "--quick":
-			suite.Quick = true
+			s.Quick = true
 		case "--case":
 			index++
-			suite.Only = args[index]
+			s.Only = args[index]
 		case "--member":
-			if _, err := library.Member(args[index+1], args[index+2], "range", newWatch()); err != nil {
+			if member == nil || member(args[index+1], args[index+2]) != nil {
 				os.Exit(1)
 			}
 			select {}
@@ -163,13 +174,25 @@ func Main(name string, strategies []string, connect func(bootstrap string) (Libr
 			os.Exit(2)
 		}
 	}
-	suite.library(library)
-	if suite.ran == 0 {
-		fmt.Println("no case matches")
-	}
-	if suite.failed > 0 || suite.ran == 0 {
+}
+
+// Main reads the arguments and runs everything; connect makes the library.
+func Main(name string, strategies []string, connect func(bootstrap string) (Library, error)) {
+	suite := &Suite{Name: name, Strategies: strategies, Codecs: []string{"none", "gzip", "snappy", "lz4", "zstd"}}
+	suite.arguments(func(topic, group string) error {
+		library, err := connect(suite.Bootstrap)
+		if err == nil {
+			_, err = library.Member(topic, group, "range", newWatch())
+		}
+		return err
+	})
+	library, err := connect(suite.Bootstrap)
+	if err != nil {
+		fmt.Println("FAIL connect 0s:", err)
 		os.Exit(1)
 	}
+	suite.library(library)
+	suite.End()
 }
 
 type failure struct{ text string }

@@ -134,6 +134,11 @@ fn drain(
                 input: input.len(),
             });
         }
+        if out.capacity() < filled + STEP_BYTES {
+            // Twice as much, as vectors grow, but no more than the caps let come out.
+            let most = limit.saturating_add(STEP_BYTES).max(filled + STEP_BYTES);
+            out.reserve_exact((filled + STEP_BYTES).max(filled * 2).min(most) - filled);
+        }
         out.resize(filled + STEP_BYTES, 0);
         let room = out.get_mut(filled..).unwrap_or_default();
         let count = match decoder.read(room) {

@@ -9,11 +9,14 @@
 //!   (`admin.log_level`, `RUST_LOG`).
 //! - Client metrics and groups: no settings, as Kafka where none is set. Client metrics are not collected, and what
 //!   Kafka can set for a group is about the newer group protocols.
+//! - A resource that is named twice is described once, by its first mention: a few bytes of a request are tens of
+//!   kilobytes of the reply.
 //! - A list of names that is not empty filters. UNKNOWN_TOPIC_OR_PARTITION,
 //!   INVALID_TOPIC_EXCEPTION; INVALID_REQUEST for another broker's id, for an empty name of a logger's broker, client
 //!   metrics or a group, and for other kinds of resource.
 //! - v1: synonyms and sources (KIP-226). v3: documentation and types (KIP-569).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use segment::TopicName;
@@ -55,12 +58,18 @@ struct Described {
 
 pub(crate) async fn handle(cx: &RequestContext, request: DescribeConfigsRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
-    let outcomes: Vec<Result<Described, Refusal>> = request
-        .resources
+    let mut seen = HashSet::new();
+    let mut resources = Vec::new();
+    for resource in &request.resources {
+        if seen.insert((resource.resource_type, resource.resource_name)) {
+            resources.push(resource);
+        }
+    }
+    let outcomes: Vec<Result<Described, Refusal>> = resources
         .iter()
         .map(|resource| describe(cx, &metadata, resource))
         .collect();
-    let results = request.resources.iter().zip(&outcomes);
+    let results = resources.iter().zip(&outcomes);
     let results = results.map(|(resource, outcome)| {
         let (error_code, error_message, configs) = match outcome {
             Ok(described) => (

@@ -4,10 +4,13 @@
 //!   GROUP_ID_NOT_FOUND with a text (KIP-1043).
 //! - The chosen protocol and the members' metadata are shown in state `Stable` only, assignments in
 //!   any state.
+//! - A group that is named twice is described once: a few bytes of a request are all members of a group in the reply.
 //! - v3: authorized operations, all of them while there are no ACLs (KIP-430). v4: static members
 //!   (KIP-345).
 //!
 //! Left out: groups of the consumer protocol (KIP-848), which have a request of their own.
+
+use std::collections::HashSet;
 
 use coord::groups::{GroupDescription, InstanceId};
 use wire::messages::describe_groups::{
@@ -33,8 +36,10 @@ struct Found<'a> {
 }
 
 pub(crate) async fn handle(cx: &RequestContext, request: DescribeGroupsRequest<'_>) -> Reply {
-    let mut found = Vec::with_capacity(request.groups.len());
-    for group in request.groups.iter().copied() {
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    let groups = request.groups.iter().copied();
+    for group in groups.filter(|group| seen.insert(*group)) {
         let name = group.to_owned();
         let read = cx
             .shard

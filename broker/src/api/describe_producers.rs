@@ -2,8 +2,11 @@
 //!
 //! - The idempotent producers whose state a partition holds, as its owner has them, in order of id: epoch, sequence
 //!   of the last record, largest timestamp of the last batch.
+//! - A partition that is named twice is described once: a few bytes of a request are all its producers in the reply.
 //! - INVALID_TOPIC_EXCEPTION, UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER.
 //! - There are no transactions: coordinator epoch and start of a transaction are -1.
+
+use std::collections::HashSet;
 
 use futures_util::future::join_all;
 use segment::{PartitionIndex, TopicName};
@@ -28,16 +31,22 @@ type Found = Result<Vec<ProducerState>, Refusal>;
 
 pub(crate) async fn handle(cx: &RequestContext, request: DescribeProducersRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
-    let all = request.topics.iter().map(|topic| {
-        let indexes = topic.partition_indexes.iter();
-        join_all(indexes.map(|index| find(cx, &metadata, topic.name, *index)))
+    let mut seen = HashSet::new();
+    let mut asked: Vec<(&str, Vec<i32>)> = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let indexes = topic.partition_indexes.iter().copied();
+        let indexes = indexes.filter(|index| seen.insert((topic.name, *index)));
+        asked.push((topic.name, indexes.collect()));
+    }
+    let all = asked.iter().map(|(topic, indexes)| {
+        let indexes = indexes.iter();
+        join_all(indexes.map(|index| find(cx, &metadata, topic, *index)))
     });
     let all: Vec<Vec<Found>> = join_all(all).await;
-    let topics = request.topics.iter().zip(&all);
-    let topics = topics.map(|(topic, found)| TopicResponse {
-        name: topic.name,
-        partitions: topic
-            .partition_indexes
+    let topics = asked.iter().zip(&all);
+    let topics = topics.map(|((name, indexes), found)| TopicResponse {
+        name,
+        partitions: indexes
             .iter()
             .zip(found)
             .map(|(index, found)| response(cx, *index, found))

@@ -10,9 +10,11 @@
 //!   earliest local offset (KIP-405), which is the earliest here. v9: -5, the latest tiered offset (KIP-1005):
 //!   -1, nothing is tiered. v10: a timeout, which is not needed: a lookup reads a bounded number of chunks.
 //!   v11: -6, the first offset that is not tiered yet (KIP-1023): -1, nothing is going to be.
+//! - INVALID_REQUEST for a partition that is named again, as in Kafka: a lookup by time reads blocks.
 //! - UNSUPPORTED_VERSION for a special time that the version does not have, and for those that there are not.
 //! - No record that late: offset -1, timestamp -1, no error, as Kafka answers.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use segment::record::{DecodeLimits, find_timestamp, max_timestamp_offset};
@@ -57,10 +59,16 @@ const fn special_from(timestamp: i64) -> Option<i16> {
 pub(super) async fn handle(cx: &RequestContext, request: ListOffsetsRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
     let mut topics = Vec::with_capacity(request.topics.len());
+    let mut seen = HashSet::new();
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
-            let response = match find(cx, &metadata, topic.name, wanted).await {
+            let found = if seen.insert((topic.name, wanted.partition_index)) {
+                find(cx, &metadata, topic.name, wanted).await
+            } else {
+                Err(ErrorCode::INVALID_REQUEST)
+            };
+            let response = match found {
                 Ok(found) => found,
                 Err(code) => {
                     cx.failed(code);

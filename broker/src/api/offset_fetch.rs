@@ -2,6 +2,7 @@
 //!
 //! - What is durable. A partition without a committed offset has offset -1 and no error, whether
 //!   the topic exists or not, as in Kafka: the client then applies its `auto.offset.reset`.
+//! - A group that is named twice is answered once, by its first mention.
 //! - Null topics (v2): all partitions that have an offset and whose topic exists.
 //! - v2: an error for the whole reply; in v1 it is in every partition. v5: leader epochs (KIP-320).
 //!   v7: `require_stable` waits for commits under way (KIP-447). v8: several groups (KIP-709),
@@ -11,7 +12,7 @@
 //!
 //! Left out: v0, which read from ZooKeeper.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use coord::groups::{FetchRequest, FetchedOffset, GroupId, Reply as GroupReply};
 use futures_util::future::join_all;
@@ -120,7 +121,11 @@ fn queries<'a>(version: i16, request: &'a OffsetFetchRequest<'_>) -> Vec<Query<'
             topics,
         }];
     }
-    let groups = request.groups.iter().map(|group| Query {
+    // A few bytes of a request are all offsets of a group in the reply.
+    let mut seen = HashSet::new();
+    let groups = request.groups.iter();
+    let groups = groups.filter(|group| seen.insert(group.group_id));
+    let groups = groups.map(|group| Query {
         group: group.group_id,
         topics: group.topics.as_ref().map(|topics| {
             let asked = topics.iter();

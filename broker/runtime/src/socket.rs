@@ -75,13 +75,28 @@ impl WriteHalf {
     ///
     /// # Errors
     /// As the socket gives them; a part may have been written.
-    pub async fn write(&mut self, mut frame: WriteFrame) -> io::Result<()> {
+    pub async fn write(&mut self, frame: WriteFrame) -> io::Result<()> {
+        self.write_telling(frame, |_| {}).await
+    }
+
+    /// As [`WriteHalf::write`]; `moved` is told of the bytes of each vectored write, as soon as the kernel has taken them.
+    ///
+    /// # Errors
+    /// As the socket gives them; a part may have been written.
+    pub async fn write_telling(
+        &mut self,
+        mut frame: WriteFrame,
+        mut moved: impl FnMut(usize),
+    ) -> io::Result<()> {
         while !frame.is_empty() {
             let (result, back) = self.0.writev(frame).await;
             frame = back;
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => frame.advance(written),
+                Ok(written) => {
+                    frame.advance(written);
+                    moved(written);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

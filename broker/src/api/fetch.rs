@@ -119,7 +119,9 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
     let config = &cx.shard.shared.config.request;
     let mut bytes = u64::try_from(request.max_bytes)
         .unwrap_or(0)
-        .min(config.fetch_bytes_max);
+        .min(config.fetch_bytes_max)
+        // Where much waits for slow readers, everyone gets one batch at a time.
+        .min(cx.shard.connections.unsent.room().max(1));
     if let Some(limits) = &cx.limits {
         bytes = bytes.min(limits.fetch_bytes_max());
     }

@@ -95,6 +95,18 @@ settings! {
             default "10000", in Allowed::Count(1, 1_000_000),
             "Client connections a shard holds; more are closed as they arrive."
         }
+        connections_per_address_max: Count {
+            Some("connections-per-address-max"), ["KAFSCALE_CONNECTIONS_PER_ADDRESS_MAX"],
+            "shard.connections_per_address_max",
+            default "1000", in Allowed::Count(1, 1_000_000),
+            "Client connections that all shards together hold from one IP address."
+        }
+        connections_per_second_max: Count {
+            Some("connections-per-second-max"), ["KAFSCALE_CONNECTIONS_PER_SECOND_MAX"],
+            "shard.connections_per_second_max",
+            default "500", in Allowed::Count(1, 1_000_000),
+            "New connections a second for each shard; those that come faster wait to be taken."
+        }
         fetch_sessions_max: Count {
             Some("fetch-sessions-max"), ["KAFSCALE_FETCH_SESSIONS_MAX"], "shard.fetch_sessions_max",
             default "1000", in Allowed::Count(0, 1_000_000),
@@ -129,7 +141,7 @@ settings! {
         frame_timeout: Millis {
             Some("frame-timeout-ms"), ["KAFSCALE_FRAME_TIMEOUT_MS"], "request.frame_timeout_ms",
             default "30000", in Allowed::Millis(100, HOUR),
-            "A connection whose half-read request makes no progress for this long is closed."
+            "A half-read request or half-sent reply without progress for this long ends its connection."
         }
         idle_timeout: Millis {
             Some("idle-timeout-ms"), ["KAFSCALE_IDLE_TIMEOUT_MS"], "request.idle_timeout_ms",

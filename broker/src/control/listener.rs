@@ -4,7 +4,6 @@
 //! Control thread. Bound without SO_REUSEPORT, so that a second broker on the port is refused and
 //! does not silently take half of the clients.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,9 +12,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::context::Context;
-use super::quotas::Quotas;
-use crate::metrics::{ControlMetrics, ShardMetrics};
+use super::gate::{Admitted, Gate, Refusal};
+use crate::metrics::ShardMetrics;
 use crate::shard::{ShardHandle, ShardMsg};
 
 /// Pause after an accept that failed because the process or the machine is out of something.
@@ -126,12 +124,16 @@ impl Listener {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     failures = 0;
-                    let Some(stream) = dealer.gate.admit(stream, peer) else {
-                        continue;
-                    };
-                    match stream.into_std() {
-                        Ok(stream) => dealer.deal(stream, peer),
-                        Err(error) => tracing::debug!(%error, "a connection was gone at once"),
+                    if let Some((stream, admitted)) = dealer.gate.admit(stream, peer) {
+                        match stream.into_std() {
+                            Ok(stream) => dealer.deal(stream, peer, admitted),
+                            Err(error) => tracing::debug!(%error, "a connection was gone at once"),
+                        }
+                    }
+                    // Those that come meanwhile wait in the kernel's queue.
+                    let pause = dealer.gate.pause();
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
                     }
                 }
                 Err(error) => {
@@ -144,48 +146,6 @@ impl Listener {
                 }
             }
         }
-    }
-}
-
-/// Refused connections that are kept open for a while at most; more are closed at once.
-const REFUSED_MAX: usize = 1_024;
-
-/// Keeps addresses out that open connections faster than their quota lets them.
-#[derive(Clone)]
-pub struct Gate {
-    quotas: Rc<Quotas>,
-    metrics: Arc<ControlMetrics>,
-    refused: Rc<Cell<usize>>,
-}
-
-impl Gate {
-    /// The gate of a broker.
-    pub fn new(context: &Context) -> Self {
-        Self {
-            quotas: context.quotas.clone(),
-            metrics: context.metrics.clone(),
-            refused: Rc::default(),
-        }
-    }
-
-    /// The connection, if its address may open it now. If not it is closed when it may: a client that were
-    /// told at once would only try again.
-    fn admit<S: 'static>(&self, stream: S, peer: SocketAddr) -> Option<S> {
-        let Err(wait) = self.quotas.admit(peer.ip()) else {
-            return Some(stream);
-        };
-        self.metrics.throttled_connections.increment();
-        tracing::debug!(%peer, "a connection is refused: the quota of its address is used up");
-        if self.refused.get() < REFUSED_MAX {
-            self.refused.set(self.refused.get() + 1);
-            let refused = self.refused.clone();
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(wait).await;
-                drop(stream);
-                refused.set(refused.get() - 1);
-            });
-        }
-        None
     }
 }
 
@@ -221,7 +181,7 @@ impl Dealer {
         }
     }
 
-    fn deal(&mut self, stream: std::net::TcpStream, peer: SocketAddr) {
+    fn deal(&mut self, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
         let open = |shard: &usize| self.metrics[*shard].connections.get();
         let count = self.shards.len();
         let turns = (0..count).map(|step| (self.next + step) % count);
@@ -230,14 +190,14 @@ impl Dealer {
         };
         self.next = (least + 1) % count;
         if usize::try_from(open(&least)).unwrap_or(0) >= self.connections_max {
-            tracing::debug!(%peer, "a connection is refused: every shard has its most");
+            self.gate.refused(peer, Refusal::Shards);
             return;
         }
         if self.shards[least]
-            .try_send(ShardMsg::Connect(stream))
+            .try_send(ShardMsg::Connect(stream, admitted))
             .is_err()
         {
-            tracing::debug!(%peer, "a connection is refused: the shard takes no messages");
+            self.gate.refused(peer, Refusal::Mailbox);
         }
     }
 }

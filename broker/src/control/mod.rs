@@ -21,7 +21,7 @@
 //! | [`census`] | how many segments this broker owns |
 //! | [`backups`] | backups of the metadata |
 //! | [`memory`] | free memory given back |
-//! | [`listener`], [`admin`] | sockets |
+//! | [`listener`], [`gate`], [`admin`] | sockets, and who may open one |
 //! | [`operator`] | the cluster from outside, for the command line |
 
 pub mod admin;
@@ -37,6 +37,7 @@ pub mod directories;
 pub mod flusher;
 pub mod follow;
 pub mod garbage;
+pub mod gate;
 mod handle;
 pub mod harvest;
 pub mod health;

@@ -90,6 +90,7 @@ metrics! {
             "Bytes held of the memory budget, by use." {
             memory_requests = "request",
             memory_unacknowledged = "unacknowledged",
+            memory_unsent = "unsent",
         }
         Gauge "kafscale_memory_budget_bytes" "bytes" ["shard"]
             "The memory budget." { memory_budget }
@@ -153,6 +154,13 @@ metrics! {
             "Connections refused because their address opens more than its quota lets it." {
             throttled_connections
         }
+        Counter "kafscale_connections_refused_total" "connections" ["reason"]
+            "Connections refused because there are too many: of their address, or of all." {
+            refused_address = "address",
+            refused_shards = "shards",
+        }
+        Counter "kafscale_accept_pauses_total" "pauses" []
+            "Times that no connection was taken for a moment because too many came." { accept_pauses }
         Gauge "kafscale_s3_health_state" "state" []
             "Health of the store: 0 healthy, 1 degraded, 2 unavailable." { health_state }
         FloatGauge "kafscale_s3_latency_ms_avg" "ms" []

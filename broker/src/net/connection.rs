@@ -5,24 +5,27 @@ use std::rc::Rc;
 
 use super::frame::{FrameError, FrameReader};
 use super::reply_queue::{Reply, ReplyQueue, Slot, Write};
-use super::{ConnectionQuota, ConnectionState};
+use super::{ConnectionQuota, ConnectionState, Pace};
 use crate::api;
+use crate::control::gate::Admitted;
 use crate::runtime::{self, Socket, WriteFrame, WriteHalf};
 use crate::shard::Shard;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(shard: Rc<Shard>, socket: Socket) {
+pub(super) async fn serve(shard: Rc<Shard>, socket: Socket, admitted: Admitted) {
     let peer = socket.peer();
     let (read, write, closer) = socket.split();
+    let timeout = shard.shared.config.request.frame_timeout.as_millis() as u64;
     let state = Rc::new(ConnectionState {
         closer,
         progress_ms: Cell::new(shard.now_ms()),
-        mid_frame: Cell::new(false),
+        reading: Pace::new(timeout),
         unanswered: Cell::new(0),
-        writing: Cell::new(false),
+        writing: Pace::new(timeout),
+        is_closed: Cell::new(false),
     });
-    let replies = Rc::new(ReplyQueue::default());
-    let _open = Open::new(shard.clone(), state.clone(), replies.clone());
+    let replies = Rc::new(ReplyQueue::new(shard.connections.unsent.clone()));
+    let _open = Open::new(shard.clone(), state.clone(), replies.clone(), admitted);
     runtime::spawn(write_replies(
         shard.clone(),
         write,
@@ -43,16 +46,28 @@ struct Open {
     shard: Rc<Shard>,
     id: u64,
     replies: Rc<ReplyQueue>,
+    /// What lets its address open another when this one has ended.
+    _admitted: Admitted,
 }
 
 impl Open {
-    fn new(shard: Rc<Shard>, state: Rc<ConnectionState>, replies: Rc<ReplyQueue>) -> Self {
+    fn new(
+        shard: Rc<Shard>,
+        state: Rc<ConnectionState>,
+        replies: Rc<ReplyQueue>,
+        admitted: Admitted,
+    ) -> Self {
         let id = shard.connections.next.get();
         shard.connections.next.set(id + 1);
         shard.connections.open.borrow_mut().insert(id, state);
         shard.metrics.connections.add(1);
         shard.metrics.connections_accepted.increment();
-        Self { shard, id, replies }
+        Self {
+            shard,
+            id,
+            replies,
+            _admitted: admitted,
+        }
     }
 }
 
@@ -114,6 +129,7 @@ fn count(shard: &Shard, error: &FrameError) {
         FrameError::Length { length, .. } if *length > 0 => {
             shard.metrics.rejected_too_large.increment();
         }
+        FrameError::NotProduce { .. } => shard.metrics.rejected_too_large.increment(),
         FrameError::Length { .. } | FrameError::Truncated { .. } => {
             shard.metrics.rejected_malformed.increment();
         }
@@ -136,11 +152,12 @@ async fn write_replies(
             continue;
         }
         let bytes: usize = parts.iter().map(bytes::Bytes::len).sum();
-        state.writing.set(true);
+        state.writing.begin(shard.coarse_ms());
+        let moved = |bytes| state.writing.moved(bytes, shard.coarse_ms());
+        let written = write.write_telling(WriteFrame::new(parts), moved).await;
+        state.writing.stop();
         state.progress_ms.set(shard.coarse_ms());
-        let written = write.write(WriteFrame::new(parts)).await;
-        state.writing.set(false);
-        state.progress_ms.set(shard.coarse_ms());
+        replies.sent(bytes);
         shard.metrics.bytes_out.add(bytes as u64);
         if let Err(error) = written {
             tracing::debug!(%error, "a reply could not be sent");

@@ -19,8 +19,13 @@ const STEP_BYTES: usize = 1 << 20;
 /// a promise of the kernel. Until then each step is a copy, which is cheap for so few bytes.
 const WHOLE_FROM_BYTES: usize = 8 << 20;
 const PREFIX_BYTES: usize = 4;
+/// Bytes of the API key, with which every request begins.
+const KEY_BYTES: usize = 2;
 /// Most bytes of a frame, whatever the memory: no record batch of use comes near it.
 const FRAME_BYTES_MAX: u64 = 1 << 30;
+/// Most bytes of a request other than Produce: names and numbers, each of which means more memory in the reply than it
+/// has bytes. A group of 1,000 members with 16 KiB each has so many.
+const OTHER_BYTES_MAX: u64 = 16 << 20;
 
 /// Why no frame could be read.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,16 @@ pub(crate) enum FrameError {
         length: i32,
         /// Most bytes of a frame.
         limit: u64,
+    },
+    /// A request that carries no records is as large as only records may be.
+    #[error(
+        "read a request: {length} bytes with API key {key}, {OTHER_BYTES_MAX} are taken but for Produce"
+    )]
+    NotProduce {
+        /// The prefix.
+        length: usize,
+        /// The API key.
+        key: i16,
     },
 }
 
@@ -80,21 +95,7 @@ impl FrameReader {
         now_ms: impl Fn() -> u64,
     ) -> Result<Option<(BytesMut, Reserved)>, FrameError> {
         while self.buffer.len() < PREFIX_BYTES {
-            let room = if self.much {
-                BUFFER_BYTES
-            } else {
-                SMALL_BUFFER_BYTES
-            };
-            self.buffer.reserve(room);
-            if self.buffer.is_empty() && self.buffer.capacity() > 2 * BUFFER_BYTES {
-                // That of a large frame, free again: a batch that came next would keep all of it.
-                self.buffer = BytesMut::with_capacity(room);
-            }
-            state.mid_frame.set(!self.buffer.is_empty());
-            let count = self.read.fill(&mut self.buffer, room).await?;
-            self.much = count == room;
-            state.progress_ms.set(now_ms());
-            if count == 0 {
+            if self.fill_some(state, &now_ms).await? == 0 {
                 let (found, expected) = (self.buffer.len(), PREFIX_BYTES);
                 let clean = found == 0;
                 return if clean {
@@ -104,6 +105,7 @@ impl FrameReader {
                 };
             }
         }
+        state.reading.begin(now_ms());
         let length = self.buffer.get_i32();
         let expected = usize::try_from(length).unwrap_or(0);
         if expected == 0 || expected as u64 > self.limit {
@@ -111,6 +113,9 @@ impl FrameReader {
                 length,
                 limit: self.limit,
             });
+        }
+        if expected as u64 > OTHER_BYTES_MAX {
+            self.check_is_produce(expected, state, &now_ms).await?;
         }
         self.much = self.much || expected + PREFIX_BYTES > SMALL_BUFFER_BYTES;
         let mut reserved = self.budget.start();
@@ -121,15 +126,68 @@ impl FrameReader {
             self.buffer
                 .reserve(expected.saturating_sub(self.buffer.len()));
         } else if self.buffer.len() >= expected {
+            state.reading.stop();
             reserved.grow(expected as u64).await;
         }
         if self.buffer.len() < expected {
             self.fill_to(expected, granted, &mut reserved, state, &now_ms)
                 .await?;
         }
-        state.mid_frame.set(false);
+        state.reading.stop();
         let frame = self.buffer.split_to(expected);
         Ok(Some((frame, reserved)))
+    }
+
+    /// Reads once, into room for small requests; gives the bytes read.
+    async fn fill_some(
+        &mut self,
+        state: &ConnectionState,
+        now_ms: &impl Fn() -> u64,
+    ) -> std::io::Result<usize> {
+        let room = if self.much {
+            BUFFER_BYTES
+        } else {
+            SMALL_BUFFER_BYTES
+        };
+        self.buffer.reserve(room);
+        if self.buffer.is_empty() && self.buffer.capacity() > 2 * BUFFER_BYTES {
+            // That of a large frame, free again: a batch that came next would keep all of it.
+            self.buffer = BytesMut::with_capacity(room);
+        }
+        if !self.buffer.is_empty() {
+            state.reading.begin(now_ms());
+        }
+        let count = self.read.fill(&mut self.buffer, room).await?;
+        self.much = count == room;
+        state.progress_ms.set(now_ms());
+        state.reading.moved(count, now_ms());
+        Ok(count)
+    }
+
+    /// Refuses a request of `expected` bytes, before it gets memory, unless it carries records.
+    async fn check_is_produce(
+        &mut self,
+        expected: usize,
+        state: &ConnectionState,
+        now_ms: &impl Fn() -> u64,
+    ) -> Result<(), FrameError> {
+        loop {
+            if let Some(key) = self.buffer.first_chunk::<KEY_BYTES>() {
+                let key = i16::from_be_bytes(*key);
+                return if key == wire::ApiKey::Produce.as_i16() {
+                    Ok(())
+                } else {
+                    Err(FrameError::NotProduce {
+                        length: expected,
+                        key,
+                    })
+                };
+            }
+            if self.fill_some(state, now_ms).await? == 0 {
+                let found = self.buffer.len();
+                return Err(FrameError::Truncated { found, expected });
+            }
+        }
     }
 
     /// Reads until the buffer holds `expected` bytes, of which `granted` are reserved. A large frame moves
@@ -146,7 +204,8 @@ impl FrameReader {
             if granted < expected && self.buffer.len() >= granted {
                 // Memory follows the bytes, not the prefix.
                 let step = expected.min(STEP_BYTES.max(granted * 2));
-                state.mid_frame.set(false);
+                // What is waited for here is ours to give.
+                state.reading.stop();
                 reserved.grow((step - granted) as u64).await;
                 granted = step;
             }
@@ -156,11 +215,12 @@ impl FrameReader {
                 larger.extend_from_slice(&self.buffer);
                 self.buffer = larger;
             }
-            state.mid_frame.set(true);
+            state.reading.begin(now_ms());
             state.progress_ms.set(now_ms());
             let most = granted - self.buffer.len();
             let count = self.read.fill(&mut self.buffer, most).await?;
             state.progress_ms.set(now_ms());
+            state.reading.moved(count, now_ms());
             if count == 0 {
                 return Err(FrameError::Truncated {
                     found: self.buffer.len(),

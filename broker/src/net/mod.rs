@@ -7,6 +7,7 @@
 mod budget;
 mod connection;
 mod frame;
+mod pace;
 mod quota;
 mod reply_queue;
 
@@ -17,10 +18,13 @@ use std::time::Duration;
 
 pub(crate) use budget::{MemoryBudget, Reserved};
 pub(crate) use frame::BUFFER_BYTES;
+use pace::Pace;
 pub(crate) use quota::ConnectionQuota;
-pub(crate) use reply_queue::{Reply, Slot};
+pub(crate) use reply_queue::{Reply, Slot, Unsent};
 
 use crate::config::Config;
+use crate::control::gate::Admitted;
+use crate::metrics::ShardMetrics;
 use crate::runtime::{self, Closer};
 use crate::shard::Shard;
 
@@ -35,12 +39,14 @@ pub(crate) struct ConnectionState {
     closer: Closer,
     /// When bytes last came in or a reply last went out, by the shard's coarse clock: a second early at most.
     progress_ms: Cell<u64>,
-    /// Whether a frame has been read in part.
-    mid_frame: Cell<bool>,
+    /// A frame that has been read in part.
+    reading: Pace,
     /// Requests that have not been answered.
     unanswered: Cell<usize>,
-    /// Whether a reply is being written.
-    writing: Cell<bool>,
+    /// A reply that is being written.
+    writing: Pace,
+    /// Whether it has been closed from here.
+    is_closed: Cell<bool>,
 }
 
 /// All connections of a shard. Shard-owned.
@@ -49,6 +55,8 @@ pub struct Connections {
     next: Cell<u64>,
     /// Bytes of frames that are read or carried out.
     pub(crate) memory: Rc<MemoryBudget>,
+    /// Bytes of replies that have not been sent.
+    pub(crate) unsent: Rc<Unsent>,
     connections_max: usize,
     /// From when on a refused request may be told of again.
     quiet_until_ms: Cell<u64>,
@@ -61,6 +69,7 @@ impl Connections {
             open: RefCell::default(),
             next: Cell::new(0),
             memory: MemoryBudget::new(config.memory_bytes_per_shard() / 2),
+            unsent: Unsent::new(config.memory_bytes_per_shard() / 2),
             connections_max: config.shard.connections_max,
             quiet_until_ms: Cell::new(0),
         }
@@ -104,30 +113,39 @@ impl Connections {
             .for_each(|state| state.closer.close());
     }
 
-    fn sweep(&self, now_ms: u64, config: &Config) {
-        let frame_timeout = config.request.frame_timeout.as_millis() as u64;
+    fn sweep(&self, now_ms: u64, config: &Config, metrics: &ShardMetrics) {
         let idle_timeout = config.request.idle_timeout.as_millis() as u64;
-        for state in self.open.borrow().values() {
+        let open = self.open.borrow();
+        for state in open.values().filter(|state| !state.is_closed.get()) {
             let silent = now_ms.saturating_sub(state.progress_ms.get());
-            let stuck = state.mid_frame.get() || state.writing.get();
-            let busy = state.unanswered.get() > 0;
-            let idle = !busy && silent > idle_timeout;
-            if (stuck && silent > frame_timeout) || idle {
-                tracing::debug!(stuck, silent, "closing a connection that makes no progress");
-                state.closer.close();
+            let is_stuck = state.reading.is_over(now_ms) || state.writing.is_over(now_ms);
+            let is_busy = state.unanswered.get() > 0;
+            if is_stuck {
+                metrics.closed_no_progress.increment();
+            } else if !is_busy && silent > idle_timeout {
+                metrics.closed_idle.increment();
+            } else {
+                continue;
             }
+            tracing::debug!(
+                is_stuck,
+                silent,
+                "closing a connection that makes no progress"
+            );
+            state.is_closed.set(true);
+            state.closer.close();
         }
     }
 }
 
-/// Takes over a socket that was dealt to this shard.
-pub fn accept(shard: &Rc<Shard>, stream: std::net::TcpStream) {
+/// Takes over a socket that was dealt to this shard; `admitted` counts it for as long as it is open.
+pub fn accept(shard: &Rc<Shard>, stream: std::net::TcpStream, admitted: Admitted) {
     if shard.connections.len() >= shard.connections.connections_max {
         shard.metrics.closed_limit.increment();
         return;
     }
     match runtime::Socket::adopt(stream) {
-        Ok(socket) => runtime::spawn(connection::serve(shard.clone(), socket)),
+        Ok(socket) => runtime::spawn(connection::serve(shard.clone(), socket, admitted)),
         Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
     }
 }
@@ -142,7 +160,7 @@ pub fn start_sweeper(shard: &Rc<Shard>) {
             let Some(shard) = shard.upgrade() else { return };
             shard
                 .connections
-                .sweep(shard.now_ms(), &shard.shared.config);
+                .sweep(shard.now_ms(), &shard.shared.config, &shard.metrics);
             shard.expire_producers();
             shard.sample();
         }

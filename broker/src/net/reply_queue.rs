@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -38,11 +39,51 @@ const WRITE_BYTES: usize = 1 << 20;
 /// Parts gathered into one write at most, beyond the first reply: what the kernel takes at once.
 const WRITE_PARTS: usize = 1_000;
 
+/// Bytes of replies that are ready and have not been sent, of all connections of a shard: what they hold may be
+/// held by nothing else any more. Shard-owned.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    bytes: Cell<u64>,
+    limit: u64,
+}
+
+impl Unsent {
+    /// None so far.
+    pub(crate) fn new(limit: u64) -> Rc<Self> {
+        Rc::new(Self {
+            bytes: Cell::new(0),
+            limit,
+        })
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Bytes that a further reply may have. At nothing, a fetch gives one batch.
+    pub(crate) fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.bytes.get())
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+
+    fn remove(&self, bytes: usize) {
+        let left = self.bytes.get().checked_sub(bytes as u64);
+        self.bytes
+            .set(left.expect("no more is sent than was queued"));
+    }
+}
+
 /// The queue between the reading and the writing half. Shard-owned.
-#[derive(Default)]
 pub(crate) struct ReplyQueue {
     slots: RefCell<VecDeque<Slot>>,
     ready_bytes: Cell<usize>,
+    /// What is ready or being written; counted in `unsent` too.
+    held_bytes: Cell<usize>,
+    unsent: Rc<Unsent>,
     ended: Cell<bool>,
     abandoned: Cell<bool>,
     writer: RefCell<Option<Waker>>,
@@ -58,6 +99,20 @@ pub(crate) enum Write {
 }
 
 impl ReplyQueue {
+    /// An empty queue, whose replies count in `unsent`.
+    pub(crate) fn new(unsent: Rc<Unsent>) -> Self {
+        Self {
+            slots: RefCell::default(),
+            ready_bytes: Cell::new(0),
+            held_bytes: Cell::new(0),
+            unsent,
+            ended: Cell::new(false),
+            abandoned: Cell::new(false),
+            writer: RefCell::default(),
+            reader: RefCell::default(),
+        }
+    }
+
     /// Adds the reply of the next request.
     pub(crate) fn push(&self, slot: Slot) {
         if self.abandoned.get() {
@@ -65,6 +120,7 @@ impl ReplyQueue {
         }
         if let Slot::Ready(Reply::Frame(_, len)) = &slot {
             self.ready_bytes.set(self.ready_bytes.get() + len);
+            self.hold(*len);
         }
         self.slots.borrow_mut().push_back(slot);
         wake(&self.writer);
@@ -76,6 +132,19 @@ impl ReplyQueue {
         wake(&self.writer);
     }
 
+    fn hold(&self, bytes: usize) {
+        self.held_bytes.set(self.held_bytes.get() + bytes);
+        self.unsent.add(bytes);
+    }
+
+    /// So many bytes that were given to be written hold nothing any more.
+    pub(crate) fn sent(&self, bytes: usize) {
+        let left = self.held_bytes.get().checked_sub(bytes);
+        self.held_bytes
+            .set(left.expect("no more is sent than was given out"));
+        self.unsent.remove(bytes);
+    }
+
     /// Nobody will write any more: what is queued is dropped, and so is what comes. It may hold memory that
     /// the reader of this very connection waits for.
     pub(crate) fn abandon(&self) {
@@ -83,6 +152,7 @@ impl ReplyQueue {
         let dropped = self.slots.take();
         self.ready_bytes.set(0);
         drop(dropped);
+        self.sent(self.held_bytes.get());
         self.end();
         wake(&self.reader);
     }
@@ -121,7 +191,12 @@ impl ReplyQueue {
                     reply
                 }
                 Slot::Pending(mut future) => match Pin::as_mut(&mut future).poll(cx) {
-                    Poll::Ready(reply) => reply,
+                    Poll::Ready(reply) => {
+                        if let Reply::Frame(_, len) = &reply {
+                            self.hold(*len);
+                        }
+                        reply
+                    }
                     Poll::Pending => {
                         self.slots.borrow_mut().push_front(Slot::Pending(future));
                         break;
@@ -160,6 +235,13 @@ impl ReplyQueue {
     }
 }
 
+impl Drop for ReplyQueue {
+    fn drop(&mut self) {
+        // Of a writer that panicked.
+        self.unsent.remove(self.held_bytes.get());
+    }
+}
+
 fn wake(place: &RefCell<Option<Waker>>) {
     let waker = place.borrow_mut().take();
     if let Some(waker) = waker {
@@ -172,6 +254,10 @@ mod tests {
     use super::*;
     use futures_channel::oneshot;
     use futures_util::FutureExt;
+
+    fn queue() -> ReplyQueue {
+        ReplyQueue::new(Unsent::new(10))
+    }
 
     fn frame(byte: u8) -> Reply {
         Reply::Frame(vec![Bytes::from(vec![byte])], 1)
@@ -186,7 +272,7 @@ mod tests {
 
     #[test]
     fn replies_leave_in_the_order_of_requests_whatever_is_ready_first() {
-        let queue = ReplyQueue::default();
+        let queue = queue();
         let (send, receive) = oneshot::channel();
         let pending = async move { receive.await.unwrap_or(Reply::Close) };
         queue.push(Slot::Ready(frame(1)));
@@ -200,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_reader_waits_while_too_much_is_queued() {
-        let queue = ReplyQueue::default();
+        let queue = queue();
         queue.push(Slot::Ready(frame(1)));
         assert!(queue.room(1, 100).now_or_never().is_none());
         assert!(queue.room(2, 1).now_or_never().is_none());
@@ -209,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_nobody_will_write_is_dropped_with_the_memory_that_it_holds() {
-        let queue = ReplyQueue::default();
+        let queue = queue();
         let memory = std::rc::Rc::new(());
         let pending = || {
             let held = memory.clone();
@@ -230,8 +316,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_sent_counts_until_it_is_sent_or_dropped() {
+        let unsent = Unsent::new(4);
+        let (a, b) = (
+            ReplyQueue::new(unsent.clone()),
+            ReplyQueue::new(unsent.clone()),
+        );
+        a.push(Slot::Ready(frame(1)));
+        a.push(Slot::Pending(std::future::ready(frame(2)).boxed_local()));
+        b.push(Slot::Ready(frame(3)));
+        assert_eq!(
+            (unsent.bytes(), unsent.room()),
+            (2, 2),
+            "what is not ready holds nothing"
+        );
+        assert_eq!(next(&a), Some(vec![1, 2]));
+        assert_eq!(unsent.bytes(), 3, "it is being written");
+        a.sent(2);
+        assert_eq!(unsent.bytes(), 1);
+        b.push(Slot::Ready(frame(4)));
+        assert_eq!(next(&b), Some(vec![3, 4]));
+        b.abandon();
+        assert_eq!((unsent.bytes(), unsent.room()), (0, 4));
+    }
+
+    #[test]
     fn a_close_comes_after_the_replies_before_it() {
-        let queue = ReplyQueue::default();
+        let queue = queue();
         queue.push(Slot::Ready(frame(1)));
         queue.push(Slot::Ready(Reply::Close));
         assert_eq!(next(&queue), Some(vec![1]));

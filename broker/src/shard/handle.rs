@@ -8,6 +8,7 @@ use segment::batch::BatchHeader;
 use segment::{Offset, TimestampMs, TopicPartition};
 
 use super::Shard;
+use crate::control::gate::Admitted;
 use crate::partition::{AppendError, SealedSection, WalLocation};
 
 /// Messages that wait in a shard's mailbox at most; senders wait for room beyond it.
@@ -89,7 +90,7 @@ pub type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 /// What a shard is told.
 pub enum ShardMsg {
     /// A new connection.
-    Connect(std::net::TcpStream),
+    Connect(std::net::TcpStream, Admitted),
     /// Batches for partitions of this shard.
     Produce(ProduceCall),
     /// Give everything appended since the last seal, for this WAL object.

@@ -29,6 +29,9 @@ impl Shard {
             .memory_unacknowledged
             .set(signed(self.produce.unacknowledged()));
         cells
+            .memory_unsent
+            .set(signed(self.connections.unsent.bytes()));
+        cells
             .memory_budget
             .set(signed(config.memory_bytes_per_shard()));
         cells

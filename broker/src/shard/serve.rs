@@ -103,7 +103,7 @@ async fn serve(start: ShardStart) {
 impl Shard {
     fn on_message(self: &Rc<Self>, message: ShardMsg) {
         match message {
-            ShardMsg::Connect(stream) => crate::net::accept(self, stream),
+            ShardMsg::Connect(stream, admitted) => crate::net::accept(self, stream, admitted),
             ShardMsg::Produce(call) => self.produce(call),
             ShardMsg::Seal(reply) => drop(reply.send(self.seal())),
             ShardMsg::Acknowledge(sections) => self.acknowledge(sections),

@@ -61,6 +61,19 @@ impl ChildBroker {
         self.wait_until_it_serves();
     }
 
+    /// Bytes of memory that the process has now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() << 10
+    }
+
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        super::metric(self.admin, name)
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -1,0 +1,257 @@
+//! Many hostile clients at once: memory stays within bounds, and others are served as before.
+//!
+//! "As before" is measured against a second broker beside the first that nobody attacks: a good client asks both in turns,
+//! so that whatever else goes on on the machine, the attackers' own work included, slows both alike. What is
+//! compared is the median, over many rounds, of the 99th percentile of a round.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use wire::Request;
+use wire::messages::ApiVersionsRequest;
+
+use crate::common::{Connection, Fetch, PRODUCE_TIMEOUT, Wanted, batch, numbered, produce_request};
+use crate::victim::{GROWTH_MAX, MOMENT, Victim, ask, prefixed, request};
+
+/// What others may be slowed down by.
+const SLOWER_MAX: f64 = 2.0;
+/// Rounds of a measurement, and requests of a round.
+const ROUNDS: usize = 15;
+const REQUESTS: usize = 200;
+/// A median that lies so near is the same: a debug build on a busy machine.
+const SAME: Duration = Duration::from_micros(300);
+/// Measurements of which one must succeed: other work on the machine comes and goes.
+const TRIES: usize = 4;
+
+/// A client that fetches what is in memory and asks for versions.
+struct Good {
+    client: Connection,
+    fetch: Fetch,
+}
+
+impl Good {
+    fn of(victim: &Victim) -> Self {
+        Self {
+            client: victim.connect(),
+            fetch: Fetch::of(vec![Wanted::new(&victim.topic, 0, 0)]),
+        }
+    }
+
+    /// The 99th percentile of a round.
+    fn round(&mut self) -> Duration {
+        let mut times: Vec<Duration> = (0..REQUESTS / 2)
+            .flat_map(|_| {
+                let began = Instant::now();
+                self.client.call(0, &ApiVersionsRequest::default());
+                let first = began.elapsed();
+                let began = Instant::now();
+                self.client.fetch(&self.fetch);
+                [first, began.elapsed()]
+            })
+            .collect();
+        times.sort_unstable();
+        times[REQUESTS * 99 / 100 - 1]
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Others are served as they are by a broker that nobody attacks.
+fn others_are_served(attacked: &Victim, calm: &Victim) {
+    let (mut here, mut there) = (Good::of(attacked), Good::of(calm));
+    let mut seen = Vec::new();
+    for _ in 0..TRIES {
+        let rounds = (0..ROUNDS).map(|_| (here.round(), there.round()));
+        let (attacked, calm): (Vec<_>, Vec<_>) = rounds.unzip();
+        let (attacked, calm) = (median(attacked), median(calm));
+        seen.push((attacked, calm));
+        if attacked <= calm.mul_f64(SLOWER_MAX) || attacked <= calm + SAME {
+            eprintln!("p99 (attacked, calm): {seen:?}");
+            return;
+        }
+    }
+    panic!("others are slowed down; p99 (attacked, calm): {seen:?}");
+}
+
+/// Runs `attack` again and again on a thread of its own while `meanwhile` is done.
+fn while_attacked(attack: impl Fn() + Sync, meanwhile: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                attack();
+            }
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(meanwhile));
+        is_over.store(true, Ordering::Relaxed);
+        if let Err(panic) = done {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Writes without a wait for room.
+fn send(mut stream: &TcpStream, bytes: &[u8]) {
+    stream.set_nonblocking(true).unwrap();
+    // A connection that the broker has closed meanwhile is what is wanted.
+    let _ = stream.write(bytes);
+}
+
+#[test]
+fn ten_thousand_unfinished_frames() {
+    const CONNECTIONS: usize = 9_000;
+    // A shard's bound, from both sides.
+    let victim = Victim::alone(&["--connections-max", "5000"]);
+    let calm = victim.beside(&[]);
+    let half = request(3, 9, true, &[1; 2_000]);
+    let mut held = Vec::with_capacity(CONNECTIONS);
+    for index in 0..CONNECTIONS {
+        let stream = victim.raw();
+        match index % 4 {
+            0 => send(&stream, &half[..2]),
+            1 => send(&stream, &half[..9]),
+            2 => send(&stream, &half[..half.len() - 1]),
+            // Nearly as much as comes without a reservation.
+            _ => send(
+                &stream,
+                &[&16_000_i32.to_be_bytes()[..], &[0; 12_000]].concat(),
+            ),
+        }
+        held.push(stream);
+    }
+    let open = victim.metric("kafscale_connections{");
+    assert!(open >= CONNECTIONS as f64 * 0.9, "{open} are open");
+    others_are_served(&victim, &calm);
+    // What they hold beside the budget: a buffer of 16 KiB each for a quarter of them, and their tasks.
+    victim.is_well(GROWTH_MAX);
+    eprintln!(
+        "{} bytes a connection",
+        victim.growth() / CONNECTIONS as u64
+    );
+    drop(held);
+    crate::common::eventually("they are gone", Duration::from_secs(60), || {
+        victim.metric("kafscale_connections{") < 100.0
+    });
+}
+
+#[test]
+fn slow_writers() {
+    let victim = Victim::alone(&[]);
+    let calm = victim.beside(&[]);
+    let frame = request(3, 9, true, &[1; 2_000]);
+    let writers: Vec<TcpStream> = (0..300).map(|_| victim.raw()).collect();
+    let next = AtomicUsize::new(0);
+    let trickle = || {
+        // A byte of each now and then; none ever sends the last one.
+        let at = next.fetch_add(1, Ordering::Relaxed) % (frame.len() - 1);
+        for stream in &writers {
+            send(stream, &frame[at..=at]);
+        }
+        std::thread::sleep(5 * MOMENT);
+    };
+    while_attacked(trickle, || others_are_served(&victim, &calm));
+    victim.is_well(64 << 20);
+}
+
+#[test]
+fn slow_readers() {
+    let victim = Victim::alone(&[]);
+    let calm = victim.beside(&[]);
+    let mut client = victim.connect();
+    let large = client.create("large", 1);
+    for number in 0..24 {
+        client
+            .produce(&large, 0, &numbered(number, 1 << 20))
+            .offset();
+    }
+    // Each asks for all of it, 60 times, and reads nothing.
+    let fetch = Fetch::of(vec![Wanted::new(&large, 0, 0).max_bytes(64 << 20)]);
+    let mut readers = Vec::new();
+    for _ in 0..100 {
+        let mut reader = victim.connect();
+        for _ in 0..60 {
+            let (_, bytes) = reader.encode(fetch.version, &fetch.request());
+            send(&reader.stream, &bytes);
+        }
+        readers.push(reader);
+    }
+    std::thread::sleep(10 * MOMENT);
+    others_are_served(&victim, &calm);
+    let unsent = victim.metric("kafscale_memory_bytes{use=\"unsent\"");
+    assert!(unsent > 0.0);
+    victim.is_well(GROWTH_MAX);
+    drop(readers);
+    crate::common::eventually("nothing is held for them", Duration::from_secs(30), || {
+        victim.metric("kafscale_memory_bytes{use=\"unsent\"") == 0.0
+    });
+}
+
+/// Connections that come and go, with bytes that are no requests.
+#[test]
+fn garbage_and_churn() {
+    let victim = Victim::alone(&[]);
+    let calm = victim.beside(&[]);
+    let number = std::sync::atomic::AtomicU64::new(1);
+    let garbage = || {
+        // A linear congruential generator: any bytes will do.
+        let seed = number.fetch_add(1, Ordering::Relaxed);
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut noise = vec![0; 16 + (seed % 300) as usize];
+        for byte in &mut noise {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *byte = (state >> 56) as u8;
+        }
+        noise[0] = 0;
+        ask(victim.raw(), &prefixed(&noise));
+        std::thread::sleep(MOMENT / 50);
+    };
+    while_attacked(garbage, || others_are_served(&victim, &calm));
+    victim.is_well(64 << 20);
+}
+
+/// Clients that ask as fast as they can and never look at an answer.
+#[test]
+fn floods_that_nobody_reads() {
+    let victim = Victim::alone(&[]);
+    let calm = victim.beside(&[]);
+    let flood = request(3, 1, false, &0_i32.to_be_bytes()).repeat(200);
+    let clients: Vec<TcpStream> = (0..50).map(|_| victim.raw()).collect();
+    let pour = || {
+        for stream in &clients {
+            send(stream, &flood);
+        }
+        std::thread::sleep(MOMENT);
+    };
+    while_attacked(pour, || others_are_served(&victim, &calm));
+    victim.is_well(GROWTH_MAX);
+}
+
+/// Producers that promise much, send a part of it and go on with the next connection.
+#[test]
+fn producers_that_leave_in_the_middle() {
+    let victim = Victim::alone(&[]);
+    let calm = victim.beside(&[]);
+    let bytes = batch(&[&vec![7; 400_000]]);
+    let produce = produce_request(&victim.topic, 2, &bytes, PRODUCE_TIMEOUT);
+    let mut client = victim.connect();
+    let (_, whole) = encoded(&mut client, &produce);
+    let leave = || {
+        let stream = victim.raw();
+        send(&stream, &whole[..whole.len() / 2]);
+        drop(stream);
+        std::thread::sleep(MOMENT / 20);
+    };
+    while_attacked(leave, || others_are_served(&victim, &calm));
+    victim.is_well(GROWTH_MAX);
+}
+
+fn encoded<'a, R: Request<'a>>(client: &mut Connection, request: &R) -> (i32, bytes::Bytes) {
+    client.encode(crate::common::PRODUCE_VERSION, request)
+}

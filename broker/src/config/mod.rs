@@ -133,6 +133,16 @@ impl Config {
         Ok(Self::finish(&values, machine, problems, Vec::new())?.config)
     }
 
+    /// Defaults under a settings file, on a machine that the caller describes. Reads no environment and no flags.
+    ///
+    /// # Errors
+    /// The file cannot be read, or something in it is no setting.
+    pub fn with_file(file: &Path, machine: Machine) -> Result<Loaded, ConfigError> {
+        let (mut values, mut problems) = (Layered::default(), Vec::new());
+        values.add_file(file, &mut problems)?;
+        Self::finish(&values, machine, problems, Vec::new())
+    }
+
     fn resolve(inputs: Inputs) -> Result<Loaded, ConfigError> {
         let (mut values, mut problems, mut warnings) = (Layered::default(), vec![], vec![]);
         if let Some(path) = &inputs.file {

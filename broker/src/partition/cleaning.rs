@@ -106,6 +106,11 @@ pub fn clean_body(
         }
     }
     left.close_hole();
+    assert!(left.hole.is_none(), "offsets stay covered to the end");
+    assert!(
+        !left.is_changed || !left.chunks.is_empty(),
+        "what lost records keeps its offsets"
+    );
     Ok(left.is_changed.then_some(left.chunks))
 }
 
@@ -121,6 +126,7 @@ struct Left {
 impl Left {
     fn keep(&mut self, bytes: Bytes) {
         self.close_hole();
+        assert!(!bytes.is_empty(), "what is kept is a batch");
         self.chunks.push(bytes);
     }
 

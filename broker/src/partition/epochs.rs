@@ -13,6 +13,16 @@ pub struct EpochHistory {
 impl EpochHistory {
     /// A history as the partition's record has it.
     pub fn new(entries: Vec<(LeaderEpoch, Offset)>) -> Self {
+        assert!(
+            entries.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1),
+            "epochs rise, and so do the offsets where they began"
+        );
+        assert!(
+            entries
+                .first()
+                .is_none_or(|(epoch, start)| *epoch >= LeaderEpoch::ZERO && start.is_valid()),
+            "an epoch and an offset are not negative"
+        );
         Self {
             entries: entries.into(),
         }
@@ -26,6 +36,12 @@ impl EpochHistory {
         current: LeaderEpoch,
         end: Offset,
     ) -> Option<(LeaderEpoch, Offset)> {
+        assert!(
+            self.entries
+                .last()
+                .is_none_or(|(epoch, _)| *epoch <= current),
+            "no epoch is later than that of the owner"
+        );
         if requested == current {
             return Some((current, end));
         }

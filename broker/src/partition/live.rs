@@ -35,13 +35,18 @@ impl Live {
 impl Room {
     /// The buffer that was filled: counted until its last reference goes.
     pub fn hold(self, bytes: Bytes) -> Bytes {
+        assert!(
+            bytes.len() as u64 <= self.bytes,
+            "a buffer is no larger than the room that was made for it"
+        );
         Bytes::from_owner(Held { bytes, _room: self })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.live.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        let before = self.live.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        assert!(before >= self.bytes, "a buffer was counted before it goes");
     }
 }
 

@@ -10,6 +10,7 @@ use segment::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition};
 
 use super::contents::{Contents, Pending, Sealed};
 use super::epochs::EpochHistory;
+pub use super::outcome::{Acknowledged, Completion, Piece, SealedSection, SegmentPlan};
 use super::producers::{ProducerBatch, ProducerEntry, Producers, SequenceError, Verdict};
 use super::run::{self, Run, RunPart};
 use super::segments::{ColdPlace, RunSlot, SegmentRef, WalLocation};
@@ -67,79 +68,6 @@ pub const LARGE_SECTION_BYTES: u64 = 16 << 20;
 /// Most bytes of one section, but for a single batch: far below what a segment can hold.
 pub const SECTION_BYTES_MAX: u64 = 512 << 20;
 
-/// A ticket and the offset that its batch got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Completion {
-    /// Who waits.
-    pub ticket: Ticket,
-    /// First offset of the batch.
-    pub base_offset: Offset,
-}
-
-/// What an acknowledged section made visible.
-#[derive(Debug)]
-pub struct Acknowledged {
-    /// Those who waited, in append order.
-    pub completions: Vec<Completion>,
-    /// Bytes that became durable.
-    pub bytes: u64,
-    /// Memory that they take; see [`Run::memory_bytes`].
-    pub memory: u64,
-    /// Batches among them.
-    pub batches: u64,
-    /// Records in them.
-    pub records: u64,
-}
-
-/// What one partition brings to a WAL object.
-#[derive(Debug, Clone)]
-pub struct SealedSection {
-    /// The partition.
-    pub id: TopicPartition,
-    /// Its leader epoch.
-    pub leader_epoch: LeaderEpoch,
-    /// The batches.
-    pub run: Arc<Run>,
-    /// Records in them.
-    pub record_count: u64,
-    /// Checksum (CRC-32/IEEE) of the bytes, to be combined with those of other sections; none for
-    /// a section that is large enough for an object of its own: it is hashed with that object, off
-    /// the shard.
-    pub hasher: Option<Hasher>,
-    /// Idempotent batches among them.
-    pub producers: Vec<ProducerBatch>,
-}
-
-/// A part of the log that is deleted as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
-    /// Offset after its last record.
-    pub end: Offset,
-    /// Its largest timestamp; negative where it has none.
-    pub max_timestamp: TimestampMs,
-    /// Its size.
-    pub bytes: u64,
-}
-
-/// What the next segment is made of.
-#[derive(Debug)]
-pub struct SegmentPlan {
-    /// First offset.
-    pub base: Offset,
-    /// Offset after the last.
-    pub end: Offset,
-    /// Largest record timestamp.
-    pub max_timestamp: TimestampMs,
-    /// Bytes of the body.
-    pub bytes: u64,
-    /// Its sections in order, with the bytes where they are still in memory.
-    pub parts: Vec<(RunSlot, Option<Arc<Run>>)>,
-    /// Producers as of `end`.
-    pub producers: Vec<(segment::ProducerId, ProducerEntry)>,
-    /// Epoch that made the plan.
-    pub leader_epoch: LeaderEpoch,
-}
-
 /// A partition as its records and objects have it.
 #[derive(Debug)]
 pub struct PartitionImage {
@@ -188,11 +116,27 @@ impl PartitionLog {
     pub fn open(image: PartitionImage) -> Self {
         let mut end = image.compacted_end;
         let mut slot_bytes = 0;
+        assert!(
+            image.leader_epoch >= LeaderEpoch::ZERO,
+            "an owner has an epoch"
+        );
+        assert!(
+            image.log_start.is_valid() && image.compacted_end.is_valid(),
+            "a log has no negative offsets"
+        );
+        assert!(
+            image
+                .segments
+                .last()
+                .is_none_or(|last| last.end <= image.compacted_end),
+            "segments end at the compacted end"
+        );
         for slot in &image.slots {
             assert!(
                 slot.first == end,
                 "sections are contiguous from the compacted end on"
             );
+            assert!(slot.first <= slot.last, "a section has records");
             end = slot.last.next().expect("offsets in range");
             slot_bytes += slot.bytes();
         }
@@ -288,6 +232,10 @@ impl PartitionLog {
     }
 
     fn publish(&self) {
+        assert!(
+            self.high_watermark <= self.log_end,
+            "nothing is visible that was not appended"
+        );
         self.handle.publish(ReadSnapshot {
             leader_epoch: self.leader_epoch,
             log_start: self.log_start,
@@ -327,6 +275,7 @@ impl PartitionLog {
         {
             return Ok(self.join(base_offset, append.ticket));
         }
+        assert!(next > self.log_end, "a batch takes offsets");
         let base = self.log_end;
         batch::assign(&mut append.bytes, base, self.leader_epoch);
         let contents = self.contents.get_or_insert_default();
@@ -349,6 +298,7 @@ impl PartitionLog {
             producer,
             record_count: count,
         });
+        assert!(last.next() == Some(next), "offsets are dense");
         contents.open_bytes += len;
         self.log_end = next;
         if let Some(ticket) = append.ticket {
@@ -397,6 +347,7 @@ impl PartitionLog {
         };
         let open = &mut contents.open;
         let count = open.iter().take_while(fits).count();
+        assert!(count > 0, "a section has at least one batch");
         let rest = open.split_off(count);
         let pending = std::mem::replace(open, rest);
         contents.open_bytes = open.iter().map(|p| p.part.bytes.len() as u64).sum();
@@ -408,6 +359,16 @@ impl PartitionLog {
             run.chunks().for_each(|chunk| hasher.update(chunk));
             hasher
         });
+        if let Some(before) = contents.sealed.back() {
+            assert!(
+                before.run.last().next() == Some(run.first()),
+                "sections are sealed without a gap"
+            );
+        }
+        assert!(
+            contents.open.is_empty() == (contents.open_bytes == 0),
+            "what is left open is counted"
+        );
         let last = run.last();
         let mut completions = std::mem::take(&mut contents.open_completions);
         if !contents.open.is_empty() {
@@ -466,6 +427,10 @@ impl PartitionLog {
             "the section is stored whole"
         );
         self.high_watermark = run.last().next().expect("offsets in range");
+        assert!(
+            self.high_watermark <= self.log_end,
+            "nothing is acknowledged that was not appended"
+        );
         self.position += bytes;
         contents.slot_bytes += bytes;
         contents.slots.push_back(RunSlot {
@@ -537,6 +502,10 @@ impl PartitionLog {
         }
         let index = slots.partition_point(|slot| slot.last < offset);
         let slot = slots.get(index)?;
+        assert!(
+            slot.first <= offset,
+            "sections are contiguous up to the high watermark"
+        );
         let (key, range) = (slot.location.key.clone(), slot.location.range.clone());
         Some(ColdPlace::Chunk {
             first: slot.first,
@@ -662,6 +631,16 @@ impl PartitionLog {
             slots.push(slot.clone());
         }
         let end = slots.last()?.last.next()?;
+        assert!(
+            slots
+                .first()
+                .is_some_and(|slot| slot.first >= self.compacted_end),
+            "the next segment begins where the last one ended, or later"
+        );
+        assert!(
+            end <= self.high_watermark,
+            "only what is acknowledged goes into a segment"
+        );
         let tail = contents.tail.tail();
         let parts = slots
             .into_iter()
@@ -705,12 +684,23 @@ impl PartitionLog {
             segment.base == self.compacted_end,
             "segments are contiguous"
         );
+        assert!(segment.base < segment.end, "a segment has records");
         contents.planned_end = None;
         self.compacted_end = segment.end;
         let slots = &mut contents.slots;
         while let Some(slot) = slots.pop_front_if(|slot| slot.last < segment.end) {
             contents.slot_bytes -= slot.bytes();
         }
+        assert!(
+            slots
+                .front()
+                .is_none_or(|slot| slot.first >= self.compacted_end),
+            "what no segment holds begins where the segments end, or later"
+        );
+        assert!(
+            !slots.is_empty() || contents.slot_bytes == 0,
+            "the bytes of sections are counted"
+        );
         if let Some(last) = contents.segments.last() {
             segment.share_dir(last);
         }
@@ -743,6 +733,10 @@ impl PartitionLog {
         if to <= self.log_start {
             return Vec::new();
         }
+        assert!(
+            to > self.log_start && to <= self.high_watermark,
+            "the log start rises, and not above what is durable"
+        );
         self.log_start = to;
         let contents = self.contents.get_or_insert_default();
         let gone = contents

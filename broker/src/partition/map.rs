@@ -33,10 +33,12 @@ impl Neighbor for TopicPartition {
     fn split(self) -> (Self::Row, usize) {
         let index = self.partition.get();
         let place = index.rem_euclid(ROW as i32) as usize;
+        assert!(place < ROW, "a place lies in its row");
         ((self.topic, index.div_euclid(ROW as i32)), place)
     }
 
     fn join((topic, row): Self::Row, place: usize) -> Self {
+        assert!(place < ROW, "a place lies in its row");
         TopicPartition::new(topic, PartitionIndex::new(row * ROW as i32 + place as i32))
     }
 }
@@ -96,6 +98,7 @@ impl<K: Neighbor, T> RowMap<K, T> {
         let row = self.rows.entry(row).or_insert_with(empty_row);
         let before = row[at].replace(value);
         self.len += usize::from(before.is_none());
+        assert!(self.rows.len() <= self.len, "every row has a value");
         before
     }
 
@@ -108,6 +111,7 @@ impl<K: Neighbor, T> RowMap<K, T> {
         if row.iter().all(Option::is_none) {
             self.rows.remove(&key);
         }
+        assert!(self.rows.len() <= self.len, "every row has a value");
         Some(value)
     }
 
@@ -127,7 +131,12 @@ impl<K: Neighbor, T> RowMap<K, T> {
             }
             len > before
         });
+        assert!(
+            len <= self.len,
+            "a choice of values is no more than they were"
+        );
         self.len = len;
+        assert!(self.rows.len() <= self.len, "every row has a value");
     }
 
     /// Keys with a value.

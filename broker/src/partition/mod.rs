@@ -15,6 +15,7 @@ pub mod epochs;
 pub mod live;
 pub mod log;
 pub mod map;
+mod outcome;
 pub mod producers;
 pub mod run;
 pub mod segments;

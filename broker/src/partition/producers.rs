@@ -123,6 +123,10 @@ impl Producers {
             return Ok(Verdict::Append);
         };
         let producer = batch.producer_id;
+        assert!(
+            entry.batches.len() <= BATCHES_KEPT,
+            "a producer keeps few batches"
+        );
         if batch.epoch < entry.epoch {
             let (current, found) = (entry.epoch, batch.epoch);
             return Err(SequenceError::Fenced {
@@ -157,6 +161,10 @@ impl Producers {
         let Some(last) = entry.batches.back() else {
             return Ok(Verdict::Append);
         };
+        assert!(
+            last.epoch == entry.epoch,
+            "what is kept is of the producer's epoch"
+        );
         let expected = last.last_sequence().next(1);
         if batch.base_sequence == expected {
             Ok(Verdict::Append)
@@ -183,16 +191,27 @@ impl Producers {
             entry.epoch = batch.epoch;
             entry.batches.clear();
         }
+        if let Some(before) = entry.batches.back() {
+            assert!(
+                before.last_offset() < batch.base_offset,
+                "a producer's batches are recorded in the order of the log"
+            );
+        }
         if entry.batches.len() == BATCHES_KEPT {
             entry.batches.pop_front();
         }
         entry.batches.push_back(batch);
+        assert!(
+            entry.batches.len() <= BATCHES_KEPT,
+            "a producer keeps few batches"
+        );
         entry.last_seen = entry.last_seen.max(now);
     }
 
     /// Puts back one producer as a snapshot has it.
     pub fn restore(&mut self, id: ProducerId, entry: ProducerEntry) {
-        self.entries.insert(id, entry);
+        let before = self.entries.insert(id, entry);
+        assert!(before.is_none(), "a producer is restored once");
     }
 
     /// The state as it was when the log ended at `end`: batches that end later are left out. A taker that
@@ -208,6 +227,10 @@ impl Producers {
             })
             .collect();
         all.sort_by_key(|(id, _)| *id);
+        assert!(
+            all.len() <= self.entries.len(),
+            "an earlier state knows no more producers"
+        );
         all
     }
 

@@ -92,7 +92,10 @@ impl Run {
     /// Bytes from the batch that holds `offset` to the end of the run.
     pub fn bytes_from(&self, offset: Offset) -> u64 {
         match self.batches.get(self.batch_index(offset)) {
-            Some(batch) => self.bytes - batch.start,
+            Some(batch) => {
+                assert!(batch.start < self.bytes, "a batch lies inside its run");
+                self.bytes - batch.start
+            }
             None => 0,
         }
     }
@@ -105,6 +108,10 @@ impl Run {
             - 1;
         let (start, bytes) = &self.chunks[index];
         let from = (batch.start - start) as usize;
+        assert!(
+            from + batch.len as usize <= bytes.len(),
+            "a chunk holds whole batches"
+        );
         bytes.slice(from..from + batch.len as usize)
     }
 
@@ -129,6 +136,10 @@ impl Run {
             return (0, false);
         }
         let end = self.batches[from + count - 1].end();
+        assert!(
+            start < end && end <= self.bytes,
+            "what is read lies inside the run"
+        );
         self.slice(start, end, out);
         (end - start, from + count == self.batches.len())
     }
@@ -190,6 +201,7 @@ pub fn build(parts: Vec<RunPart>) -> Run {
                 "batches of a run are contiguous"
             );
         }
+        assert!(part.base <= part.last, "a batch has records");
         let len = part.bytes.len();
         batches.push(BatchRef {
             base: part.base,
@@ -219,6 +231,13 @@ pub fn build(parts: Vec<RunPart>) -> Run {
     if !gathered.is_empty() {
         chunks.push((gathered_at, gathered.freeze()));
     }
+    assert!(small_left == 0, "every small batch was gathered");
+    assert!(
+        chunks
+            .last()
+            .is_some_and(|(at, bytes)| at + bytes.len() as u64 == position),
+        "the chunks cover the run"
+    );
     Run {
         batches: batches.into(),
         chunks: chunks.into(),
@@ -266,6 +285,10 @@ pub fn parse(bytes: &Bytes) -> Result<Run, ParseRunError> {
                 found: header.base_offset,
             });
         }
+        assert!(
+            header.next_offset() > expected,
+            "a batch whose header is sound takes offsets"
+        );
         expected = header.next_offset();
         max_timestamp = max_timestamp.max(header.max_timestamp);
         batches.push(BatchRef {

@@ -43,6 +43,10 @@ pub struct RunSlot {
 impl RunSlot {
     /// Bytes of the section.
     pub fn bytes(&self) -> u64 {
+        assert!(
+            self.location.range.start <= self.location.range.end,
+            "a section has a place"
+        );
         self.location.range.end - self.location.range.start
     }
 }
@@ -136,12 +140,21 @@ impl SegmentRef {
 
     /// Remembers its spans, once its index has been read.
     pub fn set_spans(&mut self, spans: Arc<[ChunkSpan]>) {
+        assert!(!spans.is_empty(), "a segment that was opened has a span");
+        assert!(
+            spans.is_sorted_by(|a, b| a.first <= b.first),
+            "spans come in the order of their offsets"
+        );
         let key = self.dir.segment(self.base).into();
         self.opened = Some(Arc::new(Opened { key, spans }));
     }
 
     /// What to read for `offset`, which this segment holds.
     pub fn place(&self, offset: Offset) -> ColdPlace {
+        assert!(
+            self.base <= offset,
+            "a segment is asked for what lies behind its base"
+        );
         let Some(opened) = &self.opened else {
             return ColdPlace::Index {
                 base: self.base,

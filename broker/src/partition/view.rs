@@ -69,6 +69,14 @@ impl Chunk {
     fn of(runs: impl Into<Arc<[TailRun]>>) -> Option<Self> {
         let runs = runs.into();
         let first = runs.first()?.first;
+        assert!(
+            runs.len() <= CHUNK_RUNS,
+            "a chunk is copied when it is published: it is small"
+        );
+        assert!(
+            runs.last().is_some_and(|last| last.last >= first),
+            "the offsets of a chunk rise"
+        );
         Some(Self { first, runs })
     }
 }
@@ -101,8 +109,12 @@ impl Tail {
             Some(last) if last.first <= offset => full,
             _ => self.full.partition_point(|chunk| chunk.first <= offset) - 1,
         };
-        let runs = &self.chunk(chunk)?.runs;
-        let run = runs.partition_point(|run| run.last < offset);
+        let found = self.chunk(chunk)?;
+        assert!(
+            found.first <= offset,
+            "a chunk is looked into from its first offset on"
+        );
+        let run = found.runs.partition_point(|run| run.last < offset);
         Some((chunk, run))
     }
 
@@ -117,6 +129,10 @@ impl Tail {
     pub fn run_with(&self, offset: Offset) -> Option<Arc<Run>> {
         let (chunk, run) = self.locate(offset)?;
         let found = self.chunk(chunk)?.runs.get(run)?;
+        assert!(
+            found.first <= offset && offset <= found.last,
+            "runs follow each other without a gap"
+        );
         Some(found.run.clone())
     }
 
@@ -202,6 +218,7 @@ impl ReadSnapshot {
                 break;
             }
         }
+        assert!(sum > 0, "what lies below the high watermark has bytes");
         Some(sum)
     }
 
@@ -222,6 +239,10 @@ impl ReadSnapshot {
         let mut total = 0;
         for run in self.tail.runs_from(offset) {
             let (bytes, to_end) = run.read(offset, budget, at_least_one, out);
+            assert!(
+                bytes <= budget || at_least_one,
+                "only a first batch is larger than the budget"
+            );
             total += bytes;
             budget = budget.saturating_sub(bytes);
             at_least_one = at_least_one && bytes == 0;
@@ -248,6 +269,10 @@ impl Leader {
 
     fn pack(self) -> u64 {
         let (broker, epoch) = (self.broker.get(), self.epoch.get());
+        assert!(
+            broker >= 0 && epoch >= 0,
+            "an owner has an id and an epoch: nothing else reads as nobody"
+        );
         u64::from(broker as u32) << 32 | u64::from(epoch as u32)
     }
 
@@ -309,6 +334,30 @@ impl PartitionHandle {
 
     /// Publishes a snapshot. Owner shard only.
     pub(super) fn publish(&self, snapshot: ReadSnapshot) {
+        assert!(
+            snapshot.last_stable_offset <= snapshot.high_watermark,
+            "nothing is stable that is not durable"
+        );
+        assert!(
+            snapshot.log_start <= snapshot.high_watermark,
+            "the log does not start after its end"
+        );
+        if let Some(before) = &*self.view.load()
+            && before.leader_epoch == snapshot.leader_epoch
+        {
+            assert!(
+                before.high_watermark <= snapshot.high_watermark,
+                "the high watermark never falls"
+            );
+            assert!(
+                before.log_start <= snapshot.log_start,
+                "the log start never falls"
+            );
+            assert!(
+                before.position <= snapshot.position,
+                "what is visible stays visible"
+            );
+        }
         self.view.store(Some(Arc::new(snapshot)));
     }
 
@@ -348,6 +397,16 @@ pub struct TailBuilder {
 impl TailBuilder {
     /// Adds the run that follows.
     pub fn push(&mut self, run: Arc<Run>) {
+        if let Some(before) = self.last.last() {
+            assert!(
+                before.last < run.first(),
+                "runs come in the order of their offsets"
+            );
+        }
+        assert!(
+            self.last.len() < CHUNK_RUNS,
+            "a full chunk is closed at once"
+        );
         self.last.push(run.into());
         if self.last.len() == CHUNK_RUNS {
             let full = Chunk::of(std::mem::take(&mut self.last));
@@ -366,6 +425,10 @@ impl TailBuilder {
         }
         let full = self.full.make_mut();
         let run = full[0].runs[0].run.clone();
+        assert!(
+            full[0].first == run.first(),
+            "a chunk is found by its first run"
+        );
         match Chunk::of(&full[0].runs[1..]) {
             Some(rest) => full[0] = rest,
             None => drop(full.remove(0)),

@@ -36,6 +36,7 @@ impl FetchWaiter {
     /// A fetch that waits for `missing` more bytes.
     pub fn new(missing: u64) -> Arc<Self> {
         let missing = i64::try_from(missing).unwrap_or(i64::MAX);
+        assert!(missing > 0, "a fetch that has what it needs does not wait");
         Arc::new(Self {
             missing: AtomicI64::new(missing),
             done: AtomicBool::new(false),
@@ -167,6 +168,7 @@ impl Waiters {
                 .as_ref()
                 .map_or((0, 0), |below| (below.depth, below.sweep_at));
             let (depth, sweep_at) = (depth + 1, sweep_at.max(old));
+            assert!(sweep_at >= SWEEP_FROM, "no list is swept at every push");
             is_long = depth > sweep_at;
             Some(Arc::new(Waiting {
                 waiter: waiter.clone(),

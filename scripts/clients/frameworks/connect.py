@@ -10,6 +10,9 @@ from pathlib import Path
 from programs import Cluster, Program, free_port
 from harness import Suite, arguments, check, equal, restart_broker, unique, wait
 
+# A worker waits twice for its herder (worker.sync.timeout.ms 3 s, task.shutdown.graceful.timeout.ms 5 s, 5 s for connectors
+# and 10 s more), and twice for two pools of threads (10 s, 1 s), then it ends whatever they do: 68 s.
+STOP_SECONDS = 75
 WORKER = "org.apache.kafka.connect.cli.ConnectDistributed"
 
 
@@ -108,7 +111,7 @@ class Connect:
 
     def restart(self, graceful):
         if graceful:
-            self.worker.close()
+            self.worker.close(STOP_SECONDS)
         else:
             self.worker.kill()
         self.write(200)
@@ -163,7 +166,7 @@ class Connect:
         for connector in ("source", "sink"):
             self.ask("DELETE", "/connectors/" + connector)
         wait(lambda: self.answered("GET", "/connectors") == [], 30, "no connectors")
-        self.worker.close()
+        self.worker.close(STOP_SECONDS)
 
     def main(self):
         case = self.suite.case

@@ -52,17 +52,22 @@ class Program:
             raise AssertionError("%s ended by itself: exit %d" % (self.name, self.process.returncode))
         return True
 
-    def show(self):
-        for line in self.text().splitlines()[-40:]:
+    def show(self, count=40):
+        for line in self.text().splitlines()[-count:]:
             print("%s| %s" % (self.name, line[:400]), file=sys.stderr)
 
     def close(self, seconds=40):
         self.alive()
         self.process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
         try:
             self.process.wait(seconds)
+            print("%s ended %.1f s after SIGTERM" % (self.name, time.monotonic() - begun), flush=True)
         except subprocess.TimeoutExpired:
-            self.show()
+            # The stacks of its threads tell what it waits for.
+            self.process.send_signal(signal.SIGQUIT)
+            time.sleep(2)
+            self.show(1000)
             self.kill()
             raise AssertionError("%s did not end within %d s of SIGTERM" % (self.name, seconds)) from None
 

@@ -1,4 +1,4 @@
-//! The program `kafscale-faults`: the takeover run from the command line.
+//! The program `kafscale-faults`: the run of faults from the command line.
 //!
 //! Exit codes: 0 every promise was kept, 1 one was broken or a scenario failed, 2 the run could
 //! not be made, 130 it was interrupted.
@@ -16,17 +16,27 @@ const CODE_BROKEN: u8 = 1;
 const CODE_SETUP: u8 = 2;
 const CODE_INTERRUPTED: u8 = 130;
 
-/// Runs a cluster of three brokers through crashes, cuts and slow stores, and checks that nothing
-/// acknowledged is lost, doubled, reordered or hidden.
+/// Runs brokers with clients through crashes, cuts, lost packets, slow stores and full disks, and checks
+/// that nothing acknowledged is lost, doubled, reordered or hidden.
 #[derive(Debug, Parser)]
 #[command(name = "kafscale-faults", version)]
 struct Arguments {
-    /// The form for continuous integration: session TTL 2 s, short faults
+    /// The form for continuous integration: session TTL 2 s, short faults, a part of the scenarios
     #[arg(long)]
     short: bool,
-    /// Only this scenario (may be given several times); all by default
-    #[arg(long, value_parser = PossibleValuesParser::new(Scenario::ALL.iter().map(|s| s.name())))]
-    scenario: Vec<String>,
+    /// With --short: all scenarios
+    #[arg(long)]
+    all: bool,
+    /// Lists the scenarios
+    #[arg(long)]
+    list: bool,
+    /// Only this scenario (may be given several times)
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = PossibleValuesParser::new(Scenario::ALL.iter().map(|s| s.name()))
+    )]
+    only: Vec<String>,
     /// Runs the list so many times
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     repeat: u16,
@@ -36,19 +46,26 @@ struct Arguments {
     /// Keeps logs and histories here; else in a new temporary directory, kept after a failure
     #[arg(long)]
     logs: Option<PathBuf>,
+    /// The program nft, where the run has a network namespace of its own: packets are lost by its rules
+    #[arg(long, env = "KAFSCALE_FAULTS_NFT")]
+    nft: Option<PathBuf>,
     /// First of 20 ports of the loopback address that are used
     #[arg(long, default_value_t = 13_500, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     port: u16,
     /// The program kafscale
-    #[arg(long, env = "KAFSCALE_BIN")]
+    #[arg(long, env = "KAFSCALE_BIN", default_value = "kafscale")]
     broker: PathBuf,
     /// The program etcd (scripts/install-etcd installs one)
-    #[arg(long, env = "KAFSCALE_TEST_ETCD")]
+    #[arg(long, env = "KAFSCALE_TEST_ETCD", default_value = "etcd")]
     etcd: PathBuf,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
     let interrupt = Interrupt::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // The first signal finds the flag unset and sets it; the second ends the process, and the
@@ -73,6 +90,7 @@ fn main() -> ExitCode {
         },
     };
     let (short, seed) = (arguments.short, arguments.seed);
+
     let mut outcomes = Vec::new();
     let ended = run(
         &options(arguments, logs.clone()),
@@ -97,10 +115,11 @@ fn main() -> ExitCode {
     let form = if short { " --short" } else { "" };
     let names = failed
         .iter()
-        .map(|outcome| outcome.name.trim_end_matches("-again"));
-    let names: Vec<String> = names.map(|name| format!(" --scenario {name}")).collect();
+        .map(|outcome| outcome.name.trim_end_matches("-again"))
+        .filter(|name| Scenario::ALL.iter().any(|of| of.name() == *name));
+    let names: Vec<String> = names.map(|name| format!(" --only {name}")).collect();
     eprintln!(
-        "logs of the brokers and histories: {}\nagain: scripts/faults/takeover{form} --seed {seed}{}",
+        "logs of the brokers and histories: {}\nagain: scripts/faults/run{form} --seed {seed}{}",
         logs.display(),
         names.concat()
     );
@@ -122,16 +141,32 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+fn list() {
+    for scenario in Scenario::ALL {
+        say(&format!(
+            "{:<16} {:<9} {:<6} {}",
+            scenario.name(),
+            scenario.ground().name(),
+            if scenario.is_in_short() { "short" } else { "" },
+            scenario.sentence()
+        ));
+    }
+}
+
 fn options(arguments: Arguments, logs: PathBuf) -> Options {
     let all = Scenario::ALL.iter().copied();
     let named = |scenario: &Scenario| {
         let name = scenario.name();
-        arguments.scenario.is_empty() || arguments.scenario.iter().any(|wanted| wanted == name)
+        match arguments.only.is_empty() {
+            true => !arguments.short || arguments.all || scenario.is_in_short(),
+            false => arguments.only.iter().any(|wanted| wanted == name),
+        }
     };
     let once: Vec<Scenario> = all.filter(named).collect();
     Options {
         broker: arguments.broker,
         etcd: arguments.etcd,
+        nft: arguments.nft,
         port: arguments.port,
         seed: arguments.seed,
         is_short: arguments.short,

@@ -12,7 +12,7 @@ fn run(arguments: &[&str]) -> Output {
 
 #[test]
 fn an_unknown_scenario_is_refused_and_the_known_ones_are_named() {
-    let refused = run(&["--broker", "b", "--etcd", "e", "--scenario", "flood"]);
+    let refused = run(&["--broker", "b", "--etcd", "e", "--only", "flood"]);
     assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(

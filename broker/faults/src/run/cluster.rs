@@ -1,10 +1,9 @@
-//! The cluster under test: etcd, an S3 server in this process, brokers, and the links between.
+//! The machines of the run: etcd, an S3 server in this process, brokers, and the links between.
 //!
-//! Each broker reaches etcd and S3 through two proxies of its own. What a scenario breaks,
+//! Each broker reaches each member of etcd, and S3, through a proxy of its own. What a scenario breaks,
 //! [`Cluster::heal`] mends, whatever state it was left in. Started from the main thread only.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -18,29 +17,26 @@ use coord::kv::{Kv, Op, Txn, range_all, wait};
 use s3_server::Server;
 use segment::{BrokerId, TimestampMs};
 
-use super::process::Process;
+use super::disk::Disk;
+use super::ensemble::Ensemble;
+use super::firewall::Firewall;
+use super::process::{Process, Usage};
 use super::promises::S3_TIMEOUT_MS;
 use super::proxy::{Link, Network, Proxy};
-use super::{Interrupt, Options, RunError};
+use super::{Ground, Interrupt, Options, RunError, local, page, url};
 
-/// Brokers of the cluster.
-pub(super) const BROKERS: i32 = 3;
 /// Name of the cluster, which is part of its keys.
 const CLUSTER: &str = "faults";
-/// Longest wait for etcd or a broker to serve.
+/// Longest wait for a broker to serve.
 const READY_LIMIT: Duration = Duration::from_secs(60);
-/// Keeps etcd (3.5 and later) from waiting for the disk. A disk that others keep busy stops it for
-/// seconds (5.5 s were seen), in which every lease ends; and what it has written survives the death
-/// of its process, which is all that the run does to it.
-const SKIP_SYNC: &str = "--unsafe-no-fsync";
-/// Longest wait for one page of a broker.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for a broker that was asked to end.
+const EXIT_LIMIT: Duration = Duration::from_secs(30);
 /// The line of the metrics page that says how the store is.
 const HEALTH: &str = "kafscale_s3_health_state ";
-/// Ports above the first one: etcd's two, then two for each broker.
-const PORT_ETCD: u16 = 0;
-const PORT_PEER: u16 = 1;
+/// Brokers have two ports each from here on above the first one; below are etcd's.
 const PORT_BROKERS: u16 = 10;
+/// Lines that `kafscale fsck` says at most that are shown.
+const FSCK_LINES: usize = 20;
 
 /// One broker with its links.
 #[derive(Debug)]
@@ -50,8 +46,8 @@ pub(super) struct Node {
     /// Where clients reach it.
     pub(super) kafka: SocketAddr,
     admin: SocketAddr,
-    /// Link to etcd.
-    pub(super) etcd: Proxy,
+    /// Links to the members of etcd.
+    etcd: Vec<Proxy>,
     /// Link to S3.
     pub(super) s3: Proxy,
     process: Option<Process>,
@@ -59,6 +55,25 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// What becomes of its links to etcd.
+    pub(super) fn set_etcd(&self, link: Link) {
+        for proxy in &self.etcd {
+            proxy.set(link);
+        }
+    }
+
+    /// Ports of its Kafka listener and of the proxies that it uses.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        let proxies = self.etcd.iter().chain([&self.s3]);
+        let proxies = proxies.map(|proxy| proxy.address().port());
+        proxies.chain([self.kafka.port()]).collect()
+    }
+
+    /// What its process holds; none if it does not run.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.process.as_ref()?.usage()
+    }
+
     /// How the broker finds the store: 0 healthy, 1 degraded, 2 unavailable; none if it does not
     /// say.
     pub(super) fn health(&self) -> Option<u8> {
@@ -71,17 +86,21 @@ impl Node {
 /// All of it. Dropping it kills every process.
 pub(super) struct Cluster {
     options: Options,
+    ground: Ground,
     /// The S3 server with its faults.
     pub(super) s3: Server,
     /// The brokers, by rising id from 1.
     pub(super) nodes: Vec<Node>,
-    etcd: Option<Process>,
-    etcd_address: SocketAddr,
-    data: tempfile::TempDir,
-    logs: PathBuf,
+    /// The members of etcd; none of the embedded default.
+    pub(super) etcd: Ensemble,
+    /// The disk of the embedded default.
+    pub(super) disk: Option<Disk>,
+    /// Packets that are lost.
+    pub(super) firewall: Firewall,
     interrupt: Interrupt,
-    // Last: proxies end with it.
+    // Last: proxies end with the network, and the disk lies in the directory.
     network: Network,
+    _data: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -91,7 +110,7 @@ impl Cluster {
     /// [`RunError`]: something does not start in time.
     pub(super) fn start(
         options: &Options,
-        logs: &Path,
+        ground: Ground,
         interrupt: Interrupt,
     ) -> Result<Self, RunError> {
         let setup = |what: &'static str| move |error: std::io::Error| RunError::setup(what, error);
@@ -101,74 +120,75 @@ impl Cluster {
         });
         let s3 = s3.map_err(|error| RunError::setup("start the S3 server", error))?;
         let network = Network::start().map_err(setup("start the proxies"))?;
-        let etcd_address = local(options.port + PORT_ETCD);
-        let mut nodes = Vec::new();
-        for id in 1..=BROKERS {
-            let port = options.port + PORT_BROKERS + 2 * u16::try_from(id).unwrap_or(0);
-            nodes.push(Node {
-                id,
-                kafka: local(port),
-                admin: local(port + 1),
-                etcd: network
-                    .proxy(etcd_address)
-                    .map_err(setup("start a proxy"))?,
-                s3: network.proxy(s3.addr()).map_err(setup("start a proxy"))?,
-                process: None,
-                log: logs.join(format!("broker-{id}.log")),
-            });
-        }
         let data = tempfile::tempdir().map_err(setup("make a directory"))?;
+        let logs = options.logs.join(ground.name());
+        std::fs::create_dir_all(&logs).map_err(setup("make the directory for logs"))?;
+        let members = ground.etcd_members();
+        let etcd = Ensemble::new(options, members, data.path(), &logs, interrupt.clone());
+        let disk = match ground {
+            Ground::Embedded => Some(Disk::mount(data.path().join("disk"))?),
+            Ground::Cluster | Ground::Quorum => None,
+        };
+        let firewall = Firewall::new(options.nft.clone());
+        firewall.clear()?;
         let mut cluster = Self {
+            nodes: Vec::new(),
             options: options.clone(),
+            ground,
             s3,
-            nodes,
-            etcd: None,
-            etcd_address,
-            data,
-            logs: logs.to_owned(),
+            etcd,
+            disk,
+            firewall,
             interrupt,
             network,
+            _data: data,
         };
-        cluster.start_etcd()?;
-        for id in 1..=BROKERS {
-            cluster.start_broker(id)?;
+        for id in 1..=ground.brokers() {
+            let node = cluster
+                .node_for(id, &logs)
+                .map_err(setup("start a proxy"))?;
+            cluster.nodes.push(node);
         }
-        for id in 1..=BROKERS {
-            cluster.wait_ready(id)?;
-        }
+        cluster.etcd.start()?;
+        cluster.start_all()?;
         Ok(cluster)
     }
 
-    /// Starts etcd on the data that it had, and waits until it answers.
-    ///
-    /// # Errors
-    /// [`RunError`]: it does not start in time.
-    pub(super) fn start_etcd(&mut self) -> Result<(), RunError> {
-        let client = format!("http://{}", self.etcd_address);
-        let peer = format!("http://{}", local(self.options.port + PORT_PEER));
-        let mut command = Command::new(&self.options.etcd);
-        command.args(["--name", "n1", "--data-dir"]);
-        command.arg(self.data.path().join("etcd"));
-        command.args(["--listen-client-urls", &client]);
-        command.args(["--advertise-client-urls", &client]);
-        command.args(["--listen-peer-urls", &peer]);
-        command.args(["--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &format!("n1={peer}")]);
-        command.args(["--log-level", "warn", "--logger", "zap"]);
-        if can_skip_sync(&self.options.etcd) {
-            command.arg(SKIP_SYNC);
-        }
-        let started = Process::start(&mut command, &self.logs.join("etcd.log"));
-        self.etcd = Some(started.map_err(|error| RunError::setup("start etcd", error))?);
-        let health = self.etcd_address;
-        self.interrupt.until("etcd serves", READY_LIMIT, || {
-            page(health, "/health").is_some_and(|page| page.contains("true"))
+    fn node_for(&self, id: i32, logs: &Path) -> std::io::Result<Node> {
+        let port = self.options.port + PORT_BROKERS + 2 * u16::try_from(id).unwrap_or(0);
+        let members = self.etcd.addresses().into_iter();
+        let etcd = members.map(|address| self.network.proxy(address));
+        Ok(Node {
+            id,
+            kafka: local(port),
+            admin: local(port + 1),
+            etcd: etcd.collect::<std::io::Result<_>>()?,
+            s3: self.network.proxy(self.s3.addr())?,
+            process: None,
+            log: logs.join(format!("broker-{id}.log")),
         })
     }
 
-    /// As `kill -9`.
-    pub(super) fn kill_etcd(&mut self) {
-        self.etcd = None;
+    /// Starts the brokers that do not run, and waits until all take requests.
+    ///
+    /// # Errors
+    /// [`RunError`]: one does not start in time.
+    pub(super) fn start_all(&mut self) -> Result<(), RunError> {
+        for id in self.ids() {
+            let process = &mut self.node_mut(id)?.process;
+            if process.as_mut().is_none_or(|process| !process.is_running()) {
+                self.start_broker(id)?;
+            }
+        }
+        for id in self.ids() {
+            self.wait_ready(id)?;
+        }
+        Ok(())
+    }
+
+    /// The ids of all brokers.
+    pub(super) fn ids(&self) -> Vec<i32> {
+        self.nodes.iter().map(|node| node.id).collect()
     }
 
     /// The broker of that id.
@@ -185,11 +205,8 @@ impl Cluster {
         found.ok_or(RunError::NoBroker { id })
     }
 
-    /// Starts a broker, without waiting for it.
-    ///
-    /// # Errors
-    /// The program cannot be started.
-    pub(super) fn start_broker(&mut self, id: i32) -> Result<(), RunError> {
+    /// The program, with the settings that a broker of that id has.
+    fn command(&self, node: &Node) -> Command {
         let mut command = Command::new(&self.options.broker);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -197,21 +214,17 @@ impl Cluster {
                 command.env_remove(name);
             }
         }
-        let node = self.node(id)?;
+        match &self.disk {
+            Some(disk) => {
+                command.env("KAFSCALE_DATA_DIR", disk.path().join("data"));
+            }
+            None => self.stores(node, &mut command),
+        }
         let ttl = self.options.ttl().as_millis().to_string();
         command
-            .arg("broker")
-            .env("KAFSCALE_BROKER_ID", id.to_string())
+            .env("KAFSCALE_BROKER_ID", node.id.to_string())
             .env("KAFSCALE_BROKER_ADDR", node.kafka.to_string())
             .env("KAFSCALE_METRICS_ADDR", node.admin.to_string())
-            .env("KAFSCALE_CLUSTER", CLUSTER)
-            .env("KAFSCALE_ETCD_ENDPOINTS", url(node.etcd.address()))
-            .env("KAFSCALE_S3_ENDPOINT", url(node.s3.address()))
-            .env("KAFSCALE_S3_BUCKET", self.s3.bucket())
-            .env("KAFSCALE_S3_REGION", "us-east-1")
-            .env("KAFSCALE_S3_ACCESS_KEY", self.s3.access_key())
-            .env("KAFSCALE_S3_SECRET_KEY", self.s3.secret_key())
-            .env("KAFSCALE_S3_REQUEST_TIMEOUT_MS", S3_TIMEOUT_MS.to_string())
             .env("KAFSCALE_S3_HEALTH_WINDOW_SEC", "5")
             .env("KAFSCALE_SESSION_TTL_MS", ttl)
             .env("KAFSCALE_FLUSH_INTERVAL_MS", "50")
@@ -220,10 +233,66 @@ impl Cluster {
             .env("KAFSCALE_PIN", "false")
             .env("KAFSCALE_MEMORY_BYTES", "128MiB")
             .env("KAFSCALE_CACHE_BYTES", "16MiB");
-        let started = Process::start(&mut command, &node.log);
+        command
+    }
+
+    fn stores(&self, node: &Node, command: &mut Command) {
+        let etcd = node.etcd.iter().map(|proxy| url(proxy.address()));
+        command
+            .env("KAFSCALE_CLUSTER", CLUSTER)
+            .env(
+                "KAFSCALE_ETCD_ENDPOINTS",
+                etcd.collect::<Vec<_>>().join(","),
+            )
+            .env("KAFSCALE_S3_ENDPOINT", url(node.s3.address()))
+            .env("KAFSCALE_S3_BUCKET", self.s3.bucket())
+            .env("KAFSCALE_S3_REGION", "us-east-1")
+            .env("KAFSCALE_S3_ACCESS_KEY", self.s3.access_key())
+            .env("KAFSCALE_S3_SECRET_KEY", self.s3.secret_key())
+            .env("KAFSCALE_S3_REQUEST_TIMEOUT_MS", S3_TIMEOUT_MS.to_string());
+    }
+
+    /// Starts a broker, without waiting for it.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub(super) fn start_broker(&mut self, id: i32) -> Result<(), RunError> {
+        let node = self.node(id)?;
+        let started = Process::start(self.command(node).arg("broker"), &node.log);
         let started = started.map_err(|error| RunError::setup("start a broker", error))?;
         self.node_mut(id)?.process = Some(started);
         Ok(())
+    }
+
+    /// Reads bucket and metadata with `kafscale fsck --deep` and judges what it finds: every byte of
+    /// every object, every chain of offsets. The broker of an embedded default is stopped for it.
+    ///
+    /// # Errors
+    /// [`RunError::Wrong`] with what was found.
+    pub(super) fn verify(&mut self) -> Result<(), RunError> {
+        if self.disk.is_some() {
+            for id in self.ids() {
+                self.stop_broker(id)?;
+            }
+        }
+        let Some(node) = self.nodes.first() else {
+            return Ok(());
+        };
+        let output = self.command(node).args(["fsck", "--deep"]).output();
+        let output = output.map_err(|error| RunError::setup("run fsck", error))?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        if output.status.success() {
+            return Ok(());
+        }
+        let lines: Vec<&str> = text.lines().take(FSCK_LINES).collect();
+        let log = self
+            .options
+            .logs
+            .join(format!("fsck-{}.txt", self.ground.name()));
+        // What matters is said here too.
+        let _ = std::fs::write(log, text.as_bytes());
+        Err(RunError::Wrong(format!("fsck: {}", lines.join("\n      "))))
     }
 
     /// Waits until a broker takes requests; one that ends meanwhile is started again, since a
@@ -262,6 +331,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// Asks a broker to end, as `kill` does, and waits until it has.
+    ///
+    /// # Errors
+    /// [`RunError`]: it does not run, or does not end in time.
+    pub(super) fn stop_broker(&mut self, id: i32) -> Result<(), RunError> {
+        let interrupt = self.interrupt.clone();
+        let process = &mut self.node_mut(id)?.process;
+        let mut process = process.take().ok_or(RunError::NoBroker { id })?;
+        let asked = process.terminate();
+        asked.map_err(|error| RunError::setup("signal a broker", error))?;
+        let what = format!("broker {id} ends");
+        interrupt.until(&what, EXIT_LIMIT, || !process.is_running())
+    }
+
     /// SIGSTOP or SIGCONT.
     ///
     /// # Errors
@@ -292,14 +375,18 @@ impl Cluster {
         ended
     }
 
-    /// Mends everything: links, faults of the store, drains, etcd, brokers.
+    /// Mends everything: links, packets, the disk, faults of the store, drains, etcd, brokers.
     ///
     /// # Errors
     /// [`RunError`]: something does not come back in time.
     pub(super) fn heal(&mut self) -> Result<(), RunError> {
         self.s3.faults().clear();
+        self.firewall.clear()?;
+        if let Some(disk) = &self.disk {
+            disk.clear();
+        }
         for node in &mut self.nodes {
-            node.etcd.set(Link::Up);
+            node.set_etcd(Link::Up);
             node.s3.set(Link::Up);
             if let Some(process) = &mut node.process
                 && process.is_frozen()
@@ -308,23 +395,12 @@ impl Cluster {
                 thawed.map_err(|error| RunError::setup("signal a broker", error))?;
             }
         }
-        if self.etcd.is_none() {
-            self.start_etcd()?;
-        }
-        for id in 1..=BROKERS {
-            let process = &mut self.node_mut(id)?.process;
-            if process.as_mut().is_none_or(|process| !process.is_running()) {
-                self.start_broker(id)?;
-            }
-        }
-        for id in 1..=BROKERS {
-            self.wait_ready(id)?;
-        }
-        Ok(())
+        self.etcd.heal()?;
+        self.start_all()
     }
 
     fn kv(&self) -> Result<Arc<dyn Kv>, RunError> {
-        let options = EtcdOptions::new([url(self.etcd_address)]);
+        let options = EtcdOptions::new(self.etcd.addresses().into_iter().map(url));
         let connected = wait(Etcd::connect_on(self.network.handle(), options));
         let kv = connected.map_err(|error| RunError::setup("connect to etcd", error))?;
         Ok(Arc::new(kv))
@@ -369,35 +445,6 @@ impl Cluster {
     }
 }
 
-/// Whether this etcd knows [`SKIP_SYNC`].
-fn can_skip_sync(etcd: &Path) -> bool {
-    let help = Command::new(etcd).arg("--help").output();
-    help.is_ok_and(|help| {
-        let all = [help.stdout, help.stderr].concat();
-        String::from_utf8_lossy(&all).contains(SKIP_SYNC)
-    })
-}
-
 fn space() -> Result<Keyspace, RunError> {
     Keyspace::new(CLUSTER).map_err(|error| RunError::setup("name the cluster", error))
-}
-
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
-fn url(address: SocketAddr) -> String {
-    format!("http://{address}")
-}
-
-/// A page, head included; none if it does not come in time.
-fn page(address: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PAGE_TIMEOUT).ok()?;
-    stream.set_read_timeout(Some(PAGE_TIMEOUT)).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut page = String::new();
-    // A page is small; more than this is none of ours.
-    let read = stream.take(1 << 20).read_to_string(&mut page);
-    read.ok().map(|_| page)
 }

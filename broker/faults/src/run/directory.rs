@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use check::{Broker, Epoch, Event, Partition};
 use client::{Closer, Connection};
 
 use super::kafka::{Leader, leaders, settings};
-use crate::checker::Partition;
+use super::recorder::Recorder;
 
 /// How often each broker is asked.
 const REFRESH: Duration = Duration::from_millis(100);
@@ -122,8 +123,8 @@ impl Directory {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Asks the broker until the end.
-    pub(super) fn run(&self, broker: i32) {
+    /// Asks the broker until the end; new leaders go to the history.
+    pub(super) fn run(&self, broker: i32, recorder: &Recorder) {
         let mut connection: Option<Connection> = None;
         while !self.is_over.load(Ordering::Relaxed) {
             if connection.is_none() {
@@ -132,7 +133,7 @@ impl Directory {
             }
             if let Some(open) = &mut connection {
                 match leaders(open, &self.topic) {
-                    Ok(found) => self.learn(&found),
+                    Ok(found) => self.learn(&found, recorder),
                     Err(_) => connection = None,
                 }
             }
@@ -140,11 +141,20 @@ impl Directory {
         }
     }
 
-    fn learn(&self, found: &[(Partition, Option<Leader>)]) {
+    fn learn(&self, found: &[(Partition, Option<Leader>)], recorder: &Recorder) {
         for (partition, leader) in found {
             let Some(leader) = leader else {
                 continue;
             };
+            // Another owner of an epoch that is known is what the checker looks for.
+            if self.leaders().get(partition) != Some(leader) {
+                recorder.add(Event::Leader {
+                    partition: *partition,
+                    broker: Broker(leader.broker),
+                    epoch: Epoch(leader.epoch),
+                    at: recorder.now(),
+                });
+            }
             let is_new = {
                 let mut leaders = self.leaders();
                 let known = leaders.entry(*partition).or_insert(*leader);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use check::{Epoch, Partition, Record, Value};
 use client::{ClientError, ClientSettings, Connection};
 use segment::batch::Batches;
 use segment::record::{DecodeLimits, NewRecord, RecordBatchBuilder, RecordSet};
@@ -18,8 +19,6 @@ use wire::messages::{
     ProduceRequest,
 };
 use wire::{ErrorCode, Records};
-
-use crate::checker::{Partition, Value};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -126,7 +125,7 @@ pub(super) struct Piece {
     pub(super) partition: Partition,
     pub(super) code: ErrorCode,
     pub(super) high_watermark: i64,
-    pub(super) records: Vec<(i64, Value)>,
+    pub(super) records: Vec<Record>,
 }
 
 /// Reads partitions from one broker, waiting there for up to `wait` for records.
@@ -182,6 +181,7 @@ fn piece(address: &str, part: &PartitionData<'_>, from: i64) -> Result<Piece, Cl
         batch
             .verify_crc()
             .map_err(|error| damaged(error.to_string()))?;
+        let epoch = Epoch(batch.header.leader_epoch.get());
         let set = RecordSet::decode(batch.bytes, &DecodeLimits::default());
         let set = set.map_err(|error| damaged(error.to_string()))?;
         for record in &set {
@@ -189,7 +189,11 @@ fn piece(address: &str, part: &PartitionData<'_>, from: i64) -> Result<Piece, Cl
             let value = record.value.and_then(|bytes| bytes.first_chunk::<8>());
             let value = value.ok_or_else(|| damaged("a record without a value".to_owned()))?;
             if record.offset.get() >= from {
-                records.push((record.offset.get(), Value(u64::from_be_bytes(*value))));
+                records.push(Record {
+                    offset: record.offset.get(),
+                    value: Value(u64::from_be_bytes(*value)),
+                    epoch,
+                });
             }
         }
     }

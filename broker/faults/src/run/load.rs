@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use check::{Kind, Partition};
 use client::ClientError;
 use wire::ErrorCode;
 
@@ -16,11 +17,10 @@ use super::directory::Directory;
 use super::producers::Lane;
 use super::readers::{Consumer, RECENT, commit};
 use super::recorder::Recorder;
-use crate::checker::{Kind, Partition};
 
 /// Producers of each partition; every other one is idempotent.
 pub(super) const PRODUCERS: u32 = 4;
-const CONSUMERS: u32 = 2;
+pub(super) const CONSUMERS: u32 = 2;
 /// Observers from this number on are those of the reader of recent records.
 const RECENT_READERS: u32 = 1_000_000;
 /// How long writes that are under way are waited for when the load stops.
@@ -166,7 +166,9 @@ impl Load {
             .collect();
         load.directories = brokers.len();
         for broker in brokers {
-            load.spawn("directory", move |shared| shared.directory.run(broker))?;
+            load.spawn("directory", move |shared| {
+                shared.directory.run(broker, &shared.recorder);
+            })?;
         }
         let mut producer = 0;
         for partition in 0..partitions {

@@ -1,12 +1,17 @@
-//! The takeover run: a cluster of three brokers with clients, through a list of scenarios.
+//! The run: brokers with clients, through a list of scenarios, on the ground that each wants.
 //!
 //! Each scenario has a topic and a history of its own: clients start, a fault befalls the cluster,
 //! it is mended, the clients stop, everything is read from every broker's point of view, and the
-//! history is checked. At the end of the run all topics are read and checked once more. Every wait
-//! is bounded, and ends early when the run is interrupted.
+//! history is checked. At the end of a ground all its topics are read and checked once more, and the
+//! bucket is verified. Every wait is bounded, and ends early when the run is interrupted.
 
+mod acts;
 mod cluster;
 mod directory;
+mod disk;
+mod ensemble;
+mod firewall;
+mod ground;
 mod kafka;
 mod load;
 mod outcome;
@@ -19,11 +24,14 @@ mod recorder;
 mod scenario;
 mod stage;
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub use ground::Ground;
 pub use outcome::{Outcome, Table};
 pub use scenario::Scenario;
 pub use stage::run;
@@ -35,6 +43,8 @@ pub struct Options {
     pub broker: PathBuf,
     /// The program `etcd`.
     pub etcd: PathBuf,
+    /// The program `nft`, where the run has a network namespace of its own.
+    pub nft: Option<PathBuf>,
     /// First of 20 ports of the loopback address.
     pub port: u16,
     /// Seed of all random choices.
@@ -168,4 +178,28 @@ impl Interrupt {
         }
         Ok(())
     }
+}
+
+/// Longest wait for one page of a broker or of etcd.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A page is small, etcd's metrics the largest; more than this is none of ours.
+const PAGE_BYTES_MAX: u64 = 1 << 20;
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// A page, head included; none if it does not come in time.
+fn page(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PAGE_TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(PAGE_TIMEOUT)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut page = String::new();
+    let read = stream.take(PAGE_BYTES_MAX).read_to_string(&mut page);
+    read.ok().map(|_| page)
 }

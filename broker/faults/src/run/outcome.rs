@@ -1,13 +1,15 @@
 //! What came of each scenario, in lines and as a table, and the verdict.
 
 use std::fmt;
-use std::io::Write;
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 use std::time::Duration;
 
-use super::RunError;
+use check::{Gap, Progress, Report, check};
+
 use super::recorder::Recorder;
-use crate::checker::{Event, Gap, Progress, Report, check};
+use super::{Ground, RunError};
 
 /// The expectations that a scenario's limits are; they reach from before the fault to the end.
 pub(super) const ALL_THE_TIME: &str = "all the time";
@@ -23,9 +25,47 @@ pub struct Outcome {
     pub limits: Vec<(Progress, Duration)>,
     /// Why it could not be carried out.
     pub error: Option<RunError>,
+    /// Why it was left out.
+    pub skipped: Option<&'static str>,
 }
 
 impl Outcome {
+    /// One that could not be played here.
+    pub(super) fn skipped(name: &str, why: &'static str) -> Self {
+        Self {
+            name: name.to_owned(),
+            report: Report::default(),
+            limits: Vec::new(),
+            error: None,
+            skipped: Some(why),
+        }
+    }
+
+    /// That of reading bucket and metadata of a ground and of verifying them.
+    pub(super) fn verified(ground: Ground, error: Option<RunError>) -> Self {
+        Self {
+            name: format!("fsck-{}", ground.name()),
+            report: Report::default(),
+            limits: Vec::new(),
+            error,
+            skipped: None,
+        }
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.is_good(), self.skipped) {
+            (_, Some(_)) => "SKIPPED",
+            (true, None) => "ok",
+            (false, None) => "FAILED",
+        }
+    }
+
+    /// How far a consumer was behind, beside what is allowed, in seconds.
+    fn lag(&self) -> String {
+        let lag = self.report.lags.first().map(|(_, lag)| lag.length);
+        lag.map_or_else(|| "-".to_owned(), |lag| format!("{:.1}", lag as f64 / 1e6))
+    }
+
     /// Whether it was carried out and every promise was kept.
     pub fn is_good(&self) -> bool {
         self.error.is_none() && self.report.is_clean()
@@ -60,6 +100,9 @@ impl fmt::Display for Outcome {
             "{:<15} acked {:>6}  unknown {:>3}  reads {:>7}  full reads {:>3}",
             self.name, report.acknowledged, report.unknown, report.reads, report.full_reads
         )?;
+        if let Some(why) = self.skipped {
+            return write!(f, "  SKIPPED: {why}");
+        }
         match &self.error {
             Some(error) => write!(f, "  FAILED: {error}"),
             None if !report.is_clean() => write!(f, "  VIOLATIONS: {}", report.violation_count),
@@ -82,14 +125,16 @@ impl fmt::Display for Table<'_> {
         let [ack, read, commit] = head;
         writeln!(
             f,
-            "{:<22} {ack:>14} {read:>14} {commit:>14}  verdict",
-            "scenario"
+            "{:<22} {ack:>14} {read:>14} {commit:>14} {:>6}  verdict",
+            "scenario", "lag"
         )?;
         for outcome in self.0 {
             let [ack, read, commit] = Progress::ALL.map(|progress| outcome.gap(progress));
-            let verdict = if outcome.is_good() { "ok" } else { "FAILED" };
-            let name = &outcome.name;
-            writeln!(f, "{name:<22} {ack:>14} {read:>14} {commit:>14}  {verdict}")?;
+            let (name, lag, verdict) = (&outcome.name, outcome.lag(), outcome.verdict());
+            writeln!(
+                f,
+                "{name:<22} {ack:>14} {read:>14} {commit:>14} {lag:>6}  {verdict}"
+            )?;
         }
         Ok(())
     }
@@ -107,27 +152,23 @@ pub(super) fn judge(
         report: recorder.with(check),
         limits,
         error,
+        skipped: None,
     }
 }
 
-/// Says what is wrong, and keeps the history in `logs`.
+/// Keeps the history in `logs`, and says what is wrong.
 pub(super) fn explain(outcome: &Outcome, recorder: &Recorder, logs: &Path) {
     let name = &outcome.name;
     let file = logs.join(format!("{name}.jsonl"));
-    match recorder.with(|events| write_history(&file, events)) {
-        Ok(()) => eprintln!("    the history is in {}", file.display()),
-        Err(error) => eprintln!("    cannot write the history: {error}"),
+    let written = File::create(&file)
+        .and_then(|to| recorder.with(|events| check::write(BufWriter::new(to), events)));
+    if let Err(error) = written {
+        eprintln!("    cannot write the history: {error}");
+    }
+    if !outcome.is_good() {
+        eprintln!("    the history is in {}", file.display());
     }
     for violation in &outcome.report.violations {
-        eprintln!("    {:?}: {}", violation.kind, violation.what);
+        eprintln!("    {}: {}", violation.anomaly, violation.what);
     }
-}
-
-fn write_history(file: &Path, events: &[Event]) -> std::io::Result<()> {
-    let mut file = std::io::BufWriter::new(std::fs::File::create(file)?);
-    for event in events {
-        serde_json::to_writer(&mut file, event)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()
 }

@@ -10,6 +10,16 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+/// What a process holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usage {
+    /// Resident.
+    pub(super) memory_bytes: u64,
+    /// Files and sockets.
+    pub(super) descriptors: u64,
+    pub(super) threads: u64,
+}
+
 /// A child process.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -61,6 +71,31 @@ impl Process {
     /// Whether it is frozen.
     pub(super) fn is_frozen(&self) -> bool {
         self.is_stopped
+    }
+
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(super) fn terminate(&mut self) -> io::Result<()> {
+        self.send(libc::SIGTERM)
+    }
+
+    /// What it holds; none where the system does not say.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let of = Path::new("/proc").join(self.child.id().to_string());
+        let status = std::fs::read_to_string(of.join("status")).ok()?;
+        let field = |name: &str| {
+            let mut lines = status.lines();
+            let line = lines.find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let descriptors = std::fs::read_dir(of.join("fd")).ok()?.count();
+        Some(Usage {
+            memory_bytes: field("VmRSS:")? * 1024,
+            descriptors: u64::try_from(descriptors).unwrap_or(u64::MAX),
+            threads: field("Threads:")?,
+        })
     }
 
     fn send(&mut self, signal: libc::c_int) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
+use check::{Broker, Event, Kind, Partition, Producer, SendId, Value};
 use client::{ClientError, Connection};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -14,7 +15,6 @@ use wire::ErrorCode;
 
 use super::kafka::{Identity, batch, identity, produce, settings};
 use super::load::Shared;
-use crate::checker::{Broker, Event, Kind, Partition, Producer, Value};
 
 /// Values of one batch at most.
 const BATCH_MAX: usize = 3;
@@ -86,24 +86,23 @@ impl<'a> Lane<'a> {
         let shared = self.shared;
         let count = self.random.random_range(1..=BATCH_MAX);
         let values: Vec<Value> = (0..count).map(|_| shared.recorder.value()).collect();
-        let at = shared.recorder.now();
-        shared
-            .recorder
-            .extend(values.iter().map(|value| Event::Invoke {
-                value: *value,
-                producer: self.producer,
-                kind: self.kind,
-                partition: self.partition,
-                at,
-            }));
         let Ok(bytes) = batch(&values, self.identity) else {
             return;
         };
+        let send = shared.recorder.send();
+        shared.recorder.add(Event::Send {
+            send,
+            producer: self.producer,
+            kind: self.kind,
+            partition: self.partition,
+            values,
+            at: shared.recorder.now(),
+        });
         let mut sent = false;
         loop {
             match self.attempt(&bytes) {
                 Attempt::Acknowledged(offset) => {
-                    self.acknowledged(&values, offset);
+                    self.acknowledged(send, count, offset);
                     return;
                 }
                 Attempt::NotSent => (),
@@ -117,41 +116,36 @@ impl<'a> Lane<'a> {
                         at: shared.recorder.now(),
                     });
                     self.identity = None;
-                    self.given_up(&values, true);
+                    self.given_up(send, true);
                     return;
                 }
             }
             if shared.is_over() {
-                self.given_up(&values, sent);
+                self.given_up(send, sent);
                 return;
             }
             std::thread::sleep(RETRY_PAUSE);
         }
     }
 
-    fn acknowledged(&mut self, values: &[Value], base: Option<i64>) {
+    fn acknowledged(&mut self, send: SendId, count: usize, offset: Option<i64>) {
         let recorder = &self.shared.recorder;
         let at = recorder.now();
-        let numbered = (0..).zip(values);
-        recorder.extend(numbered.map(|(number, value)| Event::Ok {
-            value: *value,
-            offset: base.map(|base| base + number),
-            at,
-        }));
+        recorder.add(Event::Ok { send, offset, at });
         self.shared.acknowledged(self.partition);
         if let Some(identity) = &mut self.identity {
-            let count = u32::try_from(values.len()).unwrap_or(0);
+            let count = u32::try_from(count).unwrap_or(0);
             identity.next = identity.next.next(count);
         }
     }
 
-    fn given_up(&self, values: &[Value], sent: bool) {
+    fn given_up(&self, send: SendId, sent: bool) {
         let recorder = &self.shared.recorder;
         let at = recorder.now();
-        recorder.extend(values.iter().map(|value| match sent {
-            true => Event::Unknown { value: *value, at },
-            false => Event::Fail { value: *value, at },
-        }));
+        recorder.add(match sent {
+            true => Event::Unknown { send, at },
+            false => Event::Fail { send, at },
+        });
     }
 
     fn attempt(&mut self, bytes: &bytes::Bytes) -> Attempt {

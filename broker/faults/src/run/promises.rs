@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
+use check::Progress;
+
 use super::Scenario;
-use crate::checker::Progress;
 
 /// So many times the session's time to live, the time that the fault lasted if it counts, and so
 /// many milliseconds.
@@ -55,11 +56,36 @@ const COMMIT_TAKEOVER: Limit = limit(1, 2_000 + COMMITTER_MS);
 /// What changes metadata waits for etcd.
 const COMMIT_WITHOUT_ETCD: Limit = fault_and(2_000 + COMMITTER_MS);
 
+/// TCP sends again what was lost, and waits longer each time.
+const LOSSY: Limit = limit(0, 5_000);
+/// Clients that waited at a broker that was cut off come back when they have given up, or when their
+/// packets are sent again.
+const REACHED_AGAIN: Limit = fault_and(8_000);
+/// Everybody was down, for as long as the fault lasted; then each broker waits for its old session.
+const STARTED_AGAIN: Limit = Limit {
+    ttls: 1,
+    with_fault: true,
+    ms: 5_000,
+};
+/// The embedded default listens again within 2 s of its death, and takes what it had.
+const EMBEDDED_AGAIN: Limit = limit(0, 5_000);
+
 /// Scenario; without an acknowledgment; without a record read; without a commit.
 const TABLE: &[(Scenario, Limit, Limit, Limit)] = &[
+    (Scenario::Nothing, STEADY, STEADY, COMMIT_STEADY),
     (Scenario::KillOwner, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
     (Scenario::Zombie, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
+    (Scenario::RollingRestart, STEADY, STEADY, COMMIT_STEADY),
+    (Scenario::Flapping, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
+    (
+        Scenario::AllKilled,
+        STARTED_AGAIN,
+        STARTED_AGAIN,
+        STARTED_AGAIN,
+    ),
     (Scenario::CutEtcd, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
+    (Scenario::DeafEtcd, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
+    (Scenario::MuteEtcd, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
     (Scenario::CutS3, GIVEN_UP, TAKEOVER, COMMIT_TAKEOVER),
     (
         Scenario::SilentS3,
@@ -67,19 +93,56 @@ const TABLE: &[(Scenario, Limit, Limit, Limit)] = &[
         TAKEOVER,
         COMMIT_TAKEOVER,
     ),
+    (
+        Scenario::DeafS3,
+        GIVEN_UP_IN_SILENCE,
+        TAKEOVER,
+        COMMIT_TAKEOVER,
+    ),
     (Scenario::CutBoth, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
+    (Scenario::Loss, LOSSY, LOSSY, LOSSY),
+    (
+        Scenario::CutClients,
+        REACHED_AGAIN,
+        REACHED_AGAIN,
+        REACHED_AGAIN,
+    ),
+    (
+        Scenario::MuteOwner,
+        REACHED_AGAIN,
+        REACHED_AGAIN,
+        REACHED_AGAIN,
+    ),
     (Scenario::RestartEtcd, STEADY, STEADY, COMMIT_WITHOUT_ETCD),
     (Scenario::EtcdDown, STEADY, STEADY, COMMIT_WITHOUT_ETCD),
     (Scenario::EtcdSlow, STEADY, STEADY, COMMIT_STEADY),
+    // All leases have ended when it goes on: whoever is asked first takes over.
+    (Scenario::EtcdFrozen, TAKEOVER, TAKEOVER, STARTED_AGAIN),
     (Scenario::S3Errors, RECOVERED, STEADY, COMMIT_STEADY),
     // Each batch waits for the object that is on its way and for its own.
     (Scenario::S3Slow, limit(0, 5_000), STEADY, COMMIT_STEADY),
     (Scenario::S3VerySlow, RECOVERED, STEADY, COMMIT_STEADY),
+    (Scenario::S3SlowLink, STEADY, STEADY, COMMIT_STEADY),
+    // What fails is more than Unavailable's twentieth.
+    (Scenario::S3Resets, RECOVERED, STEADY, COMMIT_STEADY),
+    (Scenario::S3Narrow, limit(0, 5_000), STEADY, COMMIT_STEADY),
+    (Scenario::S3Truncated, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
+    (Scenario::S3StaleList, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
+    (Scenario::S3Storm, RECOVERED, STEADY, COMMIT_STEADY),
     // A third of the writes fails, which is more than Unavailable's twentieth.
     (Scenario::LostReplies, RECOVERED, STEADY, COMMIT_STEADY),
     (Scenario::LatePut, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
     (Scenario::GracefulMoves, STEADY, STEADY, COMMIT_STEADY),
     (Scenario::ForcedMoves, TAKEOVER, TAKEOVER, COMMIT_TAKEOVER),
+    (Scenario::EtcdQuorum, STEADY, STEADY, COMMIT_WITHOUT_ETCD),
+    (Scenario::EtcdLeader, STEADY, STEADY, COMMIT_TAKEOVER),
+    (Scenario::FullDisk, RECOVERED, STEADY, RECOVERED),
+    (
+        Scenario::EmbeddedKill,
+        EMBEDDED_AGAIN,
+        EMBEDDED_AGAIN,
+        EMBEDDED_AGAIN,
+    ),
 ];
 
 impl Limit {
@@ -93,6 +156,17 @@ impl Limit {
         ttl * self.ttls + fault + Duration::from_millis(self.ms)
     }
 }
+
+/// How long after an acknowledgment a broker may show a high watermark that does not cover it: an owner
+/// that was replaced without its knowledge stops at the end of its proof of life.
+pub(super) fn freshness(ttl: Duration) -> Duration {
+    limit(1, 500).time(ttl, Duration::ZERO)
+}
+
+/// What brokers may hold more than before when the load is over: what they cache and pool.
+pub(super) const MEMORY_BACK: u64 = 128 << 20;
+pub(super) const DESCRIPTORS_BACK: u64 = 24;
+pub(super) const THREADS_BACK: u64 = 16;
 
 /// The limits of a scenario whose fault lasted `fault`.
 pub(super) fn limits(

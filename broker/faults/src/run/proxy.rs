@@ -29,8 +29,32 @@ pub(super) enum Link {
     Cut,
     /// Nothing passes and nothing ends.
     Held,
+    /// What the broker sends arrives; what comes back is held.
+    Deaf,
+    /// What the broker sends is held; what comes back arrives.
+    Mute,
     /// Everything passes so much later, in either direction.
     Slow(Duration),
+}
+
+/// One way of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// From the broker to what it depends on.
+    Out,
+    /// Back.
+    Back,
+}
+
+impl Link {
+    fn holds(self, way: Way) -> bool {
+        match self {
+            Self::Held => true,
+            Self::Deaf => way == Way::Back,
+            Self::Mute => way == Way::Out,
+            Self::Up | Self::Cut | Self::Slow(_) => false,
+        }
+    }
 }
 
 /// The thread on which proxies run, and the harness's own connection to etcd.
@@ -138,7 +162,7 @@ async fn gone(link: &mut watch::Receiver<Link>) {
 }
 
 async fn connection(client: TcpStream, upstream: SocketAddr, mut link: watch::Receiver<Link>) {
-    if !passable(&mut link).await {
+    if !passable(&mut link, Way::Out).await {
         return;
     }
     let Ok(server) = TcpStream::connect(upstream).await else {
@@ -150,8 +174,8 @@ async fn connection(client: TcpStream, upstream: SocketAddr, mut link: watch::Re
     let (server_in, server_out) = server.into_split();
     // Either direction's end is the end of both: nothing behind the proxies half-closes.
     tokio::select! {
-        () = pump(client_in, server_out, link.clone()) => (),
-        () = pump(server_in, client_out, link) => (),
+        () = pump(client_in, server_out, Way::Out, link.clone()) => (),
+        () = pump(server_in, client_out, Way::Back, link) => (),
     }
 }
 
@@ -160,10 +184,10 @@ type Piece = (Instant, Vec<u8>);
 
 /// One direction. What is read waits its time beside what is read after it, so that a slow link is
 /// late and not narrow.
-async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, link: watch::Receiver<Link>) {
+async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, way: Way, link: watch::Receiver<Link>) {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     let mut cut = link.clone();
-    let passing = async { tokio::join!(take(from, sender), give(to, receiver, link)) };
+    let passing = async { tokio::join!(take(from, sender), give(to, receiver, way, link)) };
     tokio::select! {
         _ = passing => (),
         () = until_cut(&mut cut) => (),
@@ -183,19 +207,20 @@ async fn take(mut from: OwnedReadHalf, pieces: mpsc::Sender<Piece>) {
 async fn give(
     mut to: OwnedWriteHalf,
     mut pieces: mpsc::Receiver<Piece>,
+    way: Way,
     mut link: watch::Receiver<Link>,
 ) {
     while let Some((read, piece)) = pieces.recv().await {
-        if !late_enough(&mut link, read).await || to.write_all(&piece).await.is_err() {
+        if !late_enough(&mut link, way, read).await || to.write_all(&piece).await.is_err() {
             return;
         }
     }
 }
 
 /// Waits until what was read at `read` may pass; false if the link is cut.
-async fn late_enough(link: &mut watch::Receiver<Link>, read: Instant) -> bool {
+async fn late_enough(link: &mut watch::Receiver<Link>, way: Way, read: Instant) -> bool {
     loop {
-        if !passable(link).await {
+        if !passable(link, way).await {
             return false;
         }
         let Link::Slow(delay) = *link.borrow() else {
@@ -210,17 +235,17 @@ async fn late_enough(link: &mut watch::Receiver<Link>, read: Instant) -> bool {
 }
 
 /// Waits as long as the link holds; false if it is cut.
-async fn passable(link: &mut watch::Receiver<Link>) -> bool {
+async fn passable(link: &mut watch::Receiver<Link>, way: Way) -> bool {
     loop {
         let now = *link.borrow_and_update();
-        match now {
-            Link::Up | Link::Slow(_) => return true,
-            Link::Cut => return false,
-            Link::Held => {
-                if link.changed().await.is_err() {
-                    return false;
-                }
-            }
+        if now == Link::Cut {
+            return false;
+        }
+        if !now.holds(way) {
+            return true;
+        }
+        if link.changed().await.is_err() {
+            return false;
         }
     }
 }
@@ -310,6 +335,29 @@ mod tests {
         let began = Instant::now();
         assert_eq!(exchange(&mut stream, 2).unwrap(), 2);
         assert!(began.elapsed() < Duration::from_millis(400));
+    }
+
+    #[test]
+    fn a_link_can_be_held_one_way() {
+        for (link, arrives) in [(Link::Deaf, true), (Link::Mute, false)] {
+            let server = TcpListener::bind("127.0.0.1:0").unwrap();
+            let network = Network::start().unwrap();
+            let proxy = network.proxy(server.local_addr().unwrap()).unwrap();
+            let mut client = connect(&proxy);
+            let (mut other, _) = server.accept().unwrap();
+            assert_eq!(client.write(&[1]).unwrap(), 1);
+            let mut byte = [0];
+            other.read_exact(&mut byte).unwrap();
+            proxy.set(link);
+            client.write_all(&[2]).unwrap();
+            other.write_all(&[3]).unwrap();
+            let short = Some(Duration::from_millis(200));
+            for stream in [&client, &other] {
+                stream.set_read_timeout(short).unwrap();
+            }
+            assert_eq!(other.read_exact(&mut byte).is_ok(), arrives, "{link:?}");
+            assert_eq!(client.read_exact(&mut byte).is_ok(), !arrives, "{link:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use check::{At, Broker, Epoch, Event, Generation, Group, Observer, Partition};
 use client::{Client, ClientError, Connection, TopicPartition};
 use segment::{Offset, PartitionIndex};
 use wire::ErrorCode;
@@ -12,7 +13,6 @@ use super::directory::Directory;
 use super::kafka::{Leader, Piece, Position, fetch, leaders, settings};
 use super::load::Shared;
 use super::recorder::Recorder;
-use crate::checker::{At, Broker, Event, Observer, Partition};
 
 /// How long a consumer's fetch waits at each broker.
 const FETCH_WAIT: Duration = Duration::from_millis(50);
@@ -20,6 +20,8 @@ const FETCH_WAIT: Duration = Duration::from_millis(50);
 const SHUN: Duration = Duration::from_millis(300);
 /// How far before the end of what it knows a reader of recent records begins.
 pub(super) const RECENT: i64 = 5;
+/// The one group that commits, without members.
+const GROUP: Group = Group(0);
 /// Pause between rounds of the committer.
 const COMMIT_PAUSE: Duration = Duration::from_millis(300);
 const READ_PAUSE: Duration = Duration::from_millis(50);
@@ -83,12 +85,16 @@ impl<'a> Consumer<'a> {
         }
         let shared = self.shared;
         let topic = &shared.directory.topic;
+        let began = shared.recorder.now();
         let connection = self.connection(broker);
         let outcome = connection.and_then(|to| fetch(to, topic, positions, FETCH_WAIT));
         match outcome {
             Ok(pieces) => {
                 for piece in pieces {
-                    self.take(broker, &piece);
+                    let asked = positions.iter();
+                    let mut asked = asked.filter(|asked| asked.partition == piece.partition);
+                    let epoch = asked.next().map_or(-1, |asked| asked.epoch);
+                    self.take((broker, epoch), began, piece);
                 }
             }
             Err(_) => {
@@ -108,7 +114,7 @@ impl<'a> Consumer<'a> {
         self.connections.get_mut(&broker).ok_or_else(unknown)
     }
 
-    fn take(&mut self, broker: i32, piece: &Piece) {
+    fn take(&mut self, (broker, epoch): (i32, i32), began: At, piece: Piece) {
         let recorder = &self.shared.recorder;
         if !piece.code.is_none() {
             if piece.code == ErrorCode::OFFSET_OUT_OF_RANGE {
@@ -122,31 +128,31 @@ impl<'a> Consumer<'a> {
             }
             return;
         }
-        record(recorder, self.observer, broker, piece);
-        if let Some((offset, _)) = piece.records.last() {
-            self.positions.insert(piece.partition, offset + 1);
+        if let Some(last) = piece.records.last() {
+            self.positions.insert(piece.partition, last.offset + 1);
         }
+        record(recorder, self.observer, (broker, epoch), began, piece);
     }
 }
 
-fn record(recorder: &Recorder, observer: Observer, broker: i32, piece: &Piece) {
-    let (partition, broker, at) = (piece.partition, Broker(broker), recorder.now());
-    let reads = piece.records.iter().map(|(offset, value)| Event::Read {
+/// What a broker gave that was asked in an epoch, at `began`.
+fn record(
+    recorder: &Recorder,
+    observer: Observer,
+    (broker, epoch): (i32, i32),
+    began: At,
+    piece: Piece,
+) {
+    recorder.add(Event::Poll {
         observer,
-        partition,
-        broker,
-        offset: *offset,
-        value: *value,
-        at,
-    });
-    let mark = Event::HighWatermark {
-        observer,
-        partition,
-        broker,
+        partition: piece.partition,
+        broker: Broker(broker),
+        epoch: Epoch(epoch),
+        began,
+        records: piece.records,
         high_watermark: piece.high_watermark,
-        at,
-    };
-    recorder.extend(reads.chain([mark]));
+        at: recorder.now(),
+    });
 }
 
 /// Commits rising offsets of one group and reads them back, until the load stops.
@@ -174,6 +180,8 @@ pub(super) fn commit(shared: &Shared) {
         let recorder = &shared.recorder;
         let at = recorder.now();
         recorder.add(Event::Committing {
+            group: GROUP,
+            generation: Generation::NONE,
             partition,
             offset,
             at,
@@ -184,18 +192,23 @@ pub(super) fn commit(shared: &Shared) {
             shared.committed();
             let at = recorder.now();
             recorder.add(Event::Committed {
+                group: GROUP,
+                generation: Generation::NONE,
                 partition,
                 offset,
                 at,
             });
         }
+        let began = recorder.now();
         match connected.committed(&group, Some(std::slice::from_ref(&of))) {
             Ok(found) => {
                 let offset = found.get(&of).map(|found| found.offset.get());
                 let offset = offset.filter(|offset| *offset >= 0);
                 recorder.add(Event::CommittedRead {
+                    group: GROUP,
                     partition,
                     offset,
+                    began,
                     at: recorder.now(),
                 });
             }
@@ -268,6 +281,7 @@ fn full_read(
             offset,
             epoch,
         };
+        let asked = recorder.now();
         let pieces = fetch(&mut connection, topic, &[position], Duration::ZERO)?;
         let refused = |why: String| ClientError::Usage(format!("broker {broker}: {why}"));
         let mut piece = pieces
@@ -279,10 +293,11 @@ fn full_read(
         }
         // The end is what the first answer said; the log may grow meanwhile.
         let end = *end.get_or_insert(piece.high_watermark);
-        piece.records.retain(|(offset, _)| *offset < end);
-        record(recorder, observer, broker, &piece);
-        match piece.records.last() {
-            Some((last, _)) => offset = last + 1,
+        piece.records.retain(|record| record.offset < end);
+        let last = piece.records.last().map(|record| record.offset);
+        record(recorder, observer, (broker, epoch), asked, piece);
+        match last {
+            Some(last) => offset = last + 1,
             None => break,
         }
     }
@@ -300,6 +315,7 @@ fn finished(
         observer,
         partition,
         broker: Broker(broker),
+        start: 0,
         end: end.unwrap_or(0),
         began,
     });

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::checker::{At, Event, Value};
+use check::{At, Event, SendId, Value};
 
 /// Events that one history may have.
 pub(super) const EVENTS_MAX: usize = 4_000_000;
@@ -19,6 +19,7 @@ pub(super) struct Recorder {
     began_wall: SystemTime,
     events: Mutex<Vec<Event>>,
     values: AtomicU64,
+    sends: AtomicU64,
     full: AtomicBool,
 }
 
@@ -29,6 +30,7 @@ impl Default for Recorder {
             began_wall: SystemTime::now(),
             events: Mutex::default(),
             values: AtomicU64::new(1),
+            sends: AtomicU64::new(1),
             full: AtomicBool::new(false),
         }
     }
@@ -48,6 +50,11 @@ impl Recorder {
     /// A value that no other write has.
     pub(super) fn value(&self) -> Value {
         Value(self.values.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A batch that no other is.
+    pub(super) fn send(&self) -> SendId {
+        SendId(self.sends.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Appends an event.

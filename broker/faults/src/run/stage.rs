@@ -4,21 +4,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use check::{At, Broker, Event, Observer, Partition, Progress, Resource};
 use client::{Client, ClientSettings, Connection, NewTopic};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::cluster::{BROKERS, Cluster};
+use super::acts::act;
+use super::cluster::Cluster;
 use super::directory::Directory;
 use super::kafka::settings;
-use super::load::{Counts, Load, Shared};
+use super::load::{CONSUMERS, Counts, Load, Shared};
 use super::outcome::{ALL_THE_TIME, Outcome, explain, judge};
-use super::promises::{Limit, TAKEOVER, limits};
+use super::process::Usage;
+use super::promises::{
+    DESCRIPTORS_BACK, Limit, MEMORY_BACK, TAKEOVER, THREADS_BACK, freshness, limits,
+};
 use super::readers::full_reads;
 use super::recorder::Recorder;
-use super::scenario::Scenario;
-use super::{Interrupt, Options, RunError};
-use crate::checker::{At, Event, Partition, Progress};
+use super::scenario::{Need, Scenario};
+use super::{Ground, Interrupt, Options, RunError};
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 6;
@@ -32,6 +36,8 @@ const COOL_DOWN: Duration = Duration::from_secs(2);
 const READ_LIMIT: Duration = Duration::from_secs(30);
 /// Observers from this number on are full readers.
 const FULL_READERS: u32 = 1_000;
+/// How long brokers may take to give back what they held for clients that have gone.
+const BACK_LIMIT: Duration = Duration::from_secs(5);
 /// Batches that each partition acknowledges before the fault.
 const FIRST_BATCHES: u64 = 5;
 /// How long it may take after the mending until every partition goes on, and offsets are committed.
@@ -53,6 +59,9 @@ pub(super) struct Stage<'a> {
     load: Option<Arc<Shared>>,
     fault: Option<Instant>,
     fault_time: Duration,
+    is_broken: bool,
+    /// What each broker held before the load.
+    held: Vec<(i32, Usage)>,
 }
 
 /// Time that the run has left, by the estimates of its scenarios.
@@ -84,6 +93,18 @@ impl Stage<'_> {
         if let Some(since) = self.fault.take() {
             self.fault_time += since.elapsed();
         }
+        if std::mem::take(&mut self.is_broken) {
+            let at = self.recorder.now();
+            self.recorder.add(Event::Mended { at });
+        }
+    }
+
+    /// Something is about to be broken: for people, for the history and for the picture.
+    pub(super) fn breaks(&mut self, what: &str) {
+        self.say(what);
+        self.is_broken = true;
+        let (name, at) = (what.to_owned(), self.recorder.now());
+        self.recorder.add(Event::Fault { name, at });
     }
 
     pub(super) fn pause(&self, time: Duration) -> Result<(), RunError> {
@@ -257,8 +278,30 @@ impl Stage<'_> {
         )
     }
 
+    /// The same by way of every broker that runs.
+    pub(super) fn read_running(&mut self, partition: Partition) -> Result<(), RunError> {
+        let running = self.cluster.running();
+        self.read_now(partition, &running)
+    }
+
+    /// Fills the disk of the embedded default.
+    ///
+    /// # Errors
+    /// [`RunError`]: there is none, or it does not fill up.
+    pub(super) fn fill_disk(&self) -> Result<(), RunError> {
+        let disk = self.cluster.disk.as_ref();
+        disk.ok_or_else(|| self.wrong("there is no disk"))?.fill()
+    }
+
+    /// Makes room on it again.
+    pub(super) fn clear_disk(&self) {
+        if let Some(disk) = &self.cluster.disk {
+            disk.clear();
+        }
+    }
+
     fn read_all(&mut self) -> Result<(), RunError> {
-        let brokers: Vec<i32> = (1..=BROKERS).collect();
+        let brokers = self.cluster.ids();
         let partitions: Vec<_> = (0..PARTITIONS).map(Partition).collect();
         full_reads(
             &self.recorder,
@@ -274,6 +317,7 @@ impl Stage<'_> {
         let brokers = self.directory.brokers.iter();
         let bootstrap = brokers.map(|(_, address)| address.clone()).collect();
         self.create_topic(bootstrap)?;
+        self.held = self.usages();
         let (recorder, directory) = (self.recorder.clone(), self.directory.clone());
         let seed = self.options.seed;
         let load = Load::start(recorder, directory, PARTITIONS, seed);
@@ -282,7 +326,7 @@ impl Stage<'_> {
         self.wait_for_progress(FIRST_BATCHES, FIRST_LIMIT)?;
         self.pause(WARM_UP)?;
         let began = self.recorder.now();
-        let acted = self.scenario.act(self);
+        let acted = act(self.scenario, self);
         let healed = self.cluster.heal();
         self.mended();
         // Whether each partition went on in time is the checker's to say; this gives it the time.
@@ -297,15 +341,86 @@ impl Stage<'_> {
             self.expect(ALL_THE_TIME, progress, (began, ended), limit);
         }
         self.stop(load)?;
+        let stopped = self.recorder.now();
+        self.expect_back()?;
         self.read_all()?;
+        self.also_expect((began, ended), stopped);
         match self.recorder.is_full() {
             true => Err(RunError::setup("record", "the history is too long")),
             false => Ok(()),
         }
     }
 
+    /// What holds for whole histories, and for consumers: they are behind no longer than they may be
+    /// without a record.
+    fn also_expect(&self, (from, until): (At, At), stopped: At) {
+        let mut limits = self.limits().into_iter();
+        let read = limits.find(|(progress, _)| *progress == Progress::Read);
+        if let Some((_, within)) = read {
+            self.recorder.add(Event::ExpectLag {
+                name: ALL_THE_TIME.to_owned(),
+                observers: (0..CONSUMERS).map(Observer).collect(),
+                from,
+                until,
+                within: micros(within),
+            });
+        }
+        let within = micros(freshness(self.ttl()));
+        self.recorder.add(Event::ExpectFresh { within });
+        self.recorder.add(Event::Settled { at: stopped });
+    }
+
+    fn usages(&self) -> Vec<(i32, Usage)> {
+        let nodes = self.cluster.nodes.iter();
+        let usages = nodes.filter_map(|node| Some((node.id, node.usage()?)));
+        usages.collect()
+    }
+
+    /// Brokers give back what they took for the load, within [`BACK_LIMIT`].
+    fn expect_back(&self) -> Result<(), RunError> {
+        let deadline = Instant::now() + BACK_LIMIT;
+        loop {
+            let now = self.usages();
+            let expected: Vec<Event> = self
+                .held
+                .iter()
+                .filter_map(|(id, before)| {
+                    let (_, after) = now.iter().find(|(of, _)| of == id)?;
+                    Some(back(*id, *before, *after))
+                })
+                .flatten()
+                .collect();
+            let is_back = |event: &Event| {
+                matches!(event, Event::ExpectBack { before, after, allowed, .. }
+                    if *after <= before + allowed)
+            };
+            if expected.iter().all(is_back) || Instant::now() > deadline {
+                self.recorder.extend(expected);
+                return Ok(());
+            }
+            self.pause(Duration::from_millis(200))?;
+        }
+    }
+
     fn limits(&self) -> [(Progress, Duration); 3] {
         limits(self.scenario, self.ttl(), self.fault_time)
+    }
+
+    /// The verdict; what is wrong is said, and the history is kept.
+    fn judge(&self, error: Option<RunError>) -> Outcome {
+        let limits = self.limits().to_vec();
+        let outcome = judge(self.scenario.name(), &self.recorder, limits, error);
+        explain(&outcome, &self.recorder, &self.options.logs);
+        let longest = |progress| outcome.longest(progress).map(|gap| (progress, gap));
+        for (progress, gap) in Progress::ALL.into_iter().filter_map(longest) {
+            self.say(&format!(
+                "longest without {progress}: {} ms, partition {}, from {} on",
+                gap.length / 1000,
+                gap.partition,
+                utc(self.recorder.wall_clock(gap.from))
+            ));
+        }
+        outcome
     }
 
     fn stop(&mut self, load: Load) -> Result<(), RunError> {
@@ -341,10 +456,38 @@ impl Stage<'_> {
     }
 }
 
-/// Runs the scenarios in order, telling `told` of each outcome; then reads all topics again.
+fn back(id: i32, before: Usage, after: Usage) -> [Event; 3] {
+    let held = [
+        (
+            Resource::Memory,
+            (before.memory_bytes, after.memory_bytes),
+            MEMORY_BACK,
+        ),
+        (
+            Resource::Descriptors,
+            (before.descriptors, after.descriptors),
+            DESCRIPTORS_BACK,
+        ),
+        (
+            Resource::Threads,
+            (before.threads, after.threads),
+            THREADS_BACK,
+        ),
+    ];
+    held.map(|(resource, (before, after), allowed)| Event::ExpectBack {
+        broker: Broker(id),
+        resource,
+        before,
+        after,
+        allowed,
+    })
+}
+
+/// Runs the scenarios, ground by ground, telling `told` of each outcome; each ground ends with all its
+/// topics read again and its bucket verified.
 ///
 /// # Errors
-/// [`RunError`]: the cluster did not start or could not be mended, or the run was interrupted.
+/// [`RunError`]: a ground was not set up or could not be mended, or the run was interrupted.
 pub fn run(
     options: &Options,
     interrupt: &Interrupt,
@@ -353,52 +496,47 @@ pub fn run(
     let logs = &options.logs;
     let made = std::fs::create_dir_all(logs);
     made.map_err(|error| RunError::setup("make the directory for logs", error))?;
-    let took = estimate(options, 0).as_secs();
-    let seed = options.seed;
+    let took: Duration = options
+        .scenarios
+        .iter()
+        .map(|of| estimate(options, *of))
+        .sum();
+    let (seed, took) = (options.seed, took.as_secs());
     eprintln!("seed {seed}, about {took} s, logs in {}", logs.display());
-    let mut cluster = Cluster::start(options, logs, interrupt.clone())?;
     let mut past = Vec::new();
-    for (number, scenario) in options.scenarios.iter().enumerate() {
-        let nodes = cluster.nodes.iter();
-        let brokers = nodes
-            .map(|node| (node.id, node.kafka.to_string()))
-            .collect();
-        let topic = format!("{}-{number}", scenario.name());
-        let mut stage = Stage {
-            cluster: &mut cluster,
-            options,
-            interrupt: interrupt.clone(),
-            recorder: Arc::default(),
-            directory: Directory::new(topic, brokers),
-            random: StdRng::seed_from_u64(scenario_seed(options, number)),
-            observers: FULL_READERS,
-            scenario: *scenario,
-            clock: Clock {
-                ends: Instant::now() + estimate(options, number),
-            },
-            load: None,
-            fault: None,
-            fault_time: Duration::ZERO,
-        };
+    for ground in Ground::ALL {
+        let numbered = options.scenarios.iter().copied().enumerate();
+        let here: Vec<_> = numbered.filter(|(_, of)| of.ground() == ground).collect();
+        if !here.is_empty() {
+            let played = play_ground(options, ground, &here, interrupt, told)?;
+            past.extend(played);
+        }
+    }
+    picture(&past, logs)
+}
+
+/// All scenarios of one ground.
+fn play_ground(
+    options: &Options,
+    ground: Ground,
+    scenarios: &[(usize, Scenario)],
+    interrupt: &Interrupt,
+    told: &mut dyn FnMut(Outcome),
+) -> Result<Vec<Past>, RunError> {
+    let mut cluster = Cluster::start(options, ground, interrupt.clone())?;
+    let mut past = Vec::new();
+    for (number, scenario) in scenarios {
+        if let Some(lack) = lack(&cluster, scenario.need()) {
+            told(Outcome::skipped(scenario.name(), lack));
+            continue;
+        }
+        let mut stage = prepare(options, &mut cluster, *number, *scenario, interrupt);
         stage.say(scenario.sentence());
         let error = stage.play().err();
         if let Some(RunError::Interrupted) = error {
             return Err(RunError::Interrupted);
         }
-        let limits = stage.limits().to_vec();
-        let outcome = judge(scenario.name(), &stage.recorder, limits, error);
-        if !outcome.is_good() {
-            explain(&outcome, &stage.recorder, logs);
-        }
-        let longest = |progress| outcome.longest(progress).map(|gap| (progress, gap));
-        for (progress, gap) in Progress::ALL.into_iter().filter_map(longest) {
-            stage.say(&format!(
-                "longest without {progress}: {} ms, partition {}, from {} on",
-                gap.length / 1000,
-                gap.partition,
-                utc(stage.recorder.wall_clock(gap.from))
-            ));
-        }
+        let outcome = stage.judge(error);
         let failed = outcome.error.is_some();
         past.push(Past {
             scenario: *scenario,
@@ -413,7 +551,73 @@ pub fn run(
             cluster.heal()?;
         }
     }
-    read_again(past, interrupt, logs, told)
+    read_again(&mut past, interrupt, &options.logs, told)?;
+    told(Outcome::verified(ground, cluster.verify().err()));
+    Ok(past)
+}
+
+/// Why a scenario cannot be played here.
+fn lack(cluster: &Cluster, need: Need) -> Option<&'static str> {
+    let is_mounted = || {
+        let disk = cluster.disk.as_ref();
+        disk.is_some_and(super::disk::Disk::is_mounted)
+    };
+    match need {
+        Need::Packets if !cluster.firewall.is_usable() => {
+            Some("packets cannot be lost: no nft, or no network namespace of our own")
+        }
+        Need::Disk if !is_mounted() => Some("no disk may be mounted"),
+        _ => None,
+    }
+}
+
+/// A scenario that is about to be played, by its place in the list.
+fn prepare<'a>(
+    options: &'a Options,
+    cluster: &'a mut Cluster,
+    number: usize,
+    scenario: Scenario,
+    interrupt: &Interrupt,
+) -> Stage<'a> {
+    let nodes = cluster.nodes.iter();
+    let brokers = nodes
+        .map(|node| (node.id, node.kafka.to_string()))
+        .collect();
+    let topic = format!("{}-{number}", scenario.name());
+    Stage {
+        cluster,
+        options,
+        interrupt: interrupt.clone(),
+        recorder: Arc::default(),
+        directory: Directory::new(topic, brokers),
+        random: StdRng::seed_from_u64(scenario_seed(options, number)),
+        observers: FULL_READERS,
+        scenario,
+        clock: Clock {
+            ends: Instant::now() + left(options, number),
+        },
+        load: None,
+        fault: None,
+        fault_time: Duration::ZERO,
+        is_broken: false,
+        held: Vec::new(),
+    }
+}
+
+/// Draws all histories, and keeps each beside the picture.
+fn picture(past: &[Past], logs: &Path) -> Result<(), RunError> {
+    let histories: Vec<(&str, Vec<Event>)> = past
+        .iter()
+        .map(|past| (past.scenario.name(), past.recorder.with(<[Event]>::to_vec)))
+        .collect();
+    let rows = histories
+        .iter()
+        .map(|(name, events)| (*name, events.as_slice()));
+    let file = logs.join("timeline.svg");
+    let written = std::fs::write(&file, check::timeline(rows));
+    written.map_err(|error| RunError::setup("draw the picture", error))?;
+    eprintln!("throughput over time: {}", file.display());
+    Ok(())
 }
 
 /// The seed of one scenario does not depend on which others are run.
@@ -426,9 +630,13 @@ fn scenario_seed(options: &Options, number: usize) -> u64 {
     options.seed.wrapping_add(own as u64)
 }
 
-fn estimate(options: &Options, done: usize) -> Duration {
+fn left(options: &Options, done: usize) -> Duration {
     let left = options.scenarios.iter().skip(done);
-    let short: Duration = left.map(|scenario| scenario.short_estimate()).sum();
+    left.map(|scenario| estimate(options, *scenario)).sum()
+}
+
+fn estimate(options: &Options, scenario: Scenario) -> Duration {
+    let short = scenario.short_estimate();
     if options.is_short { short } else { short * 2 }
 }
 
@@ -445,12 +653,12 @@ struct Past {
 /// Every topic of the run once more: takeovers of later scenarios must not have cost it anything.
 /// Tells only of what is wrong.
 fn read_again(
-    past: Vec<Past>,
+    past: &mut [Past],
     interrupt: &Interrupt,
     logs: &Path,
     told: &mut dyn FnMut(Outcome),
 ) -> Result<(), RunError> {
-    for mut past in past {
+    for past in past {
         interrupt.check()?;
         let partitions: Vec<_> = (0..PARTITIONS).map(Partition).collect();
         let ask = [1];

@@ -165,7 +165,9 @@ pub(super) fn freshness(ttl: Duration) -> Duration {
 
 /// What brokers may hold more than before when the load is over: what they cache and pool.
 pub(super) const MEMORY_BACK: u64 = 128 << 20;
-pub(super) const DESCRIPTORS_BACK: u64 = 24;
+/// A takeover asks the store much at once (47 connections more were seen), and its connections stay open
+/// for a while; the next takeover uses the same.
+pub(super) const DESCRIPTORS_BACK: u64 = 96;
 pub(super) const THREADS_BACK: u64 = 16;
 
 /// The limits of a scenario whose fault lasted `fault`.

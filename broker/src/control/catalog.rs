@@ -159,6 +159,19 @@ impl Catalog {
         }
     }
 
+    /// Takes in the outcome of a transaction of ours. The watch may have told of it, or of what came after it:
+    /// what is known then stays, and with it the handles of partitions that may be open already.
+    fn learn(
+        self: &Rc<Self>,
+        name: &TopicName,
+        seen: Seen<TopicRecord>,
+    ) -> Result<Entry, TopicError> {
+        let id = seen.record.topic_id;
+        self.on_put(name.clone(), seen);
+        // Others may have deleted it already.
+        self.entry(id).map(|(_, entry)| entry)
+    }
+
     fn on_gone(self: &Rc<Self>, name: &TopicName, at: Revision) {
         let is_known = self
             .topics
@@ -461,12 +474,7 @@ impl Catalog {
                 self.refresh(&new.name).await?;
                 continue;
             };
-            let topic = Arc::new(self.topic(&new.name, &seen.record, &[]));
-            let entry = Entry {
-                seen,
-                topic: topic.clone(),
-            };
-            self.topics.borrow_mut().insert(new.name.clone(), entry);
+            let Entry { topic, .. } = self.learn(&new.name, seen)?;
             self.context.view.touch();
             self.wait_for_leaders(&topic).await;
             tracing::info!(topic = %new.name, id = %topic.id, partition_count, "created");
@@ -558,9 +566,12 @@ impl Catalog {
         let buried = commit(kv, &key, &planned, None)
             .await
             .map_err(unavailable)?;
-        self.topics.borrow_mut().remove(&name);
-        let at = buried.mod_revision;
-        self.removed.borrow_mut().insert(name.clone(), at);
+        // The watch may have told of it, and of another topic under that name.
+        if self.entry(id).is_ok() {
+            self.topics.borrow_mut().remove(&name);
+            let at = buried.mod_revision;
+            self.removed.borrow_mut().insert(name.clone(), at);
+        }
         self.publish();
         self.close(&entry.topic).await;
         tracing::info!(topic = %name, %id, "deleted");
@@ -665,9 +676,6 @@ impl Catalog {
             }
             Err(error) => return Err(unavailable(error)),
         };
-        let topic = Arc::new(self.topic(name, &seen.record, &entry.topic.partitions));
-        let entry = Entry { seen, topic };
-        self.topics.borrow_mut().insert(name.clone(), entry.clone());
-        Ok(entry)
+        self.learn(name, seen)
     }
 }

@@ -281,11 +281,19 @@ impl Begin<'_> {
         let ours = format!("{cluster_id}\n{}\n", self.keys.segments_root());
         let found = match self.objects.get(&key, GetRange::Full).await {
             Ok(found) => found,
+            // Another broker may have made it since, and begun the session that we see.
+            Err(GetError::NotFound { .. }) if self.has_had_sessions().await? => {
+                let cluster = cluster_id.to_owned();
+                let again = self.objects.get(&key, GetRange::Full).await;
+                again.map_err(|error| match error {
+                    GetError::NotFound { .. } => SessionError::OtherPlace {
+                        key: key.clone(),
+                        cluster,
+                    },
+                    error => error.into(),
+                })?
+            }
             Err(GetError::NotFound { .. }) => {
-                if self.has_had_sessions().await? {
-                    let cluster = cluster_id.to_owned();
-                    return Err(SessionError::OtherPlace { key, cluster });
-                }
                 let body = Body::from(ours.clone().into_bytes());
                 match self.objects.put(&key, body, PutCondition::IfAbsent).await {
                     Ok(_) => return Ok(()),

@@ -106,14 +106,14 @@ impl Gate {
     }
 }
 
-/// Gates for readings of spans in the metadata store. Clones share them.
+/// Gates for one kind of calls of the metadata store. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Readings {
     closed: Arc<Mutex<Option<(u64, Closed)>>>,
 }
 
 impl Readings {
-    /// Stops the next reading of a span, after `skip` of them.
+    /// Stops the next call, after `skip` of them.
     pub(crate) fn stop(&self, skip: u64) -> Gate {
         let (gate, closed) = Gate::new();
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some((skip, closed));
@@ -130,20 +130,30 @@ impl Readings {
     }
 }
 
-/// The simulated metadata store as one broker reaches it: its readings may be stopped, and it may be
-/// cut off. Clones are one.
+/// The simulated metadata store as one broker reaches it: its readings and the answers of its transactions may be
+/// stopped, and it may be cut off. Clones are one.
 #[derive(Clone)]
 pub(crate) struct GatedKv {
     kv: Simulated,
     readings: Readings,
+    answers: Readings,
     cut: Arc<AtomicBool>,
 }
 
 impl GatedKv {
     /// A store without a closed gate.
     pub(crate) fn new(kv: Simulated, readings: Readings) -> Self {
-        let cut = Arc::default();
-        Self { kv, readings, cut }
+        Self {
+            kv,
+            readings,
+            answers: Readings::default(),
+            cut: Arc::default(),
+        }
+    }
+
+    /// Stops the answer of the next transaction, which has taken effect then.
+    pub(crate) fn stop_answer(&self) -> Gate {
+        self.answers.stop(0)
     }
 
     /// Whoever uses this one reaches the store no more.
@@ -169,7 +179,15 @@ impl GatedKv {
 
 impl Kv for GatedKv {
     fn txn(&self, txn: Txn) -> KvFuture<TxnReply> {
-        self.ask(|kv| kv.txn(txn))
+        let closed = self.answers.take();
+        let reply = self.ask(|kv| kv.txn(txn));
+        Box::pin(async move {
+            let reply = reply.await;
+            if let Some(closed) = closed {
+                pass(closed).await;
+            }
+            reply
+        })
     }
 
     fn range(&self, range: Range) -> KvFuture<RangeReply> {

@@ -106,6 +106,75 @@ fn partitions_and_slots_are_shared_out_and_every_broker_names_the_same_leaders()
 }
 
 #[test]
+fn brokers_that_begin_a_cluster_at_the_same_moment_all_start() {
+    test(async {
+        let world = World::new();
+        // The first has seen that the cluster's object is not there, and has not looked for sessions yet.
+        let mut gate = world.readings.stop(0);
+        let second = async {
+            gate.reached().await;
+            let second = world.start_as(Some(2)).await;
+            gate.open();
+            second
+        };
+        let (first, second) = tokio::join!(world.try_start_as(Some(1)), second);
+        let first = first.unwrap_or_else(|error| panic!("{error}"));
+        for rig in [first, second] {
+            rig.finish().await;
+        }
+    });
+}
+
+#[test]
+fn a_watch_that_is_faster_than_the_answer_of_its_transaction_leaves_one_set_of_partitions() {
+    test(async {
+        let world = World::new();
+        let one = world.start().await;
+        let rigs = [&one];
+        let mut answer = one.reached.stop_answer();
+        let watched = async {
+            answer.reached().await;
+            eventually("the topic of which the watch tells is served", || {
+                one.led_by("orders", &rigs) == 2
+            })
+            .await;
+            answer.open();
+        };
+        let (id, ()) = tokio::join!(one.create("orders", 2), watched);
+        assert_eq!(one.led_by("orders", &rigs), 2, "those that are open");
+        let mut answer = one.reached.stop_answer();
+        let watched = async {
+            answer.reached().await;
+            eventually("the new partitions are served", || {
+                one.led_by("orders", &rigs) == 5
+            })
+            .await;
+            answer.open();
+        };
+        let raised = one.served.catalog.create_partitions(id.topic, 5);
+        let (raised, ()) = tokio::join!(raised, watched);
+        assert_eq!(raised.unwrap().partitions.len(), 5);
+        assert_eq!(one.led_by("orders", &rigs), 5, "those that are open");
+        // The same for a deletion.
+        let mut answer = one.reached.stop_answer();
+        let deleted = one.served.catalog.delete(id.topic);
+        let watched = async {
+            answer.reached().await;
+            eventually("the watch tells of the deletion", || {
+                one.context.metadata.load().topic("orders").is_none()
+            })
+            .await;
+            answer.open();
+        };
+        let (deleted, ()) = tokio::join!(deleted, watched);
+        deleted.unwrap();
+        let again = one.create("orders", 1).await;
+        assert!(again.topic != id.topic && one.led_by("orders", &rigs) == 1);
+        one.finish().await;
+    });
+}
+
+#[test]
 fn what_was_acknowledged_moves_with_the_partition_and_nothing_is_served_twice() {
     test(async {
         let world = World::new();

@@ -3,9 +3,11 @@
 //! Control thread. A manifest entry is believed where LIST shows a segment of its base and of its
 //! length. Segments are created once, with bytes that their intent has decided, and a merge only
 //! makes one longer, so such an entry is right whatever epoch wrote it; a restart without a
-//! compaction does not cost a read of every segment. Any other segment is read once, whole; one that is
+//! compaction does not cost a read of every segment. One that LIST does not show is gone only if a read says
+//! so too: a listing may be old. Any other segment is read once, whole; one that is
 //! damaged does not keep the rest from being served (see [`super::quarantine`]).
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,7 +19,7 @@ use segment::kfs;
 use segment::manifest::{Manifest, ManifestSegment, time_points};
 use segment::producer_snapshot::ProducerSnapshot;
 use segment::{Offset, PartitionIndex, TimestampMs, TopicPartition};
-use store::{Body, ETag, GetError, GetRange, PutCondition};
+use store::{Body, ETag, GetError, GetRange, ObjectMeta, PutCondition};
 
 use super::image::{ImageError, superseded};
 use super::objects::Objects;
@@ -68,6 +70,7 @@ pub async fn find_segments(
             None => unknown.push(base),
         }
     }
+    unknown.extend(not_listed(hint.as_ref(), &listed, keys, record));
     let mut damaged = DamagedSegments::default();
     // One that has gone meanwhile does not count as coverage.
     let read = async |base| {
@@ -112,6 +115,28 @@ pub async fn find_segments(
         ..Segments::default()
     };
     Ok(found.above_log_start(keys, dir, id.partition, record))
+}
+
+/// Bases of segments that the manifest tells of and LIST does not show: deleted, or the listing is old. The log
+/// start never falls back, so they are read before it is believed that they are gone.
+fn not_listed(
+    hint: Option<&Manifest>,
+    listed: &[ObjectMeta],
+    keys: &KeySpace,
+    record: &PartitionRecord,
+) -> Vec<Offset> {
+    let named = |meta: &ObjectMeta| match keys.parse(meta.key.as_str()) {
+        Some(Named::Segment { base, .. }) => Some(base),
+        _ => None,
+    };
+    let shown: BTreeSet<Offset> = listed.iter().filter_map(named).collect();
+    let told = hint.iter().flat_map(|hint| &hint.segments);
+    let wanted = told.filter(|told| {
+        told.end > record.log_start
+            && told.base < record.compacted_end
+            && !shown.contains(&told.base)
+    });
+    wanted.map(|told| told.base).collect()
 }
 
 /// What a manifest tells of the segment at `base`, if it has so many bytes. Its time points stay in the

@@ -322,7 +322,8 @@ impl<'a> Told<'a> {
             let begins = two.is_none_or(|of| of.values.first() == Some(&second));
             let goes_on =
                 one.is_some_and(|of| of.values.windows(2).any(|pair| pair == [first, second]));
-            if !(ends && begins) && !goes_on && !swapped(one) && !swapped(two) {
+            let follows = goes_on || (ends && begins);
+            if !(follows || swapped(one) || swapped(two)) {
                 found.insert(Anomaly::IntSendSkip);
             }
         }
@@ -405,10 +406,10 @@ impl<'a> Told<'a> {
     fn committed(&self, found: &mut Found) {
         for (number, event) in self.history.iter().enumerate() {
             match event {
-                Event::CommittedRead { offset, began, .. } => {
-                    if !self.committed_read(number, *offset, *began) {
-                        found.insert(Anomaly::CommittedFalls);
-                    }
+                Event::CommittedRead { offset, began, .. }
+                    if !self.committed_read(number, *offset, *began) =>
+                {
+                    found.insert(Anomaly::CommittedFalls);
                 }
                 Event::Committed {
                     generation, offset, ..
@@ -506,10 +507,8 @@ impl<'a> Told<'a> {
                         }
                     }
                 }
-                Event::ExpectFresh { within } => {
-                    if self.is_stale(*within) {
-                        found.insert(Anomaly::RealtimeLag);
-                    }
+                Event::ExpectFresh { within } if self.is_stale(*within) => {
+                    found.insert(Anomaly::RealtimeLag);
                 }
                 _ => (),
             }

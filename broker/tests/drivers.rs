@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(15);
 /// What "at once" means where other work goes on on the machine.
 const SOON: Duration = Duration::from_secs(4);
 /// Batches of the large fetch, and their size: more than socket buffers hold.
-const LARGE: (i64, usize) = (40, 500_000);
+const LARGE: (i64, usize) = (24, 500_000);
 
 #[test]
 fn epoll_serves_the_scenario() {

@@ -98,7 +98,7 @@ settings! {
         connections_per_address_max: Count {
             Some("connections-per-address-max"), ["KAFSCALE_CONNECTIONS_PER_ADDRESS_MAX"],
             "shard.connections_per_address_max",
-            default "1000", in Allowed::Count(1, 1_000_000),
+            default "1000000", in Allowed::Count(1, 1_000_000),
             "Client connections that all shards together hold from one IP address."
         }
         connections_per_second_max: Count {

@@ -19,6 +19,7 @@ pub mod node;
 pub mod partition;
 pub mod proof;
 pub mod quota;
+pub mod security;
 pub mod shard;
 pub mod start;
 pub mod tools;

@@ -76,6 +76,12 @@ pub enum StartError {
         /// What it must not cover.
         wal_prefix: String,
     },
+    /// Who may connect cannot be read.
+    #[error("read who may connect: {0}")]
+    Users(String),
+    /// The settings about authentication cannot be used.
+    #[error(transparent)]
+    Security(#[from] crate::config::SecurityError),
     /// The operating system refused.
     #[error("{attempt}: {source}")]
     Io {

@@ -96,6 +96,9 @@ impl Connection {
             timeout: settings.request_timeout,
         };
         connection.agree()?;
+        if let Some(as_whom) = &settings.sasl {
+            connection.authenticate(as_whom)?;
+        }
         Ok(connection)
     }
 

@@ -26,7 +26,9 @@ mod partitioner;
 mod pipe;
 mod producer;
 mod router;
+mod sasl;
 mod settings;
+mod users;
 
 pub use admin::{ConfigChange, ConfigEntry, NewTopic};
 pub use connection::{Closer, Connection, Reply};
@@ -39,4 +41,6 @@ pub use offsets::{FoundOffset, OffsetSpec, list_offsets};
 pub use partitioner::{murmur2, partition_of_key};
 pub use producer::{Acknowledged, Acks, Produced, Producer, ProducerSettings};
 pub use router::Client;
+pub use sasl::SaslCredentials;
 pub use settings::ClientSettings;
+pub use users::StoredUser;

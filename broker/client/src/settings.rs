@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::sasl::SaslCredentials;
+
 /// How a client connects and how long it waits.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
@@ -9,6 +11,8 @@ pub struct ClientSettings {
     pub bootstrap: Vec<String>,
     /// What the client calls itself.
     pub client_id: String,
+    /// Who the client is; none where the broker does not ask.
+    pub sasl: Option<SaslCredentials>,
     /// Longest wait for one connection.
     pub connect_timeout: Duration,
     /// Longest wait for one answer.
@@ -26,6 +30,7 @@ impl Default for ClientSettings {
         Self {
             bootstrap: vec!["127.0.0.1:9092".to_owned()],
             client_id: "kafscale-client".to_owned(),
+            sasl: None,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             retry_timeout: Duration::from_secs(30),

@@ -71,6 +71,11 @@ impl Principal {
         &self.name
     }
 
+    /// Its name, shared.
+    pub fn shared_name(&self) -> Arc<str> {
+        self.name.clone()
+    }
+
     /// Whether an ACL for `self` is for `other` too: the same, or any name of its type.
     pub fn covers(&self, other: &Self) -> bool {
         self.kind == other.kind && (&*self.name == ANY || self.name == other.name)

@@ -8,9 +8,10 @@ use segment::topic_name::TopicNameError;
 use wire::ErrorCode;
 
 use super::fetch_session::SessionError;
-use crate::control::{LoadError, QuotaError, ReassignError, TopicError};
+use crate::control::{LoadError, QuotaError, ReassignError, TopicError, UserError};
 use crate::partition::AppendError;
 use crate::partition::producers::SequenceError;
+use crate::security::identity::Refused;
 use crate::shard::{GroupUnavailable, ProduceError, ReadError};
 use crate::topic_config::ConfigError;
 
@@ -85,6 +86,24 @@ pub(super) const fn quota_code(error: &QuotaError) -> ErrorCode {
         QuotaError::Address(_) => ErrorCode::INVALID_REQUEST,
         // The outcome may be unknown, as after a time-out of Kafka's controller.
         QuotaError::Unavailable(_) => ErrorCode::REQUEST_TIMED_OUT,
+    }
+}
+
+/// The code of a refused step of authentication.
+pub(super) const fn sasl_code(refused: &Refused) -> ErrorCode {
+    match refused {
+        Refused::State(_) => ErrorCode::ILLEGAL_SASL_STATE,
+        Refused::Mechanism => ErrorCode::UNSUPPORTED_SASL_MECHANISM,
+        Refused::Failed(_) => ErrorCode::SASL_AUTHENTICATION_FAILED,
+    }
+}
+
+/// The code where a user was not changed.
+pub(super) const fn user_code(error: &UserError) -> ErrorCode {
+    match error {
+        UserError::Unknown => ErrorCode::RESOURCE_NOT_FOUND,
+        // The outcome may be unknown, as after a time-out of Kafka's controller.
+        UserError::Unavailable(_) => ErrorCode::REQUEST_TIMED_OUT,
     }
 }
 

@@ -7,6 +7,7 @@
 mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
+mod alter_user_scram_credentials;
 mod api_versions;
 mod create_acls;
 mod create_delegation_token;
@@ -52,6 +53,8 @@ mod produce;
 #[cfg(test)]
 mod protocol_page;
 mod renew_delegation_token;
+mod sasl_authenticate;
+mod sasl_handshake;
 mod sync_group;
 mod unregister_broker;
 mod update_features;
@@ -71,6 +74,7 @@ pub(crate) use fetch_session::FetchSessions;
 use create_topics::Refusal;
 
 use crate::quota::Limits;
+use crate::security::identity::Identity;
 use crate::shard::Shard;
 
 /// What a handler knows about the request besides its body.
@@ -87,6 +91,8 @@ pub(crate) struct RequestContext {
     pub(crate) client_id: Option<Arc<str>>,
     /// Who asks.
     pub(crate) peer: SocketAddr,
+    /// Who that is.
+    pub(crate) identity: Rc<Identity>,
     /// When the request had been read.
     pub(crate) started: Instant,
     /// What limits its client; none for most.
@@ -198,6 +204,7 @@ apis! {
     SyncGroup => sync_group::SyncGroupRequest,
     DescribeGroups => describe_groups::DescribeGroupsRequest,
     ListGroups => list_groups::ListGroupsRequest,
+    SaslHandshake => sasl_handshake::SaslHandshakeRequest,
     ApiVersions => api_versions::ApiVersionsRequest,
     CreateTopics => create_topics::CreateTopicsRequest,
     DeleteTopics => delete_topics::DeleteTopicsRequest,
@@ -210,6 +217,7 @@ apis! {
     DescribeConfigs => describe_configs::DescribeConfigsRequest,
     AlterConfigs => alter_configs::AlterConfigsRequest,
     DescribeLogDirs => describe_log_dirs::DescribeLogDirsRequest,
+    SaslAuthenticate => sasl_authenticate::SaslAuthenticateRequest,
     CreatePartitions => create_partitions::CreatePartitionsRequest,
     CreateDelegationToken => create_delegation_token::CreateDelegationTokenRequest,
     RenewDelegationToken => renew_delegation_token::RenewDelegationTokenRequest,
@@ -227,6 +235,8 @@ apis! {
     AlterClientQuotas => alter_client_quotas::AlterClientQuotasRequest,
     DescribeUserScramCredentials =>
         describe_user_scram_credentials::DescribeUserScramCredentialsRequest,
+    AlterUserScramCredentials =>
+        alter_user_scram_credentials::AlterUserScramCredentialsRequest,
     UpdateFeatures => update_features::UpdateFeaturesRequest,
     DescribeCluster => describe_cluster::DescribeClusterRequest,
     DescribeProducers => describe_producers::DescribeProducersRequest,
@@ -253,12 +263,20 @@ pub(crate) async fn dispatch(
     reserved: Reserved,
     peer: SocketAddr,
     quota: &ConnectionQuota,
+    identity: &Rc<Identity>,
 ) -> Slot {
     let started = Instant::now();
+    if identity.is_raw() {
+        return Slot::Ready(raw_token(shard, &frame, identity).await);
+    }
     let (api, version, correlation_id) = match recognize(shard, &frame) {
         Ok(known) => known,
         Err(refused) => return refused,
     };
+    if !identity.allows(api, shard.coarse_ms()) {
+        tracing::debug!(%peer, api = api.name(), "closing a connection that has not authenticated");
+        return Slot::Ready(Reply::Close);
+    }
     let cx = RequestContext {
         shard: shard.clone(),
         api,
@@ -266,14 +284,29 @@ pub(crate) async fn dispatch(
         correlation_id,
         client_id: None,
         peer,
+        identity: identity.clone(),
         started,
-        limits: quota.limits(shard, &frame).await,
+        limits: quota.limits(shard, &frame, identity).await,
         took: OnceCell::new(),
     };
     match cx.limits.clone().filter(|limits| limits.is_timed()) {
         Some(limits) => limits.timed(carry_out(cx, frame, reserved)).await,
         None => carry_out(cx, frame, reserved).await,
     }
+}
+
+/// A message of an exchange without a request around it (SaslHandshake 0): the answer is as bare, and a refusal closes
+/// the connection.
+async fn raw_token(shard: &Shard, token: &[u8], identity: &Identity) -> Reply {
+    let Ok(answer) = identity.advance(shard, token).await else {
+        return Reply::Close;
+    };
+    let length = u32::try_from(answer.len())
+        .unwrap_or(u32::MAX)
+        .to_be_bytes();
+    let frame = bytes::Bytes::from([&length[..], &answer].concat());
+    let bytes = frame.len();
+    Reply::Frame(vec![frame], bytes)
 }
 
 async fn carry_out(mut cx: RequestContext, frame: BytesMut, reserved: Reserved) -> Slot {

@@ -41,10 +41,10 @@ const fn removed(key: i16, name: &'static str) -> Row {
 const GROUPS: &str = "classic consumer groups";
 const TRANSACTIONS: &str = "transactions";
 const NO_TRANSACTION: &str = "as a broker that coordinates none";
-const SASL: &str = "authentication";
+const SASL: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; reauthentication (KIP-368)";
 const TOKENS: &str =
     "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED, as Kafka on a connection without authentication";
-const SCRAM: &str = "SCRAM credentials, which need authentication";
+const SCRAM: &str = "all but the administrator of the settings";
 const ACLS: &str = "SECURITY_DISABLED, as Kafka without an authorizer: there are no ACLs";
 const CONSUMER: &str = "the consumer protocol (KIP-848); clients fall back to classic groups";
 const SHARE: &str = "share groups (KIP-932)";
@@ -182,13 +182,7 @@ const ROWS: &[Row] = &[
     row(47, "OffsetDelete", 0, 0, GROUPS),
     row(48, "DescribeClientQuotas", 0, 1, QUOTAS),
     row(49, "AlterClientQuotas", 0, 1, QUOTAS),
-    row(
-        50,
-        "DescribeUserScramCredentials",
-        0,
-        0,
-        "as a broker where nobody has any",
-    ),
+    row(50, "DescribeUserScramCredentials", 0, 0, SCRAM),
     row(51, "AlterUserScramCredentials", 0, 0, SCRAM),
     row(52, "Vote", 0, 2, QUORUM),
     row(53, "BeginQuorumEpoch", 0, 1, QUORUM),

@@ -1,9 +1,13 @@
 //! How client commands find their cluster.
 
+use std::io::Read;
 use std::time::Duration;
 
 use clap::Args;
-use client::{Client, ClientSettings};
+use client::{Client, ClientSettings, SaslCredentials};
+use security::Mechanism;
+use security::secret::Secret;
+use zeroize::Zeroizing;
 
 use super::error::CliError;
 use super::time::parse_duration;
@@ -33,18 +37,97 @@ pub(crate) struct ConnectArgs {
         help_heading = "Connection"
     )]
     request_timeout: Duration,
+    /// User to authenticate as, where the brokers ask for one
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "KAFSCALE_USER",
+        help_heading = "Connection"
+    )]
+    user: Option<String>,
+    /// File with that user's password in one line; - for standard input. Else KAFSCALE_PASSWORD is taken
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "KAFSCALE_PASSWORD_FILE",
+        help_heading = "Connection"
+    )]
+    password_file: Option<String>,
+    /// SASL mechanism
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        default_value = "SCRAM-SHA-256",
+        value_parser = ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"],
+        help_heading = "Connection"
+    )]
+    sasl_mechanism: String,
 }
+
+/// Where a password may be that no file holds.
+const PASSWORD_ENV: &str = "KAFSCALE_PASSWORD";
+/// Bytes of a password at most.
+const PASSWORD_BYTES_MAX: u64 = 4096;
 
 impl ConnectArgs {
     pub(super) fn connect(&self) -> Result<Client, CliError> {
         let settings = ClientSettings {
             client_id: "kafscale-cli".to_owned(),
+            sasl: self.sasl()?,
             request_timeout: self.request_timeout,
             retry_timeout: self.request_timeout,
             ..ClientSettings::with_bootstrap(&self.bootstrap_server)
         };
         Ok(Client::connect(settings)?)
     }
+
+    fn sasl(&self) -> Result<Option<SaslCredentials>, CliError> {
+        let Some(user) = &self.user else {
+            return match &self.password_file {
+                None => Ok(None),
+                Some(_) => Err(CliError::Usage("--password-file needs --user".to_owned())),
+            };
+        };
+        let password = match (&self.password_file, std::env::var(PASSWORD_ENV)) {
+            (Some(file), _) => read_password(file)?,
+            (None, Ok(password)) if !password.is_empty() => Secret::new(password),
+            (None, _) => {
+                let text = format!("--user needs --password-file, or a password in {PASSWORD_ENV}");
+                return Err(CliError::Usage(text));
+            }
+        };
+        let mechanism = Mechanism::of_name(&self.sasl_mechanism);
+        Ok(Some(SaslCredentials {
+            mechanism: mechanism.expect("the command line takes no other"),
+            user: user.clone(),
+            password,
+        }))
+    }
+}
+
+/// Reads a password: one line of a file, or of standard input for `-`.
+pub(super) fn read_password(file: &str) -> Result<Secret, CliError> {
+    let failed = |error: std::io::Error| CliError::Usage(format!("read {file}: {error}"));
+    let mut text = Zeroizing::new(String::new());
+    match file {
+        "-" => std::io::stdin()
+            .take(PASSWORD_BYTES_MAX)
+            .read_to_string(&mut text),
+        path => {
+            let file = std::fs::File::open(path).map_err(failed)?;
+            file.take(PASSWORD_BYTES_MAX).read_to_string(&mut text)
+        }
+    }
+    .map_err(failed)?;
+    let line = text.trim_end_matches(['\n', '\r']);
+    if line.is_empty() || line.chars().any(char::is_control) {
+        let text = format!("{file} holds no password: it must be one line");
+        return Err(CliError::Usage(text));
+    }
+    Ok(Secret::new(line))
 }
 
 /// Reads `name=value`.

@@ -27,6 +27,7 @@ mod segment;
 mod table;
 mod time;
 mod topic;
+mod user;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ Examples:
   echo hello | kafscale produce orders             send a line
   kafscale consume orders --from-beginning         print what is there, and what comes
   kafscale group describe billing                  show how far a group has read
+  kafscale user set alice --new-password-file f    make a user, or change its password
   kafscale cluster describe                        show the brokers of a cluster
   kafscale restore --topic orders --target orders-noon --to 2026-05-01T12:00:00Z
   kafscale export --topic orders --output orders/  write a topic as Parquet files
@@ -76,6 +78,7 @@ enum ClientCommand {
     Produce(produce::ProduceArgs),
     Consume(consume::ConsumeArgs),
     Group(group::GroupArgs),
+    User(user::UserArgs),
     Cluster(cluster::ClusterArgs),
     Segment(segment::SegmentArgs),
     Restore(restore::RestoreArgs),
@@ -122,6 +125,7 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         ClientCommand::Produce(args) => produce::run(&cli.connect, &args),
         ClientCommand::Consume(args) => consume::run(&cli.connect, &args),
         ClientCommand::Group(args) => group::run(&cli.connect, &args),
+        ClientCommand::User(args) => user::run(&cli.connect, &args),
         ClientCommand::Cluster(args) => cluster::run(&args),
         ClientCommand::Segment(args) => segment::run(&args),
         ClientCommand::Restore(args) => restore::run(&args),

@@ -114,6 +114,36 @@ settings! {
         }
     }
 
+    /// Who may connect.
+    security: SecuritySettings {
+        sasl_mechanisms: List {
+            Some("sasl-mechanisms"), ["KAFSCALE_SASL_MECHANISMS"], "security.sasl_mechanisms",
+            default "" or "clients need not authenticate", in Allowed::Text(255),
+            "SASL mechanisms with which clients must authenticate: `SCRAM-SHA-256`, `SCRAM-SHA-512`, `PLAIN`."
+        }
+        admin_user: Text {
+            Some("admin-user"), ["KAFSCALE_ADMIN_USER"], "security.admin_user",
+            default "admin", in Allowed::Name(255),
+            "Name of the user whose password is in the settings, and who makes the other users."
+        }
+        admin_password: Maybe<Hidden> {
+            None, ["KAFSCALE_ADMIN_PASSWORD"], "security.admin_password",
+            default "", in Allowed::Any,
+            "Password of that user."
+        }
+        admin_password_file: Maybe<File> {
+            Some("admin-password-file"), ["KAFSCALE_ADMIN_PASSWORD_FILE"],
+            "security.admin_password_file",
+            default "", in Allowed::Any,
+            "File with the password of that user in one line."
+        }
+        max_reauth: Maybe<Millis> {
+            Some("max-reauth-ms"), ["KAFSCALE_MAX_REAUTH_MS"], "security.max_reauth_ms",
+            default "" or "for ever", in Allowed::Millis(1000, YEAR),
+            "How long an authentication holds; a client that knows KIP-368 authenticates again before."
+        }
+    }
+
     /// What one connection and one request may use.
     request: RequestSettings {
         in_flight_max: Count {

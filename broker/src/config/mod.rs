@@ -14,6 +14,7 @@ mod kind;
 mod layered;
 mod machine;
 mod secret;
+mod security;
 mod setting;
 mod table;
 
@@ -25,14 +26,15 @@ use std::time::Duration;
 pub use cli::{args, command};
 pub use declaration::{
     AdminSettings, BrokerSettings, Config, EtcdSettings, GroupSettings, HealthSettings,
-    LogSettings, MemorySettings, RequestSettings, S3Settings, SETTINGS, ShardSettings,
-    TopicSettings,
+    LogSettings, MemorySettings, RequestSettings, S3Settings, SETTINGS, SecuritySettings,
+    ShardSettings, TopicSettings,
 };
 pub use error::{ConfigError, Problem, Source, Warning};
 pub(crate) use kind::{Bytes, Kind};
 pub use kind::{Checksums, Encryption, IoDriver, LogFormat, LogLevel};
 pub use machine::Machine;
 pub use secret::Secret;
+pub use security::SecurityError;
 pub use setting::{Allowed, Setting};
 pub use table::settings_markdown;
 
@@ -341,6 +343,7 @@ impl Config {
             self.broker.addr.port() == 0 || self.broker.addr != self.admin.addr,
             "broker.addr and admin.metrics_addr must differ",
         );
+        self.find_security_conflicts(&mut require);
     }
 
     /// Settings that work and that may not be what was meant.

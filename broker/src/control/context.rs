@@ -27,6 +27,7 @@ use super::quotas::Quotas;
 use super::session::Session;
 use super::takeover::{Owned, Taker};
 use super::time_index::TimeIndex;
+use super::users::Users;
 use super::view::ClusterView;
 use crate::config::Config;
 use crate::metadata::SharedMetadata;
@@ -252,6 +253,8 @@ pub struct Context {
     pub lost: Lost,
     /// Client quotas.
     pub quotas: Rc<Quotas>,
+    /// Users and what is stored of their passwords.
+    pub users: Rc<Users>,
     /// Topics that are being swept.
     pub sweeping: RefCell<HashSet<TopicId>>,
 }

@@ -13,6 +13,7 @@ use super::missing::Missing;
 use super::quotas::{QuotaChange, QuotaError};
 use super::reassign::{Moving, ReassignError, Reassignment};
 use super::time_index::{TimeBlock, TimeTarget};
+use super::users::UsersMsg;
 use crate::metadata::Topic;
 use crate::partition::ChunkSpan;
 use crate::partition::live::Room;
@@ -174,8 +175,10 @@ pub enum ControlMsg {
         /// Their outcomes.
         reply: oneshot::Sender<Vec<Result<(), QuotaError>>>,
     },
-    /// What limits the clients with this id.
-    Limits(Arc<str>, oneshot::Sender<FoundLimits>),
+    /// What limits the clients of this user with this id.
+    Limits(Arc<str>, Arc<str>, oneshot::Sender<FoundLimits>),
+    /// What is about users.
+    Users(UsersMsg),
     /// How large the volume of the data directory is; none where it is unknown, as for a bucket.
     Volume(oneshot::Sender<Option<VolumeSpace>>),
     /// Raise the log start of a partition (DeleteRecords); gives the log start that is durable.

@@ -56,7 +56,9 @@ impl Lags {
         if !asked.is_empty() {
             let partitions = self.context.config.request.partitions_max;
             let leaders = asked.into_values().collect();
-            self.told.extend(ask_leaders(leaders, partitions).await);
+            let own = self.context.users.own().cloned();
+            self.told
+                .extend(ask_leaders(leaders, partitions, own).await);
         }
         known.extend(self.told.iter().map(|(id, bounds)| (*id, *bounds)));
         sums(&metadata, &committed, &known)

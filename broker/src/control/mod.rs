@@ -12,6 +12,7 @@
 //! | [`takeover`], [`harvest`], [`directories`], [`image`], [`segments`] | take partitions and load them |
 //! | [`slots`] | coordinator slots, groups, committed offsets |
 //! | [`quotas`] | client quotas |
+//! | [`users`] | users: their stored credentials, and passwords that are to be checked |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`], [`own_objects`] | WAL objects, in sequence; large sections apart |
 //! | [`compactor`], [`policy`], [`put_budget`], [`merge`], [`cleaner`], [`replace`], [`garbage`] | segments, and what they make superfluous |
@@ -73,6 +74,7 @@ pub mod takeover;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time_index;
+pub mod users;
 pub mod view;
 
 pub use handle::{
@@ -82,3 +84,4 @@ pub use missing::Missing;
 pub use quotas::{QuotaChange, QuotaError};
 pub use reassign::{Moving, ReassignError, Reassignment};
 pub use time_index::{TimeBlock, TimeTarget};
+pub use users::{CredentialChange, UserError, UsersMsg};

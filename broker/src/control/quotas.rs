@@ -23,8 +23,7 @@ use super::follow::{Followed, Update, follow, read};
 use super::retry::Pauses;
 use crate::config::Config;
 use crate::quota::{
-    ANONYMOUS, Bucket, BucketKey, CONNECTION_RATE, Limit, Paid, QuotaKind, QuotaTable, Rate,
-    Signal, Window,
+    Bucket, BucketKey, CONNECTION_RATE, Limit, Paid, QuotaKind, QuotaTable, Rate, Signal, Window,
 };
 
 /// Tries of a change that meets others.
@@ -187,11 +186,11 @@ impl Quotas {
             .collect()
     }
 
-    /// What limits the clients with this id.
-    pub fn limits(&self, client: &str) -> [Option<Limit>; 4] {
+    /// What limits the clients of this user with this id.
+    pub fn limits(&self, user: &str, client: &str) -> [Option<Limit>; 4] {
         let table = self.table.borrow();
         QuotaKind::ALL.map(|kind| {
-            let (key, rate) = table.find(kind, ANONYMOUS, client, &self.window)?;
+            let (key, rate) = table.find(kind, user, client, &self.window)?;
             let bucket = self.bucket(key, rate);
             Some(Limit { rate, bucket })
         })
@@ -384,6 +383,7 @@ async fn alter_one(context: &Context, change: &QuotaChange) -> Result<Revision, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::ANONYMOUS;
 
     fn quotas(rows: &[(QuotaEntity, &str, f64)]) -> Rc<Quotas> {
         let config = Config::with(&[("quota.window_num", "3")]).unwrap();
@@ -419,7 +419,7 @@ mod tests {
         let quotas = quotas(&[(each.clone(), name, 10.0)]);
         assert!(quotas.signal.state().is_limited());
         let bucket = |client: &str| {
-            let [produce, ..] = quotas.limits(client);
+            let [produce, ..] = quotas.limits(ANONYMOUS, client);
             produce.unwrap().bucket
         };
         let a = bucket("a");
@@ -431,7 +431,7 @@ mod tests {
         set(&quotas, &[(user, name, 20.0)]);
         assert!(Arc::ptr_eq(&bucket("a"), &bucket("b")), "all of one user");
         set(&quotas, &[]);
-        assert!(quotas.limits("a").iter().all(Option::is_none));
+        assert!(quotas.limits(ANONYMOUS, "a").iter().all(Option::is_none));
         assert!(!quotas.signal.state().is_limited());
     }
 
@@ -439,19 +439,19 @@ mod tests {
     fn budgets_that_nobody_needs_go_and_those_in_use_or_in_debt_stay() {
         let each = QuotaEntity::Client(QuotaName::Default);
         let quotas = quotas(&[(each, QuotaKind::Produce.name(), 10.0)]);
-        let [used, ..] = quotas.limits("used");
-        let [in_debt, ..] = quotas.limits("in debt");
+        let [used, ..] = quotas.limits(ANONYMOUS, "used");
+        let [in_debt, ..] = quotas.limits(ANONYMOUS, "in debt");
         let Limit { rate, bucket } = in_debt.unwrap();
         bucket.charge(&rate, 1e6, quotas.signal.now_ns());
         drop(bucket);
         for number in 0..3 * KEPT_MIN {
-            drop(quotas.limits(&number.to_string()));
+            drop(quotas.limits(ANONYMOUS, &number.to_string()));
         }
         let buckets = &quotas.buckets;
         assert!(buckets.borrow().all.len() <= KEPT_MIN + 2);
-        let [again, ..] = quotas.limits("used");
+        let [again, ..] = quotas.limits(ANONYMOUS, "used");
         assert!(Arc::ptr_eq(&used.unwrap().bucket, &again.unwrap().bucket));
-        let [again, ..] = quotas.limits("in debt");
+        let [again, ..] = quotas.limits(ANONYMOUS, "in debt");
         assert!(again.unwrap().bucket.paid() > Paid::LONG_AGO);
     }
 

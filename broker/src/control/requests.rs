@@ -23,7 +23,8 @@ use super::log_start::raise_log_start;
 use super::reassign::{reassign, under_way};
 use super::slots::Slots;
 use super::time_index::time_block;
-use super::{missing, quarantine, quotas};
+use super::users::UsersMsg;
+use super::{missing, quarantine, quotas, users};
 use crate::config::Mode;
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
@@ -122,6 +123,12 @@ impl Requests {
             quotas @ (ControlMsg::Quotas(_)
             | ControlMsg::AlterQuotas { .. }
             | ControlMsg::Limits(..)) => self.on_quotas(quotas).await,
+            ControlMsg::Users(UsersMsg::Alter(changes, reply)) => {
+                drop(reply.send(users::alter(context, changes).await));
+            }
+            ControlMsg::Users(UsersMsg::CheckPassword(message, reply)) => {
+                context.users.check_password(message, reply);
+            }
             ControlMsg::Volume(reply) => drop(reply.send(volume(context).await)),
             ControlMsg::RaiseLogStart(id, to, reply) => {
                 drop(reply.send(raise_log_start(context, id, to).await));
@@ -141,8 +148,11 @@ impl Requests {
             } => {
                 drop(reply.send(quotas::alter(context, changes, validate_only).await));
             }
-            ControlMsg::Limits(client, reply) => {
-                let found = (context.quotas.limits(&client), context.quotas.request_max());
+            ControlMsg::Limits(user, client, reply) => {
+                let found = (
+                    context.quotas.limits(&user, &client),
+                    context.quotas.request_max(),
+                );
                 let _ = reply.send(found);
             }
             _ => unreachable!("only what is about quotas comes here"),

@@ -20,6 +20,11 @@ metrics! {
             closed_error = "error",
             closed_shutdown = "shutdown",
         }
+        Counter "kafscale_authentications_total" "connections" ["result"]
+            "Exchanges in which clients showed who they are, by what came of it." {
+            authentication_succeeded = "succeeded",
+            authentication_failed = "failed",
+        }
         Counter "kafscale_network_bytes_total" "bytes" ["direction"]
             "Bytes read from and written to client connections." {
             bytes_in = "in",

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::frame::{FrameError, FrameReader};
 use super::reply_queue::{Reply, ReplyQueue, Slot, Write};
@@ -9,7 +10,15 @@ use super::{ConnectionQuota, ConnectionState, Pace};
 use crate::api;
 use crate::control::gate::Admitted;
 use crate::runtime::{self, Socket, WriteFrame, WriteHalf};
+use crate::security::identity::Identity;
 use crate::shard::Shard;
+
+/// Most bytes of a frame of a client that has not said who it is: a token and its request.
+const STRANGER_FRAME_BYTES_MAX: u64 = security::MESSAGE_BYTES_MAX as u64 + 1024;
+/// How long a client may take to say who it is.
+const IDENTIFY_WITHIN: Duration = Duration::from_secs(10);
+/// How long one that has failed to waits for the answer (Kafka's `connection.failed.authentication.delay.ms`).
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(shard: Rc<Shard>, socket: Socket, admitted: Admitted) {
@@ -22,6 +31,7 @@ pub(super) async fn serve(shard: Rc<Shard>, socket: Socket, admitted: Admitted) 
         reading: Pace::new(timeout),
         unanswered: Cell::new(0),
         writing: Pace::new(timeout),
+        identify_by_ms: Cell::new(u64::MAX),
         is_closed: Cell::new(false),
     });
     let replies = Rc::new(ReplyQueue::new(shard.connections.unsent.clone()));
@@ -88,6 +98,12 @@ async fn read_requests(
 ) -> Result<(), FrameError> {
     let limits = &shard.shared.config.request;
     let quota = ConnectionQuota::default();
+    let identity = Identity::new(shard.shared.security.clone());
+    if !identity.is_settled() {
+        frames.set_limit(Some(STRANGER_FRAME_BYTES_MAX));
+        let by = shard.coarse_ms() + IDENTIFY_WITHIN.as_millis() as u64;
+        state.identify_by_ms.set(by);
+    }
     loop {
         replies
             .room(limits.in_flight_max, limits.reply_queue_bytes as usize)
@@ -98,7 +114,16 @@ async fn read_requests(
         };
         shard.metrics.bytes_in.add(frame.len() as u64);
         state.unanswered.set(state.unanswered.get() + 1);
-        let slot = api::dispatch(shard, frame, reserved, peer, &quota).await;
+        let is_stranger = !identity.is_settled();
+        let slot = api::dispatch(shard, frame, reserved, peer, &quota, &identity).await;
+        if identity.is_refused() {
+            refuse(shard, peer, replies, slot).await;
+            return Ok(());
+        }
+        if is_stranger && identity.is_settled() {
+            frames.set_limit(None);
+            state.identify_by_ms.set(u64::MAX);
+        }
         let close = matches!(slot, Slot::Ready(Reply::Close));
         replies.push(slot);
         if close {
@@ -110,6 +135,17 @@ async fn read_requests(
             state.progress_ms.set(shard.coarse_ms());
         }
     }
+}
+
+/// Ends a connection whose client has not shown who it is, after a pause that guessing must wait for.
+async fn refuse(shard: &Shard, peer: std::net::SocketAddr, replies: &ReplyQueue, slot: Slot) {
+    shard.metrics.authentication_failed.increment();
+    if shard.connections.may_warn(shard.now_ms()) {
+        tracing::warn!(%peer, "a client has failed to authenticate; more are not told of for a minute");
+    }
+    runtime::sleep(REFUSED_PAUSE).await;
+    replies.push(slot);
+    replies.push(Slot::Ready(Reply::Close));
 }
 
 /// Says why a connection is closed. What is too large for the settings is for the operator to know,

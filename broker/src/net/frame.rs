@@ -84,6 +84,12 @@ impl FrameReader {
         }
     }
 
+    /// Takes no frames above `limit`, or all that fit the budget.
+    pub(crate) fn set_limit(&mut self, limit: Option<u64>) {
+        let fits = self.budget.limit().min(FRAME_BYTES_MAX);
+        self.limit = limit.map_or(fits, |limit| limit.min(fits));
+    }
+
     /// The next frame without its prefix, and the memory reserved for it; `None` when the client has
     /// closed the connection between two frames.
     ///

@@ -45,6 +45,8 @@ pub(crate) struct ConnectionState {
     unanswered: Cell<usize>,
     /// A reply that is being written.
     writing: Pace,
+    /// By when its client must have said who it is, by the shard's clock.
+    identify_by_ms: Cell<u64>,
     /// Whether it has been closed from here.
     is_closed: Cell<bool>,
 }
@@ -118,7 +120,9 @@ impl Connections {
         let open = self.open.borrow();
         for state in open.values().filter(|state| !state.is_closed.get()) {
             let silent = now_ms.saturating_sub(state.progress_ms.get());
-            let is_stuck = state.reading.is_over(now_ms) || state.writing.is_over(now_ms);
+            let is_stuck = state.reading.is_over(now_ms)
+                || state.writing.is_over(now_ms)
+                || now_ms > state.identify_by_ms.get();
             let is_busy = state.unanswered.get() > 0;
             if is_stuck {
                 metrics.closed_no_progress.increment();

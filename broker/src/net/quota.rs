@@ -10,6 +10,7 @@ use wire::RequestHeader;
 
 use crate::control::ControlMsg;
 use crate::quota::{Limits, QuotaKind, State};
+use crate::security::identity::Identity;
 use crate::shard::Shard;
 
 /// What limits a connection. Shard-owned.
@@ -18,12 +19,18 @@ pub(crate) struct ConnectionQuota {
     /// For which state of the quotas, and for which client id.
     state: Cell<State>,
     client: RefCell<Arc<str>>,
+    user: RefCell<Arc<str>>,
     limits: RefCell<Option<Rc<Limits>>>,
 }
 
 impl ConnectionQuota {
     /// What limits the request in `frame`; none, for the price of a comparison, where no client has a quota.
-    pub(crate) async fn limits(&self, shard: &Shard, frame: &[u8]) -> Option<Rc<Limits>> {
+    pub(crate) async fn limits(
+        &self,
+        shard: &Shard,
+        frame: &[u8],
+        identity: &Identity,
+    ) -> Option<Rc<Limits>> {
         let state = shard.shared.quotas.state();
         let is_same = state == self.state.get();
         if is_same && !state.is_limited() {
@@ -34,25 +41,28 @@ impl ConnectionQuota {
             // It is refused when it is carried out.
             Err(_) => return None,
         };
-        if !is_same || *client != **self.client.borrow() {
-            self.look_up(shard, state, client).await;
+        let user = identity.user();
+        if !is_same || *client != **self.client.borrow() || user != *self.user.borrow() {
+            self.look_up(shard, state, user, client).await;
         }
         let limits = self.limits.borrow().clone();
         limits.inspect(|limits| limits.begin())
     }
 
-    async fn look_up(&self, shard: &Shard, state: State, client: &str) {
+    async fn look_up(&self, shard: &Shard, state: State, user: Arc<str>, client: &str) {
         let client: Arc<str> = client.into();
         let mut limits = None;
         if state.is_limited() {
-            let (control, name) = (&shard.shared.control, client.clone());
-            let found = control.ask(|reply| ControlMsg::Limits(name, reply)).await;
+            let (control, of, name) = (&shard.shared.control, user.clone(), client.clone());
+            let asked = control.ask(|reply| ControlMsg::Limits(of, name, reply));
+            let found = asked.await;
             // A broker that goes down limits nobody.
             let found = found.ok().map(Limits::new);
             limits = found.filter(|limits| !limits.is_empty()).map(Rc::new);
         }
         self.state.set(state);
         self.client.replace(client);
+        self.user.replace(user);
         self.limits.replace(limits);
     }
 

@@ -39,6 +39,7 @@ use crate::partition::{
 };
 use crate::proof::Proof;
 use crate::quota::Signal;
+use crate::security::Security;
 
 pub use cold::{ReadError, RunOfTime};
 pub use groups::{GroupSlots, GroupUnavailable, SLOTS, shard_of_slot, slot_of_group};
@@ -77,6 +78,8 @@ pub struct Shared {
     pub proof: Arc<Proof>,
     /// Tells when the quotas of clients change.
     pub quotas: Arc<Signal>,
+    /// Who may connect.
+    pub security: Arc<Security>,
 }
 
 /// A partition that may be worth compacting.

@@ -42,6 +42,7 @@ use crate::control::quotas::Quotas;
 use crate::control::requests::Requests;
 use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
+use crate::control::users::{self, Users};
 use crate::control::{
     ControlHandle, ControlMsg, FlushSignal, census, health, memory, retention, sweep,
 };
@@ -50,6 +51,7 @@ use crate::metrics::{ControlMetrics, Registry};
 use crate::node::BrokerNode;
 use crate::proof::Proof;
 use crate::quota::Signal;
+use crate::security::Security;
 use crate::shard::Shared;
 
 /// How long a graceful end waits for the store to take what was appended.
@@ -192,6 +194,10 @@ impl Parts {
         let refused = Arc::new(AtomicBool::new(false));
         let signal = Arc::new(Signal::default());
         let quotas = Rc::new(Quotas::new(&config, signal.clone()));
+        let decoy = users::decoy(&stores.kv, &space, session.id).await;
+        let decoy = decoy.map_err(StartError::Users)?;
+        let security = Arc::new(Security::new(&config, &decoy)?);
+        let users = Rc::new(Users::new(security.clone()));
         let shared = Shared {
             config: config.clone(),
             metadata: metadata.clone(),
@@ -200,6 +206,7 @@ impl Parts {
             produce_refused: refused.clone(),
             proof: proof.clone(),
             quotas: signal,
+            security,
         };
         let shards = start_shards(shared).await?;
         let first = WalSequence::ZERO.next().expect("1 is a sequence");
@@ -235,6 +242,7 @@ impl Parts {
             times: Default::default(),
             lost: Default::default(),
             quotas,
+            users,
             sweeping: Default::default(),
         };
         Ok((Rc::new(context), shards))
@@ -377,6 +385,7 @@ impl Broker {
             let (catalog, follower) = Catalog::load(context.clone()).await?;
             following.push(follower);
             following.push(context.quotas.follow(context).await?);
+            following.push(context.users.follow(context).await?);
             let slots = Slots::new(context.clone());
             let ownership = Ownership::new(context.clone(), catalog.clone(), slots.clone());
             ownership.begin().await?;

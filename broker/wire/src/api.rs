@@ -121,6 +121,8 @@ macro_rules! for_each_api {
                 AlterClientQuotasRequest<'a> => AlterClientQuotasResponse<'r>;
             DescribeUserScramCredentials = 50, describe_user_scram_credentials:
                 DescribeUserScramCredentialsRequest<'a> => DescribeUserScramCredentialsResponse<'r>;
+            AlterUserScramCredentials = 51, alter_user_scram_credentials:
+                AlterUserScramCredentialsRequest<'a> => AlterUserScramCredentialsResponse<'r>;
             UpdateFeatures = 57, update_features:
                 UpdateFeaturesRequest<'a> => UpdateFeaturesResponse<'r>;
             DescribeCluster = 60, describe_cluster:

@@ -167,6 +167,11 @@ proptest! {
         round_trips(&quota::QuotaRecord {
             values: many.iter().map(|many| (text.clone(), *many as f64 / 3.0)).collect(),
         });
+        round_trips(&scram::ScramRecord {
+            salt: vec![sequence as u8; 3], iterations: sequence as u32,
+            stored_key: sequence.to_be_bytes().to_vec(), server_key: number.to_be_bytes().to_vec(),
+        });
+        round_trips(&decoy::DecoyRecord { secret: format!("{sequence:064}") });
         round_trips(&pin::PinRecord { broker: many.map(|_| owner.broker) });
         round_trips(&processor::ProcessorRecord { offset: Offset::new(number), writer: text });
     }

@@ -45,6 +45,7 @@ macro_rules! for_each_request {
             OffsetDelete OffsetDeleteRequest, DescribeClientQuotas DescribeClientQuotasRequest,
             AlterClientQuotas AlterClientQuotasRequest,
             DescribeUserScramCredentials DescribeUserScramCredentialsRequest,
+            AlterUserScramCredentials AlterUserScramCredentialsRequest,
             UpdateFeatures UpdateFeaturesRequest, DescribeCluster DescribeClusterRequest,
             DescribeProducers DescribeProducersRequest, UnregisterBroker UnregisterBrokerRequest,
             DescribeTransactions DescribeTransactionsRequest,

@@ -7,11 +7,15 @@
 //! - The whole nonce is compared, not its beginning (CVE-2024-56128), and so is the channel binding; an authorization
 //!   id must be empty or the user's own (CVE-2017-12610).
 
+mod client;
 mod message;
+mod salt;
 mod server;
 mod verifier;
 
+pub use client::{Proven, ScramClient, ServerFault};
 pub use message::{ClientFinal, ClientFirst, MalformedMessage};
+pub use salt::random_salt;
 pub use server::{FirstReply, ScramServer};
 pub use verifier::{ITERATIONS_MAX, ITERATIONS_MIN, Verifier, VerifierError};
 
@@ -44,7 +48,7 @@ impl ScramHash {
     }
 
     /// Bytes of its output.
-    pub fn len(self) -> usize {
+    pub fn bytes(self) -> usize {
         self.digest().output_len()
     }
 

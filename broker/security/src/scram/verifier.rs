@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use ring::pbkdf2;
 use zeroize::Zeroizing;
 
 use super::ScramHash;
+use super::salt::salt_of;
 use crate::secret::Secret;
 
 /// Iterations at least (`ScramMechanism.minIterations`).
@@ -51,8 +51,8 @@ impl Verifier {
         iterations: u32,
     ) -> Result<Self, VerifierError> {
         let rounds = check(salt, i64::from(iterations))?;
-        let mut salted = Zeroizing::new(vec![0; hash.len()]);
-        pbkdf2::derive(hash.pbkdf2(), rounds, salt, password, &mut salted);
+        let salted = hash.salted(password, salt, rounds.get());
+        let salted = salted.expect("the iterations were checked");
         Self::of_salted(hash, &salted, salt, i64::from(iterations))
     }
 
@@ -67,8 +67,8 @@ impl Verifier {
         iterations: i64,
     ) -> Result<Self, VerifierError> {
         let rounds = check(salt, iterations)?;
-        if salted.len() != hash.len() {
-            return Err(VerifierError::Length(salted.len(), hash.len()));
+        if salted.len() != hash.bytes() {
+            return Err(VerifierError::Length(salted.len(), hash.bytes()));
         }
         let client_key = Zeroizing::new(hash.hmac(salted, b"Client Key"));
         Ok(Self {
@@ -93,8 +93,8 @@ impl Verifier {
     ) -> Result<Self, VerifierError> {
         let rounds = check(&salt, i64::from(iterations))?;
         for key in [&stored_key, &server_key] {
-            if key.len() != hash.len() {
-                return Err(VerifierError::Length(key.len(), hash.len()));
+            if key.len() != hash.bytes() {
+                return Err(VerifierError::Length(key.len(), hash.bytes()));
             }
         }
         Ok(Self {
@@ -117,8 +117,9 @@ impl Verifier {
             input.extend_from_slice(user.as_bytes());
             hash.hmac(secret.expose(), &input)
         };
-        let mut salt = derive("salt");
-        salt.truncate(NOBODY_SALT_BYTES);
+        let derived = derive("salt");
+        let number = derived.first_chunk().expect("a hash has more bytes");
+        let salt = salt_of(*number);
         Self {
             hash,
             salt,
@@ -159,9 +160,6 @@ impl Verifier {
         &self.server_key
     }
 }
-
-/// Bytes of the salt that Kafka's tools and `kafscale user` make, so that a derived one looks like it.
-pub const NOBODY_SALT_BYTES: usize = 24;
 
 fn check(salt: &[u8], iterations: i64) -> Result<NonZeroU32, VerifierError> {
     if salt.is_empty() || salt.len() > SALT_BYTES_MAX {

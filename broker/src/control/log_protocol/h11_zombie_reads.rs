@@ -11,6 +11,7 @@ use wire::{ApiKey, ErrorCode, RequestHeader};
 use super::*;
 use crate::api;
 use crate::net::{Reply, Slot};
+use crate::security::identity::Identity;
 use crate::shard::ReadError;
 
 /// An idle owner is cut off from everything, so that it meets no fence. Its time to live is over,
@@ -161,7 +162,9 @@ async fn fetch(rig: &Rig, id: TopicPartition, offset: i64) -> ErrorCode {
     let reply = rig.context.shard_of(id).call_task(move |shard| async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let reserved = shard.connections.memory.start();
-        match api::dispatch(&shard, frame, reserved, peer, &Default::default()).await {
+        let identity = Identity::new(shard.shared.security.clone());
+        let quota = Default::default();
+        match api::dispatch(&shard, frame, reserved, peer, &quota, &identity).await {
             Slot::Ready(Reply::Frame(parts, _)) => parts.concat(),
             _ => panic!("a fetch is answered"),
         }

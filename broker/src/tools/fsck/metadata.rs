@@ -14,8 +14,8 @@ use coord::keys::tombstone::{self, TombstoneRecord};
 use coord::keys::topic::{self, TopicRecord};
 use coord::keys::topic_generation::{self, TopicGenerationRecord};
 use coord::keys::{
-    CodecError, KeyError, Keyspace, Record, Seen, broker, cluster, drain, group, pin,
-    producer_block, quota, seen, session,
+    CodecError, KeyError, Keyspace, Record, Seen, broker, cluster, decoy, drain, group, pin,
+    producer_block, quota, scram, seen, session,
 };
 use coord::kv::{Key, KeyValue, Kv, KvError, Revision, range_all};
 use segment::keys::TopicDir;
@@ -352,6 +352,11 @@ fn check_other(space: &Keyspace, entry: &KeyValue, folder: &str) -> Result<(), U
             pin::parse(space, key)?;
             record::<pin::PinRecord>(entry)?;
         }
+        "users" => {
+            scram::parse(space, key)?;
+            record::<scram::ScramRecord>(entry)?;
+        }
+        "decoy" => drop(record::<decoy::DecoyRecord>(entry)?),
         "quotas" => {
             quota::parse(space, key)?;
             record::<quota::QuotaRecord>(entry)?;

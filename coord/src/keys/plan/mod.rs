@@ -18,6 +18,7 @@ mod recovery;
 mod sessions;
 mod slots;
 mod topics;
+mod users;
 
 #[cfg(test)]
 mod guard_tests;
@@ -48,6 +49,7 @@ pub use slots::{
     put_group, release_slot, slot_changes, take_slot,
 };
 pub use topics::{CreateTopic, alter_topic, create_topic, delete_topic, finish_topic_deletion};
+pub use users::{create_decoy, delete_scram, put_scram};
 
 use super::codec::{Record, Seen, encode};
 use super::space::Keyspace;

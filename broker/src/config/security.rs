@@ -1,0 +1,88 @@
+//! What the settings say of authentication: mechanisms, and the administrator's password.
+
+use std::path::PathBuf;
+
+use security::Mechanism;
+
+use super::{Config, Secret};
+
+/// Bytes of a file that holds a password, at most.
+const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
+
+/// Why the administrator's password cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SecurityError {
+    /// The file cannot be read.
+    #[error("read security.admin_password_file {path}: {source}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What is in the file is no password.
+    #[error(
+        "security.admin_password_file {path} is empty, has control characters, or more than \
+         {PASSWORD_FILE_BYTES_MAX} bytes: write the password into it, in one line",
+        path = .0.display()
+    )]
+    Content(PathBuf),
+}
+
+impl Config {
+    /// The SASL mechanisms that clients may use; none where nobody has to authenticate.
+    pub fn sasl_mechanisms(&self) -> Vec<Mechanism> {
+        let names = self.security.sasl_mechanisms.iter();
+        names.filter_map(|name| Mechanism::of_name(name)).collect()
+    }
+
+    /// The administrator's password: that of the environment, or the first line of its file.
+    ///
+    /// # Errors
+    /// [`SecurityError`].
+    pub fn admin_password(&self) -> Result<Option<Secret>, SecurityError> {
+        let settings = &self.security;
+        let Some(path) = &settings.admin_password_file else {
+            return Ok(settings.admin_password.clone());
+        };
+        let failed = |source| SecurityError::File {
+            path: path.clone(),
+            source,
+        };
+        let refused = || SecurityError::Content(path.clone());
+        if std::fs::metadata(path).map_err(failed)?.len() > PASSWORD_FILE_BYTES_MAX {
+            return Err(refused());
+        }
+        let text = zeroize::Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
+        let line = text.trim_end_matches(['\n', '\r']);
+        if line.is_empty() || line.chars().any(char::is_control) {
+            return Err(refused());
+        }
+        Ok(Some(Secret::new(line)))
+    }
+
+    /// What contradicts itself or cannot be, of what is said about authentication.
+    pub(super) fn find_security_conflicts(&self, require: &mut impl FnMut(bool, &str)) {
+        let settings = &self.security;
+        for name in &settings.sasl_mechanisms {
+            let known = matches!(
+                Mechanism::of_name(name),
+                Some(Mechanism::Plain | Mechanism::Scram(_))
+            );
+            require(
+                known,
+                "security.sasl_mechanisms takes PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512",
+            );
+        }
+        require(
+            settings.admin_password.is_none() || settings.admin_password_file.is_none(),
+            "security.admin_password and security.admin_password_file exclude each other: set one",
+        );
+        let has_admin = settings.admin_password.is_some() || settings.admin_password_file.is_some();
+        require(
+            settings.sasl_mechanisms.is_empty() || has_admin,
+            "security.sasl_mechanisms needs an administrator, who makes the other users: set \
+             security.admin_password_file (or KAFSCALE_ADMIN_PASSWORD)",
+        );
+    }
+}

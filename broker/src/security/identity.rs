@@ -1,0 +1,241 @@
+//! Who is at the other end of a connection: nobody yet, an exchange under way, or a principal.
+//!
+//! Shard-owned. Rules of `SaslServerAuthenticator` (KIP-43, KIP-152, KIP-368). Invariants:
+//! - where clients must authenticate, a connection is served nothing but ApiVersions and the exchange until that is
+//!   done, and after a failure nothing at all;
+//! - a principal does not change while its connection lasts: who authenticates again must be the same, by the same
+//!   mechanism;
+//! - an authentication that is over holds for no further request.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use security::principal::ANONYMOUS;
+use security::{Exchange, Failure, MESSAGE_BYTES_MAX, Mechanism, Principal, Step};
+use wire::ApiKey;
+
+use super::Security;
+use crate::control::{ControlMsg, UsersMsg};
+use crate::shard::Shard;
+
+/// Where the connection stands.
+#[derive(Debug)]
+enum Phase {
+    /// Nothing is under way: no exchange has begun, or it is done, or none is needed.
+    Idle,
+    /// An exchange.
+    Exchanging(Exchange),
+    /// The exchange has failed: the connection ends.
+    Failed,
+}
+
+/// Why a step of an exchange is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// No exchange is to go on.
+    #[error("{0}")]
+    State(&'static str),
+    /// The mechanism is not offered.
+    #[error("Unsupported SASL mechanism")]
+    Mechanism,
+    /// The exchange has failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    security: Arc<Security>,
+    phase: RefCell<Phase>,
+    /// Whether messages of the exchange come without a request around them (SaslHandshake 0).
+    is_raw: Cell<bool>,
+    principal: RefCell<Option<(Principal, Mechanism)>>,
+    /// Until when the authentication holds, by the shard's clock.
+    until_ms: Cell<u64>,
+}
+
+impl Identity {
+    /// Nobody yet.
+    pub(crate) fn new(security: Arc<Security>) -> Rc<Self> {
+        Rc::new(Self {
+            security,
+            phase: RefCell::new(Phase::Idle),
+            is_raw: Cell::new(false),
+            principal: RefCell::new(None),
+            until_ms: Cell::new(u64::MAX),
+        })
+    }
+
+    /// Whether it is known who is at the other end, or nobody asks.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.security.is_on() || self.principal.borrow().is_some()
+    }
+
+    /// Whether an exchange has failed.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Failed)
+    }
+
+    /// Whether the next frame is a message of an exchange without a request around it.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.is_raw.get()
+    }
+
+    /// Its name, for quotas.
+    pub(crate) fn user(&self) -> Arc<str> {
+        let known = self.principal.borrow();
+        known.as_ref().map_or_else(
+            || ANONYMOUS.into(),
+            |(principal, _)| principal.shared_name(),
+        )
+    }
+
+    /// Whether a request of this kind is served now. One that is not ends the connection, as in Kafka.
+    pub(crate) fn allows(&self, api: ApiKey, now_ms: u64) -> bool {
+        if !self.security.is_on() {
+            return true;
+        }
+        let is_exchange = matches!(api, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
+        match &*self.phase.borrow() {
+            Phase::Failed => false,
+            Phase::Exchanging(_) => is_exchange,
+            Phase::Idle if is_exchange || api == ApiKey::ApiVersions => true,
+            Phase::Idle => self.principal.borrow().is_some() && now_ms < self.until_ms.get(),
+        }
+    }
+
+    /// Begins an exchange (SaslHandshake in this version).
+    pub(crate) fn choose(&self, mechanism: &str, version: i16) -> Result<(), Refused> {
+        if !self.security.is_on() {
+            return Err(Refused::State("SASL is not enabled on this listener"));
+        }
+        if matches!(*self.phase.borrow(), Phase::Exchanging(_)) {
+            self.phase.replace(Phase::Failed);
+            return Err(Refused::State("SaslHandshake in the middle of an exchange"));
+        }
+        let offered = Mechanism::of_name(mechanism);
+        let offered = offered.filter(|it| self.security.mechanisms().contains(it));
+        let before = self.principal.borrow().as_ref().map(|(_, before)| *before);
+        match offered {
+            Some(chosen) if before.is_none_or(|before| before == chosen) => {
+                self.is_raw.set(version == 0);
+                self.phase.replace(Phase::Exchanging(Exchange::new(chosen)));
+                Ok(())
+            }
+            _ => {
+                self.phase.replace(Phase::Failed);
+                Err(Refused::Mechanism)
+            }
+        }
+    }
+
+    /// Takes a message of the client and gives the answer.
+    ///
+    /// # Errors
+    /// [`Refused`]; after [`Refused::Failed`] the connection is to be closed.
+    pub(crate) async fn advance(&self, shard: &Shard, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
+        let before = self.phase.replace(Phase::Failed);
+        let mut exchange = match before {
+            Phase::Exchanging(exchange) => exchange,
+            Phase::Idle => {
+                self.phase.replace(Phase::Idle);
+                let text = "SaslAuthenticate request received after successful authentication";
+                return Err(Refused::State(text));
+            }
+            Phase::Failed => return Err(Refused::State("the exchange has failed")),
+        };
+        let mechanism = exchange.mechanism();
+        let step = match bytes.len() {
+            0..=MESSAGE_BYTES_MAX => exchange.message(bytes),
+            _ => Err(Failure::Over),
+        };
+        let step = match step {
+            Ok(Step::Verifier(user, hash)) => self.challenge(&mut exchange, &user, hash),
+            step => step,
+        };
+        let outcome = match step {
+            Ok(Step::Reply(reply)) => {
+                self.phase.replace(Phase::Exchanging(exchange));
+                return Ok(reply);
+            }
+            Ok(Step::Done(principal, reply)) => Ok((principal, reply)),
+            Ok(Step::Password(message)) => {
+                let principal = Principal::user(&message.user);
+                let asked = shard
+                    .shared
+                    .control
+                    .ask(|reply| ControlMsg::Users(UsersMsg::CheckPassword(message, reply)));
+                match asked.await {
+                    Ok(true) => Ok((principal, Vec::new())),
+                    Ok(false) | Err(_) => Err(Failure::Credentials),
+                }
+            }
+            Ok(Step::Verifier(..) | Step::Token(_)) => Err(Failure::Over),
+            Err(failure) => Err(failure),
+        };
+        let settled = outcome.map_err(|failure| {
+            tracing::debug!(%mechanism, %failure, "an authentication has failed");
+            refusal(mechanism)
+        });
+        settled.and_then(|(principal, reply)| self.settle(shard, principal, mechanism, reply))
+    }
+
+    fn challenge(
+        &self,
+        exchange: &mut Exchange,
+        user: &str,
+        hash: security::scram::ScramHash,
+    ) -> Result<Step, Failure> {
+        let verifier = self.security.verifier(user, hash);
+        let nonce = security::nonce().ok_or(Failure::Over)?;
+        exchange.with_verifier(verifier, &nonce)
+    }
+
+    fn settle(
+        &self,
+        shard: &Shard,
+        principal: Principal,
+        mechanism: Mechanism,
+        reply: Vec<u8>,
+    ) -> Result<Vec<u8>, Refused> {
+        let mut known = self.principal.borrow_mut();
+        if known
+            .as_ref()
+            .is_some_and(|(before, _)| *before != principal)
+        {
+            let text = "Cannot change principals during re-authentication";
+            return Err(Refused::Failed(text.to_owned()));
+        }
+        *known = Some((principal, mechanism));
+        drop(known);
+        self.is_raw.set(false);
+        if let Some(holds) = self.security.reauth() {
+            let holds = u64::try_from(holds.as_millis()).unwrap_or(u64::MAX);
+            self.until_ms.set(shard.now_ms().saturating_add(holds));
+        }
+        self.phase.replace(Phase::Idle);
+        shard.metrics.authentication_succeeded.increment();
+        Ok(reply)
+    }
+
+    /// How long the authentication that was just made holds, in milliseconds; 0 for ever, or when none is made yet.
+    pub(crate) fn lifetime_ms(&self) -> i64 {
+        let is_made = matches!(*self.phase.borrow(), Phase::Idle);
+        let holds = self.security.reauth().filter(|_| is_made);
+        holds.map_or(0, |holds| {
+            i64::try_from(holds.as_millis()).unwrap_or(i64::MAX)
+        })
+    }
+}
+
+/// The text of Kafka: it tells no more than that it failed.
+fn refusal(mechanism: Mechanism) -> Refused {
+    Refused::Failed(match mechanism {
+        Mechanism::Plain => "Authentication failed: Invalid username or password".to_owned(),
+        _ => format!(
+            "Authentication failed during authentication due to invalid credentials with SASL mechanism {mechanism}"
+        ),
+    })
+}

@@ -1,0 +1,174 @@
+//! Who may connect: what the settings demand of a client, and what is known of users.
+//!
+//! Immutable, shared by all threads; [`Security::set_credentials`] alone changes it, and only the control thread calls
+//! that. Invariants: a shard reads a verifier without a lock and without waiting; a password is checked on the control
+//! thread's pool, never on a shard; an unknown user gets the answer that a known one would get.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`mod@self`] | what holds for all connections |
+//! | [`identity`] | who is at the other end of one connection |
+
+pub(crate) mod identity;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use client::SaslCredentials;
+use security::Mechanism;
+use security::scram::{ITERATIONS_MIN, ScramHash, Verifier};
+use security::secret::Secret;
+
+use crate::config::{Config, SecurityError};
+
+/// What is stored of the passwords of users.
+#[derive(Debug, Default)]
+pub struct Credentials {
+    verifiers: HashMap<ScramHash, HashMap<String, Arc<Verifier>>>,
+}
+
+impl Credentials {
+    /// Those of these users; the last of several for one user and hash counts.
+    pub fn new(all: impl IntoIterator<Item = (String, Verifier)>) -> Self {
+        let mut verifiers: HashMap<ScramHash, HashMap<String, Arc<Verifier>>> = HashMap::new();
+        for (user, verifier) in all {
+            let of_hash = verifiers.entry(verifier.hash()).or_default();
+            of_hash.insert(user, Arc::new(verifier));
+        }
+        Self { verifiers }
+    }
+
+    /// What is stored of a user for a hash.
+    pub fn find(&self, user: &str, hash: ScramHash) -> Option<&Arc<Verifier>> {
+        self.verifiers.get(&hash)?.get(user)
+    }
+
+    /// All users, with what is stored of them.
+    pub fn users(&self) -> std::collections::BTreeMap<&str, Vec<&Verifier>> {
+        let mut users = std::collections::BTreeMap::<&str, Vec<&Verifier>>::new();
+        for hash in ScramHash::ALL {
+            for (user, verifier) in self.verifiers.get(&hash).into_iter().flatten() {
+                users.entry(user).or_default().push(verifier);
+            }
+        }
+        users
+    }
+}
+
+/// What the settings demand of clients, and what is known of users.
+#[derive(Debug)]
+pub struct Security {
+    mechanisms: Vec<Mechanism>,
+    /// How long an authentication holds (`connections.max.reauth.ms`, KIP-368).
+    reauth: Option<Duration>,
+    /// The user of the settings, who is there before any other.
+    admin: Credentials,
+    /// As whom this broker asks others.
+    own: Option<SaslCredentials>,
+    /// From which answers to unknown users are made.
+    decoy: Secret,
+    credentials: ArcSwap<Credentials>,
+}
+
+impl Security {
+    /// As the settings say, with no stored users yet. `decoy` is the cluster's secret from which answers to unknown
+    /// users are made. Takes some milliseconds where an administrator's password is set.
+    ///
+    /// # Errors
+    /// The file of the administrator's password cannot be read.
+    pub fn new(config: &Config, decoy: &str) -> Result<Self, SecurityError> {
+        let decoy = Secret::new(decoy);
+        let mechanisms = config.sasl_mechanisms();
+        let (mut admin, mut own) = (Vec::new(), None);
+        if let Some(password) = config.admin_password()? {
+            let user = &config.security.admin_user;
+            own = mechanisms.first().map(|mechanism| SaslCredentials {
+                mechanism: *mechanism,
+                user: user.clone(),
+                password: Secret::new(password.expose()),
+            });
+            for hash in ScramHash::ALL {
+                // The same on every broker, and the one that would be told if the user were not there.
+                let salt = Verifier::of_nobody(hash, &decoy, user).salt().to_vec();
+                let bytes = password.expose().as_bytes();
+                let verifier = Verifier::of_password(hash, bytes, &salt, ITERATIONS_MIN);
+                admin.push((
+                    user.clone(),
+                    verifier.expect("a salt of ours is within its bounds"),
+                ));
+            }
+        }
+        Ok(Self {
+            mechanisms,
+            reauth: config.security.max_reauth.filter(|max| !max.is_zero()),
+            admin: Credentials::new(admin),
+            own,
+            decoy,
+            credentials: ArcSwap::default(),
+        })
+    }
+
+    /// Whether a client has to say who it is.
+    pub fn is_on(&self) -> bool {
+        !self.mechanisms.is_empty()
+    }
+
+    /// The mechanisms that are offered, in the order of the settings.
+    pub fn mechanisms(&self) -> &[Mechanism] {
+        &self.mechanisms
+    }
+
+    /// How long an authentication holds.
+    pub fn reauth(&self) -> Option<Duration> {
+        self.reauth
+    }
+
+    /// As whom this broker asks others of its cluster, where clients have to say who they are.
+    pub fn own(&self) -> Option<&SaslCredentials> {
+        self.own.as_ref()
+    }
+
+    /// Replaces what is known of users. The control thread's.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        self.credentials.store(Arc::new(credentials));
+    }
+
+    /// What is known of users, but for the administrator of the settings.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.load_full()
+    }
+
+    /// Whether a name is that of the administrator of the settings, whose password nobody changes by a request.
+    pub fn is_admin(&self, user: &str) -> bool {
+        self.admin.find(user, ScramHash::Sha256).is_some()
+    }
+
+    /// With what the proof of a user is checked: the one of the settings, what is stored, or what fits no password.
+    pub fn verifier(&self, user: &str, hash: ScramHash) -> Verifier {
+        let stored = self.credentials.load();
+        let found = self
+            .admin
+            .find(user, hash)
+            .or_else(|| stored.find(user, hash));
+        match found {
+            Some(verifier) => Verifier::clone(verifier),
+            None => Verifier::of_nobody(hash, &self.decoy, user),
+        }
+    }
+
+    /// Whether this is the user's password, whichever hash of it is stored. Takes milliseconds: not on a shard.
+    pub fn is_password(&self, user: &str, password: &Secret) -> bool {
+        let stored = self.credentials.load();
+        let known = |hash: &ScramHash| {
+            self.admin.find(user, *hash).is_some() || stored.find(user, *hash).is_some()
+        };
+        let hash = ScramHash::ALL.into_iter().find(known);
+        let verifier = self.verifier(user, hash.unwrap_or(ScramHash::Sha256));
+        verifier.is_password(password.expose())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+use super::*;
+
+fn security(settings: &[(&str, &str)]) -> Security {
+    Security::new(&Config::with(settings).unwrap(), "decoy").unwrap()
+}
+
+const ON: [(&str, &str); 2] = [
+    ("security.sasl_mechanisms", "SCRAM-SHA-256,PLAIN"),
+    ("security.admin_password", "secret"),
+];
+
+fn alice(hash: ScramHash, password: &[u8]) -> (String, Verifier) {
+    let verifier = Verifier::of_password(hash, password, b"salt", 4096).unwrap();
+    ("alice".to_owned(), verifier)
+}
+
+#[test]
+fn nobody_has_to_say_who_it_is_unless_the_settings_say_so() {
+    assert!(!security(&[]).is_on());
+    let on = security(&ON);
+    assert!(on.is_on());
+    let names: Vec<_> = on.mechanisms().iter().map(|it| it.name()).collect();
+    assert_eq!(names, ["SCRAM-SHA-256", "PLAIN"]);
+}
+
+#[test]
+fn a_password_is_that_of_the_settings_or_the_one_that_is_stored() {
+    let on = security(&ON);
+    let is = |user: &str, password: &str| on.is_password(user, &Secret::new(password));
+    assert!(is("admin", "secret") && !is("admin", "x") && !is("alice", "a"));
+    on.set_credentials(Credentials::new([alice(ScramHash::Sha512, b"a")]));
+    assert!(is("alice", "a") && !is("alice", "b") && !is("bob", "a"));
+    // What is stored under the administrator's name does not replace the one of the settings.
+    let (_, stored) = alice(ScramHash::Sha256, b"stolen");
+    on.set_credentials(Credentials::new([("admin".to_owned(), stored)]));
+    assert!(is("admin", "secret") && !is("admin", "stolen"));
+}
+
+#[test]
+fn an_unknown_user_has_a_salt_that_stays() {
+    let on = security(&ON);
+    let salt = |user: &str, hash| on.verifier(user, hash).salt().to_vec();
+    let of_bob = salt("bob", ScramHash::Sha256);
+    assert_eq!(of_bob, salt("bob", ScramHash::Sha256));
+    assert_ne!(of_bob, salt("eve", ScramHash::Sha256));
+    assert_ne!(of_bob, salt("bob", ScramHash::Sha512));
+    on.set_credentials(Credentials::new([alice(ScramHash::Sha256, b"a")]));
+    assert_eq!(salt("alice", ScramHash::Sha256), b"salt");
+}
+
+#[test]
+fn settings_that_let_nobody_in_or_know_no_such_mechanism_are_refused() {
+    let refused = |settings: &[(&str, &str)]| Config::with(settings).unwrap_err().to_string();
+    let text = refused(&[("security.sasl_mechanisms", "PLAIN")]);
+    assert!(text.contains("needs an administrator"), "{text}");
+    let text = refused(&[("security.sasl_mechanisms", "GSSAPI"), ON[1]]);
+    assert!(text.contains("takes PLAIN, SCRAM-SHA-256"), "{text}");
+    let both = ("security.admin_password_file", "/x");
+    assert!(refused(&[ON[1], both]).contains("exclude each other"));
+}

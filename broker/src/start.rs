@@ -79,9 +79,9 @@ pub enum StartError {
     /// Who may connect cannot be read.
     #[error("read who may connect: {0}")]
     Users(String),
-    /// The settings about authentication cannot be used.
+    /// The settings about authentication and TLS cannot be used.
     #[error(transparent)]
-    Security(#[from] crate::config::SecurityError),
+    Security(#[from] crate::security::SetupError),
     /// The operating system refused.
     #[error("{attempt}: {source}")]
     Io {

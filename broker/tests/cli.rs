@@ -51,9 +51,13 @@ fn program() -> Command {
 
 impl Broker {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (address, metrics) = (free_address(), free_address());
-        let child = Self::spawn(&address, &metrics, directory.path());
+        let child = Self::spawn(&address, &metrics, directory.path(), more);
         let mut broker = Self {
             child,
             address,
@@ -64,7 +68,7 @@ impl Broker {
         broker
     }
 
-    fn spawn(address: &str, metrics: &str, directory: &Path) -> Child {
+    fn spawn(address: &str, metrics: &str, directory: &Path, more: &[&str]) -> Child {
         let log = directory.join("broker.log");
         let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = program();
@@ -77,6 +81,7 @@ impl Broker {
         ]);
         command.args(["--shards", "2", "--pin", "false", "--log-level", "info"]);
         command.arg("--data-dir").arg(directory.join("data"));
+        command.args(more);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -107,7 +112,7 @@ impl Broker {
     fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = Self::spawn(&self.address, &self.metrics, self.directory.path());
+        self.child = Self::spawn(&self.address, &self.metrics, self.directory.path(), &[]);
         self.wait_ready();
     }
 
@@ -698,4 +703,52 @@ fn a_signal_ends_a_producer_after_it_has_sent_what_it_has_read() {
     assert_eq!(text, said);
     assert_same(&broker.run(ALL, b"", 0).stdout, &lines, "what was read");
     drop(stdin);
+}
+
+/// A file in a folder of the test's own.
+fn written(directory: &TempDir, name: &str, text: &str) -> String {
+    let path = directory.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn users_are_made_by_the_administrator_and_get_in_until_they_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let admin = written(&directory, "admin", "hunter2\n");
+    let alice = written(&directory, "alice", "wonder land\r\n");
+    let broker = Broker::start_with(&[
+        "--sasl-mechanisms",
+        "SCRAM-SHA-256,SCRAM-SHA-512,PLAIN",
+        "--admin-password-file",
+        &admin,
+    ]);
+    let as_admin =
+        |words: &str| broker.ok(&format!("--user admin --password-file {admin} {words}"));
+    as_admin(&format!("user set alice --new-password-file {alice}"));
+    let listed = as_admin("user list");
+    assert!(listed.contains("alice  SCRAM-SHA-256  4096"), "{listed}");
+    let as_alice = format!("--user alice --password-file {alice}");
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] {
+        broker.ok(&format!(
+            "{as_alice} --sasl-mechanism {mechanism} topic list"
+        ));
+    }
+    broker.fails(
+        &format!("--user alice --password-file {admin} topic list"),
+        1,
+    );
+    broker.fails("topic list", 3);
+    broker.fails("--user alice topic list", 2);
+    as_admin("user delete alice");
+    broker.fails(&format!("{as_alice} topic list"), 1);
+    broker.fails(
+        &format!("--user admin --password-file {admin} user delete alice"),
+        1,
+    );
+    let log = broker.log();
+    assert!(
+        !log.contains("hunter2") && !log.contains("wonder land"),
+        "{log}"
+    );
 }

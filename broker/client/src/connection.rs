@@ -12,6 +12,7 @@ use wire::{ApiKey, ErrorCode, Frame, Request, RequestHeader, VersionRange};
 
 use crate::error::ClientError;
 use crate::settings::ClientSettings;
+use crate::stream::{ClientTls, Stream};
 
 /// Most parts of a frame that one system call gets.
 const SLICES_MAX: usize = 64;
@@ -72,7 +73,7 @@ impl<R> Reply<R> {
 /// A connection that is used for one request at a time.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     address: String,
     client_id: String,
     versions: Versions,
@@ -86,7 +87,11 @@ impl Connection {
     /// # Errors
     /// Nothing listens there, or what listens is not a Kafka broker.
     pub fn open(address: &str, settings: &ClientSettings) -> Result<Self, ClientError> {
-        let stream = connect(address, settings.connect_timeout)?;
+        let tcp = connect(address, settings.connect_timeout)?;
+        let stream = match &settings.tls {
+            None => Stream::plain(tcp),
+            Some(tls) => secure(tcp, address, tls, settings.connect_timeout)?,
+        };
         let mut connection = Self {
             stream,
             address: address.to_owned(),
@@ -147,16 +152,16 @@ impl Connection {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let frame = encode(request, version, self.correlation_id, &self.client_id)?;
         let deadline = Instant::now() + timeout;
-        let failed = |error: std::io::Error| failure(R::KEY.name(), &self.address, timeout, &error);
+        let address = self.address.clone();
+        let failed = |error: std::io::Error| failure(R::KEY.name(), &address, timeout, &error);
         limit(&self.stream, deadline).map_err(failed)?;
-        write_frame(&mut &self.stream, &frame).map_err(failed)?;
+        write_frame(&mut self.stream, &frame).map_err(failed)?;
         let frame = read_frame(&mut Limited {
-            stream: &self.stream,
+            stream: &mut self.stream,
             deadline,
         })
         .map_err(failed)?;
         check_correlation(&frame, self.correlation_id, &self.address)?;
-        let address = self.address.clone();
         Ok(Reply {
             frame,
             version,
@@ -199,11 +204,11 @@ impl Connection {
     /// # Errors
     /// The system gives no second descriptor.
     pub fn closer(&self) -> std::io::Result<Closer> {
-        self.stream.try_clone().map(Closer)
+        self.stream.socket().map(Closer)
     }
 
     /// Takes the connection apart for use by two threads.
-    pub(crate) fn into_parts(self) -> (TcpStream, String, String, Versions) {
+    pub(crate) fn into_parts(self) -> (Stream, String, String, Versions) {
         (self.stream, self.address, self.client_id, self.versions)
     }
 }
@@ -289,6 +294,23 @@ fn connect(address: &str, timeout: Duration) -> Result<TcpStream, ClientError> {
     Err(unreachable(cause))
 }
 
+/// Sets up TLS on a connection.
+fn secure(
+    tcp: TcpStream,
+    address: &str,
+    tls: &ClientTls,
+    timeout: Duration,
+) -> Result<Stream, ClientError> {
+    let limited = tcp.set_read_timeout(Some(timeout)).and_then(|()| {
+        tcp.set_write_timeout(Some(timeout))?;
+        Stream::tls(tcp, address, tls)
+    });
+    limited.map_err(|error| ClientError::Tls {
+        address: address.to_owned(),
+        cause: plain(&error),
+    })
+}
+
 /// The error without the system's number.
 fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
@@ -324,7 +346,7 @@ fn failure(
 }
 
 /// Gives the stream the time that is left until `deadline`.
-fn limit(stream: &TcpStream, deadline: Instant) -> std::io::Result<()> {
+fn limit(stream: &Stream, deadline: Instant) -> std::io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(std::io::ErrorKind::TimedOut.into());
@@ -335,7 +357,7 @@ fn limit(stream: &TcpStream, deadline: Instant) -> std::io::Result<()> {
 
 /// A stream whose reads end at a deadline, however the bytes trickle in.
 struct Limited<'a> {
-    stream: &'a TcpStream,
+    stream: &'a mut Stream,
     deadline: Instant,
 }
 

@@ -48,6 +48,17 @@ pub enum ClientError {
         /// What the attempt failed with.
         cause: String,
     },
+    /// The peer and the client do not agree on TLS.
+    #[error(
+        "no TLS with {address}: {cause}; does the listener speak TLS, is its certificate for that \
+         name, and does --ca-file hold its authority?"
+    )]
+    Tls {
+        /// The peer.
+        address: String,
+        /// What it failed with.
+        cause: String,
+    },
     /// The connection ended in the middle of a conversation.
     #[error("the connection to {address} broke: {cause}")]
     Broken {

@@ -28,6 +28,7 @@ mod producer;
 mod router;
 mod sasl;
 mod settings;
+mod stream;
 mod users;
 
 pub use admin::{ConfigChange, ConfigEntry, NewTopic};
@@ -43,4 +44,5 @@ pub use producer::{Acknowledged, Acks, Produced, Producer, ProducerSettings};
 pub use router::Client;
 pub use sasl::SaslCredentials;
 pub use settings::ClientSettings;
+pub use stream::{ClientTls, TlsFiles};
 pub use users::StoredUser;

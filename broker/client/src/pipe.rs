@@ -1,6 +1,5 @@
 //! [`Pipe`]: a connection with many requests in flight. One thread writes, another reads.
 
-use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use wire::{ApiKey, Request};
 
 use crate::connection::{Connection, Versions, encode, read_frame, write_frame};
 use crate::error::ClientError;
+use crate::stream::Stream;
 
 /// Answers that may wait to be taken by their owner; more hold the reading threads up.
 pub(crate) const EVENTS_MAX: usize = 256;
@@ -28,7 +28,7 @@ pub(crate) struct Event {
 #[derive(Debug)]
 pub(crate) struct Pipe {
     number: u64,
-    stream: TcpStream,
+    stream: Stream,
     address: String,
     client_id: String,
     versions: Versions,
@@ -122,6 +122,6 @@ impl Pipe {
 impl Drop for Pipe {
     fn drop(&mut self) {
         // Ends the reading thread. A connection that is gone already cannot be shut down again.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.stream.shutdown();
     }
 }

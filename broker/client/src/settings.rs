@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::sasl::SaslCredentials;
+use crate::stream::ClientTls;
 
 /// How a client connects and how long it waits.
 #[derive(Debug, Clone)]
@@ -11,6 +12,8 @@ pub struct ClientSettings {
     pub bootstrap: Vec<String>,
     /// What the client calls itself.
     pub client_id: String,
+    /// How it speaks TLS; none where the listener does not.
+    pub tls: Option<ClientTls>,
     /// Who the client is; none where the broker does not ask.
     pub sasl: Option<SaslCredentials>,
     /// Longest wait for one connection.
@@ -30,6 +33,7 @@ impl Default for ClientSettings {
         Self {
             bootstrap: vec!["127.0.0.1:9092".to_owned()],
             client_id: "kafscale-client".to_owned(),
+            tls: None,
             sasl: None,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),

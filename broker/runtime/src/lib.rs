@@ -13,6 +13,7 @@
 
 mod frame;
 mod socket;
+pub mod tls;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;

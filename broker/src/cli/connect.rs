@@ -1,10 +1,11 @@
 //! How client commands find their cluster.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use client::{Client, ClientSettings, SaslCredentials};
+use client::{Client, ClientSettings, ClientTls, SaslCredentials, TlsFiles};
 use security::Mechanism;
 use security::secret::Secret;
 use zeroize::Zeroizing;
@@ -65,6 +66,38 @@ pub(crate) struct ConnectArgs {
         help_heading = "Connection"
     )]
     sasl_mechanism: String,
+    /// Speak TLS; the listener's certificate is checked against the authorities of the system, or --ca-file
+    #[arg(long, global = true, env = "KAFSCALE_TLS", help_heading = "Connection")]
+    tls: bool,
+    /// PEM file with the authorities of the brokers' certificates; implies --tls
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "KAFSCALE_CA_FILE",
+        help_heading = "Connection"
+    )]
+    ca_file: Option<PathBuf>,
+    /// PEM file with the certificate to show to brokers
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "KAFSCALE_CERT_FILE",
+        requires = "key_file",
+        help_heading = "Connection"
+    )]
+    cert_file: Option<PathBuf>,
+    /// PEM file with the key of that certificate
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "KAFSCALE_KEY_FILE",
+        requires = "cert_file",
+        help_heading = "Connection"
+    )]
+    key_file: Option<PathBuf>,
 }
 
 /// Where a password may be that no file holds.
@@ -77,11 +110,22 @@ impl ConnectArgs {
         let settings = ClientSettings {
             client_id: "kafscale-cli".to_owned(),
             sasl: self.sasl()?,
+            tls: self.tls()?,
             request_timeout: self.request_timeout,
             retry_timeout: self.request_timeout,
             ..ClientSettings::with_bootstrap(&self.bootstrap_server)
         };
         Ok(Client::connect(settings)?)
+    }
+
+    fn tls(&self) -> Result<Option<ClientTls>, CliError> {
+        let own = self.cert_file.clone().zip(self.key_file.clone());
+        if !self.tls && self.ca_file.is_none() && own.is_none() {
+            return Ok(None);
+        }
+        let ca = self.ca_file.clone();
+        let tls = ClientTls::new(&TlsFiles { ca, own });
+        tls.map(Some).map_err(CliError::Usage)
     }
 
     fn sasl(&self) -> Result<Option<SaslCredentials>, CliError> {

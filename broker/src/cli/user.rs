@@ -44,7 +44,8 @@ struct ListArgs {
 #[derive(Debug, Args)]
 struct SetArgs {
     /// Name of the user
-    user: String,
+    #[arg(value_name = "USER")]
+    name: String,
     /// File with the password in one line; - for standard input
     #[arg(long, value_name = "FILE")]
     new_password_file: String,
@@ -54,8 +55,8 @@ struct SetArgs {
 #[derive(Debug, Args)]
 struct DeleteArgs {
     /// Names of users
-    #[arg(required = true)]
-    users: Vec<String>,
+    #[arg(required = true, value_name = "USER")]
+    names: Vec<String>,
 }
 
 pub(super) fn run(connect: &ConnectArgs, args: &UserArgs) -> Result<(), CliError> {
@@ -63,12 +64,12 @@ pub(super) fn run(connect: &ConnectArgs, args: &UserArgs) -> Result<(), CliError
         UserCommand::List(args) => list(&mut connect.connect()?, args),
         UserCommand::Set(args) => {
             let password = read_password(&args.new_password_file)?;
-            Ok(connect.connect()?.set_password(&args.user, &password)?)
+            Ok(connect.connect()?.set_password(&args.name, &password)?)
         }
         UserCommand::Delete(args) => {
             let mut client = connect.connect()?;
-            let mut users = args.users.iter();
-            users.try_for_each(|user| Ok(client.delete_user(user)?))
+            let mut names = args.names.iter();
+            names.try_for_each(|user| Ok(client.delete_user(user)?))
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::error::Problem;
 use super::kind::{
-    Addr, Bytes, Checksums, Count, Encryption, File, Hidden, IoDriver, KeyPrefix, Kind, List,
-    LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Ratio, Seconds, Switch, Text,
+    Addr, Bytes, Checksums, ClientAuth, Count, Encryption, File, Hidden, IoDriver, KeyPrefix, Kind,
+    List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Ratio, Seconds, Switch, Text,
+    TlsVersion,
 };
 use super::layered::Layered;
 use super::setting::{Allowed, Setting, settings};
@@ -141,6 +142,51 @@ settings! {
             Some("max-reauth-ms"), ["KAFSCALE_MAX_REAUTH_MS"], "security.max_reauth_ms",
             default "" or "for ever", in Allowed::Millis(1000, YEAR),
             "How long an authentication holds; a client that knows KIP-368 authenticates again before."
+        }
+    }
+
+    /// TLS of the Kafka listener.
+    tls: TlsSettings {
+        cert_file: Maybe<File> {
+            Some("tls-cert-file"), ["KAFSCALE_TLS_CERT_FILE"], "tls.cert_file",
+            default "" or "no TLS", in Allowed::Any,
+            "PEM file with the certificate of the Kafka listener, and those between it and its authority."
+        }
+        key_file: Maybe<File> {
+            Some("tls-key-file"), ["KAFSCALE_TLS_KEY_FILE"], "tls.key_file",
+            default "", in Allowed::Any,
+            "PEM file with the private key of that certificate."
+        }
+        client_ca_file: Maybe<File> {
+            Some("tls-client-ca-file"), ["KAFSCALE_TLS_CLIENT_CA_FILE"], "tls.client_ca_file",
+            default "", in Allowed::Any,
+            "PEM file with the authorities that certificates of clients are checked against."
+        }
+        client_auth: ClientAuth {
+            Some("tls-client-auth"), ["KAFSCALE_TLS_CLIENT_AUTH"], "tls.client_auth",
+            default "required", in Allowed::OneOf(ClientAuth::WORDS),
+            "Whether clients must show a certificate, where `tls.client_ca_file` is set."
+        }
+        ca_file: Maybe<File> {
+            Some("tls-ca-file"), ["KAFSCALE_TLS_CA_FILE"], "tls.ca_file",
+            default "" or "`tls.client_ca_file`, else the authorities of the system", in Allowed::Any,
+            "PEM file with the authorities that certificates of other brokers are checked against."
+        }
+        crl_file: Maybe<File> {
+            Some("tls-crl-file"), ["KAFSCALE_TLS_CRL_FILE"], "tls.crl_file",
+            default "", in Allowed::Any,
+            "PEM file with lists of revoked certificates of clients."
+        }
+        min_version: TlsVersion {
+            Some("tls-min-version"), ["KAFSCALE_TLS_MIN_VERSION"], "tls.min_version",
+            default "tlsv1.2", in Allowed::OneOf(TlsVersion::WORDS),
+            "Oldest version of TLS that clients may use."
+        }
+        principal_mapping_rules: Text {
+            Some("tls-principal-mapping-rules"), ["KAFSCALE_TLS_PRINCIPAL_MAPPING_RULES"],
+            "tls.principal_mapping_rules",
+            default "DEFAULT", in Allowed::Text(16_384),
+            "How the subject of a client's certificate becomes its name: Kafka's `ssl.principal.mapping.rules`."
         }
     }
 

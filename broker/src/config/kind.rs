@@ -333,6 +333,28 @@ choice! {
 }
 
 choice! {
+    /// Whether clients show a certificate (Kafka's `ssl.client.auth`).
+    ClientAuth {
+        /// They are not asked for one.
+        None = "none",
+        /// They may.
+        Requested = "requested",
+        /// They must.
+        Required = "required",
+    }
+}
+
+choice! {
+    /// A version of TLS.
+    TlsVersion {
+        /// 1.2.
+        Tls12 = "tlsv1.2",
+        /// 1.3.
+        Tls13 = "tlsv1.3",
+    }
+}
+
+choice! {
     /// How much is logged.
     LogLevel {
         /// A human must look.

@@ -27,11 +27,11 @@ pub use cli::{args, command};
 pub use declaration::{
     AdminSettings, BrokerSettings, Config, EtcdSettings, GroupSettings, HealthSettings,
     LogSettings, MemorySettings, RequestSettings, S3Settings, SETTINGS, SecuritySettings,
-    ShardSettings, TopicSettings,
+    ShardSettings, TlsSettings, TopicSettings,
 };
 pub use error::{ConfigError, Problem, Source, Warning};
 pub(crate) use kind::{Bytes, Kind};
-pub use kind::{Checksums, Encryption, IoDriver, LogFormat, LogLevel};
+pub use kind::{Checksums, ClientAuth, Encryption, IoDriver, LogFormat, LogLevel, TlsVersion};
 pub use machine::Machine;
 pub use secret::Secret;
 pub use security::SecurityError;

@@ -74,6 +74,19 @@ impl Config {
                 "security.sasl_mechanisms takes PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512",
             );
         }
+        let tls = &self.tls;
+        require(
+            tls.cert_file.is_some() == tls.key_file.is_some(),
+            "tls.cert_file and tls.key_file go together: set both or neither",
+        );
+        require(
+            tls.client_ca_file.is_none() || tls.cert_file.is_some(),
+            "tls.client_ca_file needs tls.cert_file and tls.key_file",
+        );
+        require(
+            tls.crl_file.is_none() || tls.client_ca_file.is_some(),
+            "tls.crl_file needs tls.client_ca_file",
+        );
         require(
             settings.admin_password.is_none() || settings.admin_password_file.is_none(),
             "security.admin_password and security.admin_password_file exclude each other: set one",

@@ -5,10 +5,13 @@
 //! leader, the time of one call. What is not answered is left out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::{ClientError, ClientSettings, Connection, OffsetSpec, SaslCredentials, list_offsets};
+use client::{ClientError, ClientSettings, Connection, OffsetSpec, list_offsets};
 use segment::{Offset, PartitionIndex, TopicName, TopicPartition};
+
+use crate::security::Own;
 
 /// Partitions that one call asks for, of all leaders together.
 pub const PARTITIONS_MAX: usize = 50_000;
@@ -49,24 +52,19 @@ pub struct Leader {
     pub partitions: Vec<(TopicPartition, TopicName)>,
 }
 
-/// Asks leaders for the bounds of their partitions, at most `partitions_max` a request, as the user that
-/// they expect of us. Gives those that were answered.
+/// Asks leaders for the bounds of their partitions, at most `partitions_max` a request, as they expect it
+/// of us. Gives those that were answered.
 pub async fn ask_leaders(
     leaders: Vec<Leader>,
     partitions_max: usize,
-    as_whom: Option<SaslCredentials>,
+    own: Arc<Own>,
 ) -> Vec<(TopicPartition, Bounds)> {
-    let asked =
-        tokio::task::spawn_blocking(move || ask_all(&leaders, partitions_max, as_whom.as_ref()));
+    let asked = tokio::task::spawn_blocking(move || ask_all(&leaders, partitions_max, &own));
     // The pool has ended, and the broker with it.
     asked.await.unwrap_or_default()
 }
 
-fn ask_all(
-    leaders: &[Leader],
-    partitions_max: usize,
-    as_whom: Option<&SaslCredentials>,
-) -> Vec<(TopicPartition, Bounds)> {
+fn ask_all(leaders: &[Leader], partitions_max: usize, own: &Own) -> Vec<(TopicPartition, Bounds)> {
     let deadline = Instant::now() + CALL_TIMEOUT;
     let at_once = partitions_max.clamp(1, PARTITIONS_A_REQUEST);
     let mut all = Vec::new();
@@ -75,7 +73,7 @@ fn ask_all(
             tracing::debug!("not all leaders were asked for the ends of their partitions");
             break;
         }
-        if let Err(error) = ask(leader, at_once, as_whom, &mut all) {
+        if let Err(error) = ask(leader, at_once, own, &mut all) {
             tracing::debug!(%error, "a leader does not tell where its partitions end");
         }
     }
@@ -85,12 +83,13 @@ fn ask_all(
 fn ask(
     leader: &Leader,
     at_once: usize,
-    as_whom: Option<&SaslCredentials>,
+    own: &Own,
     all: &mut Vec<(TopicPartition, Bounds)>,
 ) -> Result<(), ClientError> {
     let settings = ClientSettings {
         client_id: "kafscale-broker".to_owned(),
-        sasl: as_whom.cloned(),
+        sasl: own.sasl.clone(),
+        tls: own.tls.clone(),
         connect_timeout: LEADER_TIMEOUT,
         request_timeout: LEADER_TIMEOUT,
         ..ClientSettings::default()
@@ -167,7 +166,7 @@ mod tests {
         };
         let port = silent.local_addr().unwrap().port();
         let leaders: Vec<Leader> = [1, port, port, port, port, port, port].map(leader).into();
-        assert!(ask_all(&leaders, 2_000, None).is_empty());
+        assert!(ask_all(&leaders, 2_000, &Own::default()).is_empty());
         let limit = CALL_TIMEOUT + 4 * LEADER_TIMEOUT;
         assert!(began.elapsed() < limit, "{:?}", began.elapsed());
     }

@@ -56,7 +56,7 @@ impl Lags {
         if !asked.is_empty() {
             let partitions = self.context.config.request.partitions_max;
             let leaders = asked.into_values().collect();
-            let own = self.context.users.own().cloned();
+            let own = self.context.users.security().own();
             self.told
                 .extend(ask_leaders(leaders, partitions, own).await);
         }

@@ -12,6 +12,7 @@
 //! | [`takeover`], [`harvest`], [`directories`], [`image`], [`segments`] | take partitions and load them |
 //! | [`slots`] | coordinator slots, groups, committed offsets |
 //! | [`quotas`] | client quotas |
+//! | [`certificates`] | files of TLS that change |
 //! | [`users`] | users: their stored credentials, and passwords that are to be checked |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`], [`own_objects`] | WAL objects, in sequence; large sections apart |
@@ -30,6 +31,7 @@ pub mod backups;
 pub mod bounds;
 pub mod catalog;
 pub mod census;
+pub mod certificates;
 pub mod cleaner;
 pub mod commit;
 pub mod compactor;

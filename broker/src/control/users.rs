@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::SaslCredentials;
 use coord::keys::decoy::{self, DecoyRecord};
 use coord::keys::scram::{self, ScramKey, ScramRecord};
 use coord::keys::{Keyspace, Seen, plan, seen};
@@ -107,9 +106,9 @@ impl Users {
         }
     }
 
-    /// As whom this broker asks others.
-    pub fn own(&self) -> Option<&SaslCredentials> {
-        self.security.own()
+    /// Who may connect.
+    pub fn security(&self) -> &Arc<Security> {
+        &self.security
     }
 
     /// Reads all users, and follows them from there.

@@ -25,6 +25,11 @@ metrics! {
             authentication_succeeded = "succeeded",
             authentication_failed = "failed",
         }
+        Counter "kafscale_tls_handshakes_total" "connections" ["result"]
+            "TLS handshakes with clients, by what came of them." {
+            tls_succeeded = "succeeded",
+            tls_failed = "failed",
+        }
         Counter "kafscale_network_bytes_total" "bytes" ["direction"]
             "Bytes read from and written to client connections." {
             bytes_in = "in",

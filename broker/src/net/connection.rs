@@ -4,12 +4,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use security::Principal;
+
 use super::frame::{FrameError, FrameReader};
 use super::reply_queue::{Reply, ReplyQueue, Slot, Write};
 use super::{ConnectionQuota, ConnectionState, Pace};
 use crate::api;
 use crate::control::gate::Admitted;
-use crate::runtime::{self, Socket, WriteFrame, WriteHalf};
+use crate::runtime::tls::{Inbound, Outbound};
+use crate::runtime::{self, ReadHalf, Socket, WriteHalf};
 use crate::security::identity::Identity;
 use crate::shard::Shard;
 
@@ -36,19 +39,83 @@ pub(super) async fn serve(shard: Rc<Shard>, socket: Socket, admitted: Admitted) 
     });
     let replies = Rc::new(ReplyQueue::new(shard.connections.unsent.clone()));
     let _open = Open::new(shard.clone(), state.clone(), replies.clone(), admitted);
+    let opened = open(&shard, read, write, &state, peer).await;
+    let Some(Opened {
+        inbound,
+        outbound,
+        certified,
+    }) = opened
+    else {
+        return state.closer.close();
+    };
+    let identity = Identity::new(shard.shared.security.clone(), certified);
     runtime::spawn(write_replies(
         shard.clone(),
-        write,
+        outbound,
         state.clone(),
         replies.clone(),
     ));
     let memory = shard.connections.memory.clone();
-    let mut frames = FrameReader::new(read, memory);
-    let served = read_requests(&shard, &mut frames, &state, &replies, peer).await;
+    let mut frames = FrameReader::new(inbound, memory);
+    let served = read_requests(&shard, &mut frames, &state, &replies, peer, &identity).await;
     if let Err(error) = served {
         count(&shard, &error);
         tell(&shard, peer, &error);
     }
+}
+
+/// A connection that is ready for requests.
+struct Opened {
+    inbound: Inbound,
+    outbound: Outbound,
+    /// Whom the client's certificate is for.
+    certified: Option<Principal>,
+}
+
+/// Sets up TLS where the listener has it; none where the client is not let in.
+async fn open(
+    shard: &Shard,
+    read: ReadHalf,
+    write: WriteHalf,
+    state: &ConnectionState,
+    peer: std::net::SocketAddr,
+) -> Option<Opened> {
+    let Some(tls) = shard.shared.security.tls() else {
+        return Some(Opened {
+            inbound: Inbound::Plain(read),
+            outbound: Outbound::Plain(write),
+            certified: None,
+        });
+    };
+    let by = shard.now_ms() + IDENTIFY_WITHIN.as_millis() as u64;
+    state.identify_by_ms.set(by);
+    let accepted = match runtime::tls::accept(tls.current(), read, write).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            shard.metrics.tls_failed.increment();
+            tracing::debug!(%peer, %error, "a TLS handshake has failed");
+            return None;
+        }
+    };
+    let certified = match &accepted.client {
+        None => None,
+        Some(certificate) => {
+            let principal = tls.principal(certificate);
+            if principal.is_none() {
+                shard.metrics.tls_failed.increment();
+                tracing::debug!(%peer, "no rule makes a name of the subject of a client's certificate");
+                return None;
+            }
+            principal
+        }
+    };
+    shard.metrics.tls_succeeded.increment();
+    state.identify_by_ms.set(u64::MAX);
+    Some(Opened {
+        inbound: accepted.inbound,
+        outbound: accepted.outbound,
+        certified,
+    })
 }
 
 /// Keeps a connection in its shard's list; however its task ends, a panic included, the writer ends too.
@@ -95,10 +162,10 @@ async fn read_requests(
     state: &Rc<ConnectionState>,
     replies: &Rc<ReplyQueue>,
     peer: std::net::SocketAddr,
+    identity: &Rc<Identity>,
 ) -> Result<(), FrameError> {
     let limits = &shard.shared.config.request;
     let quota = ConnectionQuota::default();
-    let identity = Identity::new(shard.shared.security.clone());
     if !identity.is_settled() {
         frames.set_limit(Some(STRANGER_FRAME_BYTES_MAX));
         let by = shard.coarse_ms() + IDENTIFY_WITHIN.as_millis() as u64;
@@ -115,7 +182,7 @@ async fn read_requests(
         shard.metrics.bytes_in.add(frame.len() as u64);
         state.unanswered.set(state.unanswered.get() + 1);
         let is_stranger = !identity.is_settled();
-        let slot = api::dispatch(shard, frame, reserved, peer, &quota, &identity).await;
+        let slot = api::dispatch(shard, frame, reserved, peer, &quota, identity).await;
         if identity.is_refused() {
             refuse(shard, peer, replies, slot).await;
             return Ok(());
@@ -175,7 +242,7 @@ fn count(shard: &Shard, error: &FrameError) {
 
 async fn write_replies(
     shard: Rc<Shard>,
-    mut write: WriteHalf,
+    mut write: Outbound,
     state: Rc<ConnectionState>,
     replies: Rc<ReplyQueue>,
 ) {
@@ -190,7 +257,7 @@ async fn write_replies(
         let bytes: usize = parts.iter().map(bytes::Bytes::len).sum();
         state.writing.begin(shard.coarse_ms());
         let moved = |bytes| state.writing.moved(bytes, shard.coarse_ms());
-        let written = write.write_telling(WriteFrame::new(parts), moved).await;
+        let written = write.write_telling(parts, moved).await;
         state.writing.stop();
         state.progress_ms.set(shard.coarse_ms());
         replies.sent(bytes);

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 
 use super::ConnectionState;
 use super::budget::{MemoryBudget, Reserved};
-use crate::runtime::ReadHalf;
+use crate::runtime::tls::Inbound;
 use std::rc::Rc;
 
 /// Room for small requests that arrive together. A frame that fits needs no memory but this, which its
@@ -63,7 +63,7 @@ pub(crate) enum FrameError {
 
 /// The receiving half of a connection.
 pub(crate) struct FrameReader {
-    read: ReadHalf,
+    read: Inbound,
     buffer: BytesMut,
     /// Whether the last frame was large, or the last read could have given more.
     much: bool,
@@ -73,7 +73,7 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     /// Reads frames that fit the budget.
-    pub(crate) fn new(read: ReadHalf, budget: Rc<MemoryBudget>) -> Self {
+    pub(crate) fn new(read: Inbound, budget: Rc<MemoryBudget>) -> Self {
         let limit = budget.limit().min(FRAME_BYTES_MAX);
         Self {
             read,

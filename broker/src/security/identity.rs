@@ -51,26 +51,28 @@ pub(crate) struct Identity {
     phase: RefCell<Phase>,
     /// Whether messages of the exchange come without a request around them (SaslHandshake 0).
     is_raw: Cell<bool>,
-    principal: RefCell<Option<(Principal, Mechanism)>>,
+    /// Who it is, once that is known, and by which mechanism of SASL; none by its certificate.
+    known: RefCell<Option<(Principal, Option<Mechanism>)>>,
     /// Until when the authentication holds, by the shard's clock.
     until_ms: Cell<u64>,
 }
 
 impl Identity {
-    /// Nobody yet.
-    pub(crate) fn new(security: Arc<Security>) -> Rc<Self> {
+    /// Nobody yet, or whom the certificate is for that the client has shown.
+    pub(crate) fn new(security: Arc<Security>, certified: Option<Principal>) -> Rc<Self> {
         Rc::new(Self {
-            security,
             phase: RefCell::new(Phase::Idle),
             is_raw: Cell::new(false),
-            principal: RefCell::new(None),
+            // Where SASL is on, it alone says who a client is, as on Kafka's SASL_SSL listeners.
+            known: RefCell::new(certified.filter(|_| !security.is_on()).map(|it| (it, None))),
             until_ms: Cell::new(u64::MAX),
+            security,
         })
     }
 
     /// Whether it is known who is at the other end, or nobody asks.
     pub(crate) fn is_settled(&self) -> bool {
-        !self.security.is_on() || self.principal.borrow().is_some()
+        !self.security.is_on() || self.known.borrow().is_some()
     }
 
     /// Whether an exchange has failed.
@@ -85,7 +87,7 @@ impl Identity {
 
     /// Its name, for quotas.
     pub(crate) fn user(&self) -> Arc<str> {
-        let known = self.principal.borrow();
+        let known = self.known.borrow();
         known.as_ref().map_or_else(
             || ANONYMOUS.into(),
             |(principal, _)| principal.shared_name(),
@@ -102,7 +104,7 @@ impl Identity {
             Phase::Failed => false,
             Phase::Exchanging(_) => is_exchange,
             Phase::Idle if is_exchange || api == ApiKey::ApiVersions => true,
-            Phase::Idle => self.principal.borrow().is_some() && now_ms < self.until_ms.get(),
+            Phase::Idle => self.known.borrow().is_some() && now_ms < self.until_ms.get(),
         }
     }
 
@@ -117,9 +119,9 @@ impl Identity {
         }
         let offered = Mechanism::of_name(mechanism);
         let offered = offered.filter(|it| self.security.mechanisms().contains(it));
-        let before = self.principal.borrow().as_ref().map(|(_, before)| *before);
+        let before = self.known.borrow().as_ref().map(|(_, before)| *before);
         match offered {
-            Some(chosen) if before.is_none_or(|before| before == chosen) => {
+            Some(chosen) if before.is_none_or(|before| before == Some(chosen)) => {
                 self.is_raw.set(version == 0);
                 self.phase.replace(Phase::Exchanging(Exchange::new(chosen)));
                 Ok(())
@@ -200,7 +202,7 @@ impl Identity {
         mechanism: Mechanism,
         reply: Vec<u8>,
     ) -> Result<Vec<u8>, Refused> {
-        let mut known = self.principal.borrow_mut();
+        let mut known = self.known.borrow_mut();
         if known
             .as_ref()
             .is_some_and(|(before, _)| *before != principal)
@@ -208,7 +210,7 @@ impl Identity {
             let text = "Cannot change principals during re-authentication";
             return Err(Refused::Failed(text.to_owned()));
         }
-        *known = Some((principal, mechanism));
+        *known = Some((principal, Some(mechanism)));
         drop(known);
         self.is_raw.set(false);
         if let Some(holds) = self.security.reauth() {

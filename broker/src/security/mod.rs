@@ -8,20 +8,64 @@
 //! |---|---|
 //! | [`mod@self`] | what holds for all connections |
 //! | [`identity`] | who is at the other end of one connection |
+//! | [`tls`] | TLS of the listener, and its files |
+//! | `subject` | whom a certificate is for |
 
 pub(crate) mod identity;
+mod subject;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use client::SaslCredentials;
+use client::{ClientTls, SaslCredentials, TlsFiles};
 use security::Mechanism;
 use security::scram::{ITERATIONS_MIN, ScramHash, Verifier};
 use security::secret::Secret;
 
 use crate::config::{Config, SecurityError};
+use tls::{Tls, TlsError};
+
+/// How a broker asks others of its cluster: as the administrator, and with the certificate of its own listener.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// As whom, where clients have to say who they are.
+    pub sasl: Option<SaslCredentials>,
+    /// TLS, where listeners have it.
+    pub tls: Option<ClientTls>,
+}
+
+impl Own {
+    fn new(config: &Config) -> Result<Self, TlsError> {
+        let tls = &config.tls;
+        let Some(own) = tls.cert_file.clone().zip(tls.key_file.clone()) else {
+            return Ok(Self::default());
+        };
+        let ca = tls.ca_file.as_ref().or(tls.client_ca_file.as_ref());
+        let files = TlsFiles {
+            ca: ca.cloned(),
+            own: Some(own),
+        };
+        let tls = ClientTls::new(&files).map_err(TlsError::Setup)?;
+        Ok(Self {
+            sasl: None,
+            tls: Some(tls),
+        })
+    }
+}
+
+/// Why nobody can be let in.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The administrator's password.
+    #[error(transparent)]
+    Password(#[from] SecurityError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
 
 /// What is stored of the passwords of users.
 #[derive(Debug, Default)]
@@ -61,12 +105,13 @@ impl Credentials {
 #[derive(Debug)]
 pub struct Security {
     mechanisms: Vec<Mechanism>,
+    tls: Option<Tls>,
     /// How long an authentication holds (`connections.max.reauth.ms`, KIP-368).
     reauth: Option<Duration>,
     /// The user of the settings, who is there before any other.
     admin: Credentials,
-    /// As whom this broker asks others.
-    own: Option<SaslCredentials>,
+    /// How this broker asks others.
+    own: ArcSwap<Own>,
     /// From which answers to unknown users are made.
     decoy: Secret,
     credentials: ArcSwap<Credentials>,
@@ -77,14 +122,14 @@ impl Security {
     /// users are made. Takes some milliseconds where an administrator's password is set.
     ///
     /// # Errors
-    /// The file of the administrator's password cannot be read.
-    pub fn new(config: &Config, decoy: &str) -> Result<Self, SecurityError> {
+    /// The file of the administrator's password, or those of TLS, cannot be read or used.
+    pub fn new(config: &Config, decoy: &str) -> Result<Self, SetupError> {
         let decoy = Secret::new(decoy);
         let mechanisms = config.sasl_mechanisms();
-        let (mut admin, mut own) = (Vec::new(), None);
+        let (mut admin, mut own) = (Vec::new(), Own::new(config)?);
         if let Some(password) = config.admin_password()? {
             let user = &config.security.admin_user;
-            own = mechanisms.first().map(|mechanism| SaslCredentials {
+            own.sasl = mechanisms.first().map(|mechanism| SaslCredentials {
                 mechanism: *mechanism,
                 user: user.clone(),
                 password: Secret::new(password.expose()),
@@ -102,12 +147,18 @@ impl Security {
         }
         Ok(Self {
             mechanisms,
+            tls: Tls::new(config)?,
             reauth: config.security.max_reauth.filter(|max| !max.is_zero()),
             admin: Credentials::new(admin),
-            own,
+            own: ArcSwap::from_pointee(own),
             decoy,
             credentials: ArcSwap::default(),
         })
+    }
+
+    /// TLS of the listener, where it has any.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Whether a client has to say who it is.
@@ -125,9 +176,26 @@ impl Security {
         self.reauth
     }
 
-    /// As whom this broker asks others of its cluster, where clients have to say who they are.
-    pub fn own(&self) -> Option<&SaslCredentials> {
-        self.own.as_ref()
+    /// How this broker asks others of its cluster.
+    pub fn own(&self) -> Arc<Own> {
+        self.own.load_full()
+    }
+
+    /// Takes the files of TLS anew where they have changed; whether they had. Reads files: not on a shard.
+    ///
+    /// # Errors
+    /// What is there now cannot be used; what was there before stays in use.
+    pub fn reload(&self, config: &Config) -> Result<bool, TlsError> {
+        let Some(tls) = &self.tls else {
+            return Ok(false);
+        };
+        let has_changed = tls.reload(config)?;
+        if has_changed {
+            let sasl = self.own().sasl.clone();
+            let own = Own::new(config)?;
+            self.own.store(Arc::new(Own { sasl, ..own }));
+        }
+        Ok(has_changed)
     }
 
     /// Replaces what is known of users. The control thread's.

@@ -44,7 +44,7 @@ use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
 use crate::control::users::{self, Users};
 use crate::control::{
-    ControlHandle, ControlMsg, FlushSignal, census, health, memory, retention, sweep,
+    ControlHandle, ControlMsg, FlushSignal, census, certificates, health, memory, retention, sweep,
 };
 use crate::metadata::{Metadata, SharedMetadata};
 use crate::metrics::{ControlMetrics, Registry};
@@ -334,6 +334,7 @@ impl Broker {
         serving.spawn("cleaner", Cleaner::new(context.clone()).run());
         serving.spawn("health watch", health::watch(context.clone()));
         serving.spawn("census", census::run(context.clone()));
+        serving.spawn("certificates", certificates::follow(context.clone()));
         serving.spawn("memory", memory::run());
         serving.spawn("retention", retention::run(context.clone()));
         serving.spawn("garbage collector", Garbage::new(context.clone()).run());

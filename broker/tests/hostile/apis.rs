@@ -79,6 +79,7 @@ fn every_request() -> Vec<(ApiKey, i16, Vec<u8>)> {
         DescribeClientQuotasRequest,
         AlterClientQuotasRequest,
         DescribeUserScramCredentialsRequest,
+        AlterUserScramCredentialsRequest,
         UpdateFeaturesRequest,
         DescribeClusterRequest,
         DescribeProducersRequest,
@@ -129,22 +130,7 @@ fn bodies_of_zeros_ones_and_ff_in_every_api_and_version() {
 #[test]
 fn unknown_keys_and_versions() {
     let victim = Victim::alone(&[]);
-    for key in [
-        -1,
-        4,
-        5,
-        6,
-        7,
-        17,
-        36,
-        52,
-        59,
-        71,
-        95,
-        1_000,
-        i16::MAX,
-        i16::MIN,
-    ] {
+    for key in [-1, 4, 5, 6, 7, 52, 59, 71, 95, 1_000, i16::MAX, i16::MIN] {
         for version in [-1, 0, 1, i16::MAX] {
             let bytes = request(key, version, false, &[0; 32]);
             assert_eq!(

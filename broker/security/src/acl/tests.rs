@@ -267,7 +267,7 @@ fn oracle(
     let denies = |rule: &&AclBinding| {
         rule.permission == Deny && (rule.operation == All || rule.operation == operation)
     };
-    if of_us.iter().any(|rule| denies(rule)) {
+    if of_us.iter().any(denies) {
         return false;
     }
     let implied: &[Operation] = match operation {

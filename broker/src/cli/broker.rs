@@ -9,7 +9,7 @@ use crate::{logging, start};
 pub(super) const AFTER_HELP: &str = "\
 Examples:
   kafscale broker                                        loopback, log in ./kafscale-data
-  kafscale broker --data-dir /var/lib/kafscale --broker-addr 0.0.0.0:9092
+  kafscale broker --data-dir /var/lib/kafscale --broker-addr 10.0.0.5:9092 --allow-insecure true
   KAFSCALE_LOG_LEVEL=debug kafscale broker
 
 Stop it with Ctrl-C or SIGTERM: it flushes, acknowledges and lets go of its partitions.

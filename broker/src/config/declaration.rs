@@ -138,6 +138,11 @@ settings! {
             default "", in Allowed::Any,
             "File with the password of that user in one line."
         }
+        allow_insecure: Switch {
+            Some("allow-insecure"), ["KAFSCALE_ALLOW_INSECURE"], "security.allow_insecure",
+            default "false", in Allowed::Any,
+            "Serve clients of other machines although there is neither TLS nor authentication."
+        }
         max_reauth: Maybe<Millis> {
             Some("max-reauth-ms"), ["KAFSCALE_MAX_REAUTH_MS"], "security.max_reauth_ms",
             default "" or "for ever", in Allowed::Millis(1000, YEAR),

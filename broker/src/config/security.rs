@@ -75,6 +75,13 @@ impl Config {
             );
         }
         let tls = &self.tls;
+        let is_reserved = tls.cert_file.is_some() || !settings.sasl_mechanisms.is_empty();
+        require(
+            self.broker.addr.ip().is_loopback() || is_reserved || settings.allow_insecure,
+            "broker.addr is reached from other machines, and anybody there could read, write and \
+             delete everything: set tls.cert_file or security.sasl_mechanisms (docs/security.md), or \
+             say security.allow_insecure = true (KAFSCALE_ALLOW_INSECURE=true)",
+        );
         require(
             tls.cert_file.is_some() == tls.key_file.is_some(),
             "tls.cert_file and tls.key_file go together: set both or neither",

@@ -111,7 +111,7 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file() {
 #[test]
 fn toml_takes_every_scalar_and_lists() {
     let toml = "[broker]\naddr = \":9092\"\nid = 7\n[shard]\npin = false\ncount = 2\n[health]\n\
-                error_rate_crit = 0.5\n";
+                error_rate_crit = 0.5\n[security]\nallow_insecure = true\n";
     let config = load(&[], &[], Some(toml)).unwrap().config;
     assert_eq!(config.broker_id(), Some(7));
     assert_eq!(config.cpu_of_shard(0), None);

@@ -49,6 +49,18 @@ fn an_unknown_user_has_a_salt_that_stays() {
 }
 
 #[test]
+fn who_serves_other_machines_without_tls_and_authentication_must_say_so() {
+    let open = ("broker.addr", ":9092");
+    let text = Config::with(&[open]).unwrap_err().to_string();
+    assert!(text.contains("security.allow_insecure = true"), "{text}");
+    Config::with(&[open, ("security.allow_insecure", "true")]).unwrap();
+    Config::with(&[open, ON[0], ON[1]]).unwrap();
+    let tls = [open, ("tls.cert_file", "c"), ("tls.key_file", "k")];
+    Config::with(&tls).unwrap();
+    Config::with(&[("broker.addr", "[::1]:9092")]).unwrap();
+}
+
+#[test]
 fn settings_that_let_nobody_in_or_know_no_such_mechanism_are_refused() {
     let refused = |settings: &[(&str, &str)]| Config::with(settings).unwrap_err().to_string();
     let text = refused(&[("security.sasl_mechanisms", "PLAIN")]);

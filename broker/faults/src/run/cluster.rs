@@ -224,6 +224,7 @@ impl Cluster {
         command
             .env("KAFSCALE_BROKER_ID", node.id.to_string())
             .env("KAFSCALE_BROKER_ADDR", node.kafka.to_string())
+            .env("KAFSCALE_ALLOW_INSECURE", "true")
             .env("KAFSCALE_METRICS_ADDR", node.admin.to_string())
             .env("KAFSCALE_S3_HEALTH_WINDOW_SEC", "5")
             .env("KAFSCALE_SESSION_TTL_MS", ttl)

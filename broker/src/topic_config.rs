@@ -11,6 +11,7 @@ mod table;
 use std::collections::BTreeMap;
 
 use segment::batch::{Codec, TimestampType};
+use segment::record::Compression;
 use table::{Check, DECLARATIONS, Declaration};
 
 /// Bytes of the overrides of one topic, names and values, at most: they are stored in one key.
@@ -114,7 +115,7 @@ pub struct TopicConfig {
     segment_bytes: Option<u64>,
     is_deleted: bool,
     compaction: Option<Compaction>,
-    codec: Option<Codec>,
+    compression: Option<Compression>,
 }
 
 /// How a topic is compacted (`cleanup.policy=compact`).
@@ -178,7 +179,7 @@ impl TopicConfig {
             segment_bytes: None,
             is_deleted: true,
             compaction: None,
-            codec: None,
+            compression: None,
         };
         let bounded = |value: i64| (value != i64::MAX).then_some(value);
         let limited = |value: i64| (value >= 0).then_some(value);
@@ -189,14 +190,7 @@ impl TopicConfig {
         }
         config.timestamp_before_max_ms = bounded(config.long("message.timestamp.before.max.ms"));
         config.timestamp_after_max_ms = bounded(config.long("message.timestamp.after.max.ms"));
-        config.codec = match config.text("compression.type") {
-            "uncompressed" => Some(Codec::None),
-            "gzip" => Some(Codec::Gzip),
-            "snappy" => Some(Codec::Snappy),
-            "lz4" => Some(Codec::Lz4),
-            "zstd" => Some(Codec::Zstd),
-            _ => None,
-        };
+        config.compression = config.stored_as();
         config.retention_ms = limited(config.long("retention.ms"));
         config.retention_bytes = limited(config.long("retention.bytes"));
         let policy = config.text("cleanup.policy").to_owned();
@@ -243,9 +237,9 @@ impl TopicConfig {
         self.timestamp_after_max_ms
     }
 
-    /// Codec of the stored batches (`compression.type`); `None` for what the producer chose.
-    pub fn codec(&self) -> Option<Codec> {
-        self.codec
+    /// How batches are stored (`compression.type` and the levels); `None` for as the producer chose.
+    pub fn compression(&self) -> Option<Compression> {
+        self.compression
     }
 
     /// How long records are kept; `None` for ever, as without `cleanup.policy=delete`.
@@ -298,6 +292,25 @@ impl TopicConfig {
             }
         });
         rows.collect()
+    }
+
+    fn stored_as(&self) -> Option<Compression> {
+        let level = |name| i32::try_from(self.long(name)).ok();
+        match self.text("compression.type") {
+            "uncompressed" => Some(Codec::None.into()),
+            "gzip" => Some(Compression {
+                codec: Codec::Gzip,
+                // -1 is the codec's default.
+                level: level("compression.gzip.level").filter(|level| *level >= 0),
+            }),
+            "snappy" => Some(Codec::Snappy.into()),
+            "lz4" => Some(Codec::Lz4.into()),
+            "zstd" => Some(Compression {
+                codec: Codec::Zstd,
+                level: level("compression.zstd.level"),
+            }),
+            _ => None,
+        }
     }
 
     fn text(&self, name: &str) -> &str {
@@ -396,6 +409,22 @@ fn check(declaration: &'static Declaration, text: &str) -> Result<(), ConfigErro
             }
             _ => Ok(()),
         },
+        Check::Level(low, high, default) => match number {
+            Some(number)
+                if number != default as f64 && !(low as f64..=high as f64).contains(&number) =>
+            {
+                Err(refuse(format!(
+                    "Value must be between {low} and {high} or equal to {default}"
+                )))
+            }
+            _ => Ok(()),
+        },
+        Check::ThrottledReplicas if is_throttled_list(value) => Ok(()),
+        Check::ThrottledReplicas => Err(refuse(
+            "must be the literal '*' or a list of replicas in the following format: \
+             [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+                .to_owned(),
+        )),
         Check::OneOf(words) if words.contains(&value) => Ok(()),
         Check::OneOf(words) => Err(refuse(format!(
             "String must be one of: {}",
@@ -426,6 +455,16 @@ fn check(declaration: &'static Declaration, text: &str) -> Result<(), ConfigErro
             }
         }
     }
+}
+
+/// Whether a text is a list of replicas as Kafka's tool writes it.
+fn is_throttled_list(text: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+    let is_replica = |part: &str| {
+        let ids = part.trim().split_once(':');
+        ids.is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
+    };
+    text.is_empty() || text == "*" || text.split(',').all(is_replica)
 }
 
 /// Reads a value; a number as a fraction, which is exact enough for the bounds in the table.
@@ -540,6 +579,11 @@ mod tests {
             refused("retention.ms", "-2"),
             format!("Invalid value -2 {about} Value must be at least -1")
         );
+        let throttled = "leader.replication.throttled.replicas";
+        assert!(refused(throttled, "0:1,2").contains("the literal '*' or a list of replicas"));
+        for value in ["", "*", "0:1,1:0"] {
+            assert!(config(&[(throttled, value)]).is_ok(), "{value}");
+        }
         assert!(refused("max.message.bytes", "3000000000").ends_with("type INT"));
         assert!(refused("min.cleanable.dirty.ratio", "NaN").ends_with("no more than 1"));
         assert!(refused("preallocate", "yes").ends_with("either true or false"));
@@ -583,7 +627,8 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(!error.contains("must be one of"), "{error}");
-        let codec = |name| config(&[("compression.type", name)]).unwrap().codec();
+        let stored = |pairs: &[(&str, &str)]| config(pairs).unwrap().compression();
+        let codec = |name| stored(&[("compression.type", name)]).map(|stored| stored.codec);
         assert_eq!(
             (codec("producer"), codec("uncompressed")),
             (None, Some(Codec::None))
@@ -596,6 +641,23 @@ mod tests {
             (codec("snappy"), codec("lz4")),
             (Some(Codec::Snappy), Some(Codec::Lz4))
         );
+        let level = |codec, name, level| {
+            let stored = stored(&[("compression.type", codec), (name, level)]);
+            stored.unwrap().level
+        };
+        assert_eq!(level("gzip", "compression.gzip.level", "9"), Some(9));
+        assert_eq!(level("gzip", "compression.gzip.level", "-1"), None);
+        assert_eq!(level("zstd", "compression.zstd.level", "-7"), Some(-7));
+        assert_eq!(level("zstd", "compression.gzip.level", "9"), Some(3));
+        assert_eq!(level("lz4", "compression.lz4.level", "17"), None);
+        for (name, value) in [
+            ("compression.gzip.level", "0"),
+            ("compression.gzip.level", "10"),
+            ("compression.lz4.level", "0"),
+            ("compression.zstd.level", "23"),
+        ] {
+            assert!(config(&[(name, value)]).is_err(), "{name}={value}");
+        }
         let error = config(&[("compression.type", "brotli")])
             .unwrap_err()
             .to_string();

@@ -14,7 +14,7 @@ mod recode;
 
 pub use builder::{BuildError, NewRecord, RecordBatchBuilder};
 pub use clean::{CleanError, Cleaned, Tombstones, clean_batch, empty_batch};
-pub use codec::{CodecError, DecodeLimits, compress, decompress};
+pub use codec::{CodecError, Compression, DecodeLimits, compress, decompress};
 pub use cut::cut_batch;
 pub use lookup::{find_timestamp, max_timestamp_offset};
 pub use marker::{ControlMarker, MarkerKind};

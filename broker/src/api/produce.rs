@@ -6,7 +6,7 @@
 //!   durable, or has failed, or the request's timeout is over (REQUEST_TIMED_OUT; the batch stays known for
 //!   deduplication).
 //! - A topic with a codec of its own (`compression.type`) has batches that come in another compressed anew, before
-//!   they are appended.
+//!   they are appended; the connection waits for that, and nobody else.
 //! - acks=all and acks=1 both mean durable in the object store. acks=0 gets no reply; if a batch of it is
 //!   refused, the connection is closed, as in Kafka, so that the client learns of it.
 //! - v0-2 are advertised because librdkafka up to 2.10 otherwise turns compression off (KIP-896); they
@@ -25,7 +25,7 @@ use bytes::BytesMut;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use segment::batch::{BatchError, BatchHeader, BatchLimits, Codec, TimestampType};
-use segment::record::{DecodeLimits, RecordSet, recode_batch};
+use segment::record::{Compression, DecodeLimits, RecordSet};
 use segment::{PartitionIndex, TimestampMs, TopicId};
 use wire::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
@@ -34,6 +34,7 @@ use wire::messages::produce::{
 use wire::{DecodeError, ErrorCode, Records, VersionRange};
 
 use super::{Reply, RequestContext, Reserved, Slot, error, throttle_ms};
+use crate::control::{ControlMsg, Recode};
 use crate::metadata::{Metadata, Topic};
 use crate::partition::PartitionHandle;
 use crate::shard::{ProduceCall, ProduceOutcome, ProducePart, ShardId};
@@ -103,7 +104,7 @@ struct Accepted {
     range: Range<usize>,
     header: BatchHeader,
     /// The codec that it is to be brought into; none for most.
-    codec: Option<Codec>,
+    recode: Option<Compression>,
     /// Largest batch that its topic takes.
     bytes_max: usize,
 }
@@ -326,14 +327,14 @@ fn check(
     }
     let range = wire::range_in(frame, bytes).expect("borrowed records lie in their frame");
     let time = if append_time { now } else { TimestampMs::NONE };
-    let codec = config
-        .codec()
-        .filter(|codec| header.attributes.codec() != Ok(*codec));
+    let recode = config
+        .compression()
+        .filter(|to| header.attributes.codec() != Ok(to.codec));
     let accepted = Accepted {
         handle: handle.clone(),
         range,
         header,
-        codec,
+        recode,
         bytes_max: config.max_message_bytes(),
     };
     Ok((PartOutcome::Accepted(accepted), time))
@@ -419,10 +420,10 @@ async fn send(
         drop(frame.split_to(range.start - position));
         let mut bytes = frame.split_to(range.len());
         position = range.end;
-        let copied = bytes.len() < COPY_BELOW_BYTES || accepted.codec.is_some();
-        if let Some(codec) = accepted.codec {
-            match recoded(cx, &bytes, &mut header, codec, accepted.bytes_max) {
-                Ok(recoded) => bytes = recoded,
+        let copied = bytes.len() < COPY_BELOW_BYTES || accepted.recode.is_some();
+        if let Some(to) = accepted.recode {
+            match recoded(cx, bytes, header, to, accepted.bytes_max).await {
+                Ok(recoded) => (bytes, header) = recoded,
                 Err((code, text)) => {
                     cx.shard.metrics.produce_invalid.increment();
                     part.outcome = PartOutcome::Refused((code, text).into());
@@ -471,25 +472,35 @@ fn decode_limits(cx: &RequestContext) -> DecodeLimits {
     }
 }
 
-/// A batch in the codec of its topic (`compression.type`). It takes the time of the shard, as it takes that of a
-/// request handler in Kafka; how much it may decompress to is bounded.
-fn recoded(
+/// A batch in the codec of its topic (`compression.type`), and its header. Threads of the control thread do it: a batch
+/// of 1 MiB takes them from milliseconds to a second, and the shard serves others meanwhile. The connection waits,
+/// which keeps the order of its requests; how much a batch may decompress to is bounded.
+async fn recoded(
     cx: &RequestContext,
-    bytes: &[u8],
-    header: &mut BatchHeader,
-    codec: Codec,
+    batch: BytesMut,
+    header: BatchHeader,
+    to: Compression,
     bytes_max: usize,
-) -> Result<BytesMut, (ErrorCode, String)> {
-    let recoded = recode_batch(bytes, header, codec, &decode_limits(cx))
-        .map_err(|error| (ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
-    if recoded.len() > bytes_max {
+) -> Result<(BytesMut, BatchHeader), (ErrorCode, String)> {
+    let recode = Recode {
+        batch,
+        header,
+        to,
+        limits: decode_limits(cx),
+    };
+    let control = &cx.shard.shared.control;
+    let recoded = control.ask(|reply| ControlMsg::Recode(recode, reply)).await;
+    let recoded = recoded.map_err(|gone| (ErrorCode::NOT_LEADER_OR_FOLLOWER, gone.to_string()))?;
+    let (batch, header) =
+        recoded.map_err(|error| (ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
+    if batch.len() > bytes_max {
         let error = BatchError::TooLarge {
-            bytes: recoded.len(),
+            bytes: batch.len(),
             limit: bytes_max,
         };
         return Err((error::batch_code(&error), error.to_string()));
     }
-    Ok(recoded)
+    Ok((batch, header))
 }
 
 /// Each batch that was not copied (its memory is 0 here) keeps its frame. Where one shard keeps less than half

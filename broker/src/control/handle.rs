@@ -3,9 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use coord::groups::{GroupWrite, Persisted};
 use coord::keys::quota::{QuotaEntity, QuotaRecord};
 use futures_channel::oneshot;
+use segment::batch::BatchHeader;
+use segment::record::{Compression, DecodeLimits, RecodeError};
 use segment::{Offset, TopicId, TopicName, TopicPartition};
 use store::local::VolumeSpace;
 
@@ -89,6 +92,19 @@ pub struct NewConfig {
     pub config: TopicConfig,
     /// The settings that they were derived from: others refuse the change. None: whatever holds.
     pub based_on: Option<TopicConfig>,
+}
+
+/// A batch that is to be brought into another codec.
+#[derive(Debug)]
+pub struct Recode {
+    /// The batch.
+    pub batch: BytesMut,
+    /// Its header.
+    pub header: BatchHeader,
+    /// The codec, and its level.
+    pub to: Compression,
+    /// How much it may decompress to.
+    pub limits: DecodeLimits,
 }
 
 /// A request to the control thread.
@@ -181,6 +197,11 @@ pub enum ControlMsg {
     Users(UsersMsg),
     /// How large the volume of the data directory is; none where it is unknown, as for a bucket.
     Volume(oneshot::Sender<Option<VolumeSpace>>),
+    /// Bring a batch into another codec. The header is that of the result then.
+    Recode(
+        Recode,
+        oneshot::Sender<Result<(BytesMut, BatchHeader), RecodeError>>,
+    ),
     /// Raise the log start of a partition (DeleteRecords); gives the log start that is durable.
     RaiseLogStart(
         TopicPartition,

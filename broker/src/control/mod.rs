@@ -80,7 +80,8 @@ pub mod users;
 pub mod view;
 
 pub use handle::{
-    ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, TopicError,
+    ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, Recode,
+    TopicError,
 };
 pub use missing::Missing;
 pub use quotas::{QuotaChange, QuotaError};

@@ -31,6 +31,10 @@ pub(super) enum Check {
     AtLeast(i64),
     /// From the first number to the second.
     Between(i64, i64),
+    /// From the first number to the second, or the third.
+    Level(i64, i64, i64),
+    /// `*`, or replicas as `partition:broker`, separated by commas; or nothing.
+    ThrottledReplicas,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// Some of these words, separated by commas.
@@ -65,9 +69,10 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         name: "compression.gzip.level",
         kind: ConfigType::Int,
         default: "-1",
-        check: Check::Between(-1, 9),
+        check: Check::Level(1, 9, -1),
         server_name: Some("compression.gzip.level"),
-        about: "Has no effect: batches are compressed anew at the codec's default level.",
+        about: "Level at which batches are compressed anew where compression.type is gzip; -1 for the \
+                codec's default.",
     },
     Declaration {
         name: "compression.lz4.level",
@@ -75,7 +80,7 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "9",
         check: Check::Between(1, 17),
         server_name: Some("compression.lz4.level"),
-        about: "Has no effect: batches are compressed anew at the codec's default level.",
+        about: "Has no effect: the LZ4 encoder of this broker has one level, a fast one.",
     },
     Declaration {
         name: "compression.type",
@@ -92,7 +97,7 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         default: "3",
         check: Check::Between(-131_072, 22),
         server_name: Some("compression.zstd.level"),
-        about: "Has no effect: batches are compressed anew at the codec's default level.",
+        about: "Level at which batches are compressed anew where compression.type is zstd.",
     },
     Declaration {
         name: "delete.retention.ms",
@@ -130,9 +135,9 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         name: "follower.replication.throttled.replicas",
         kind: ConfigType::List,
         default: "",
-        check: Check::Any,
+        check: Check::ThrottledReplicas,
         server_name: None,
-        about: "Has no effect: there is one replica, and the object store keeps the copies.",
+        about: "Has no effect: a partition that moves to another broker copies no data.",
     },
     Declaration {
         name: "index.interval.bytes",
@@ -146,9 +151,9 @@ pub(super) static DECLARATIONS: &[Declaration] = &[
         name: "leader.replication.throttled.replicas",
         kind: ConfigType::List,
         default: "",
-        check: Check::Any,
+        check: Check::ThrottledReplicas,
         server_name: None,
-        about: "Has no effect: there is one replica, and the object store keeps the copies.",
+        about: "Has no effect: a partition that moves to another broker copies no data.",
     },
     Declaration {
         name: "local.retention.bytes",

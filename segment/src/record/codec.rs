@@ -14,8 +14,25 @@ const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const XERIAL_HEADER_BYTES: usize = 16;
 const ZSTD_LEVEL: i32 = 3;
+const GZIP_LEVELS: std::ops::RangeInclusive<u32> = 1..=9;
 /// Largest window that we keep for a zstd frame: what the format's own tools accept (128 MiB).
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// A codec, and how hard it tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compression {
+    /// The codec.
+    pub codec: Codec,
+    /// Level on the codec's own scale, none for its default: gzip 1 to 9, zstd to 22 (negative ones are faster).
+    /// What lies beyond is the default (gzip) or the nearest (zstd). Snappy has no levels, nor has our LZ4.
+    pub level: Option<i32>,
+}
+
+impl From<Codec> for Compression {
+    fn from(codec: Codec) -> Self {
+        Self { codec, level: None }
+    }
+}
 
 /// Why records cannot be (de)compressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -219,12 +236,18 @@ fn unsnap_block(
 ///
 /// # Errors
 /// What the encoder reports; none is known for inputs below 2 GiB.
-pub fn compress(codec: Codec, records: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
+pub fn compress(
+    compression: impl Into<Compression>,
+    records: &[u8],
+) -> Result<Cow<'_, [u8]>, CodecError> {
+    let Compression { codec, level } = compression.into();
     let failed = |reason: String| CodecError::Compress { codec, reason };
     let out = match codec {
         Codec::None => return Ok(Cow::Borrowed(records)),
         Codec::Gzip => {
-            let level = flate2::Compression::default();
+            let level = level.and_then(|level| u32::try_from(level).ok());
+            let level = level.filter(|level| GZIP_LEVELS.contains(level));
+            let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
             encoder
                 .write_all(records)
@@ -244,7 +267,7 @@ pub fn compress(codec: Codec, records: &[u8]) -> Result<Cow<'_, [u8]>, CodecErro
                 .finish()
                 .map_err(|error| failed(error.to_string()))?
         }
-        Codec::Zstd => zstd::stream::encode_all(records, ZSTD_LEVEL)
+        Codec::Zstd => zstd::stream::encode_all(records, level.unwrap_or(ZSTD_LEVEL))
             .map_err(|error| failed(error.to_string()))?,
     };
     Ok(Cow::Owned(out))

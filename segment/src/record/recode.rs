@@ -3,10 +3,8 @@
 use bytes::BytesMut;
 
 use super::builder::{BuildError, length};
-use super::codec::{CodecError, DecodeLimits, compress, decompress};
-use crate::batch::{
-    BATCH_CRC_START, BATCH_HEADER_BYTES, BATCH_LENGTH_OVERHEAD, BatchHeader, Codec,
-};
+use super::codec::{CodecError, Compression, DecodeLimits, compress, decompress};
+use crate::batch::{BATCH_CRC_START, BATCH_HEADER_BYTES, BATCH_LENGTH_OVERHEAD, BatchHeader};
 
 /// Why a batch cannot be brought into another codec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +20,7 @@ pub enum RecodeError {
     Build(#[from] BuildError),
 }
 
-/// The batch with this header, its records compressed with `codec`; the records themselves are the same bytes.
+/// The batch with this header, its records compressed as `to` says; the records themselves are the same bytes.
 /// The header is changed to that of the result.
 ///
 /// # Errors
@@ -30,9 +28,10 @@ pub enum RecodeError {
 pub fn recode_batch(
     batch: &[u8],
     header: &mut BatchHeader,
-    codec: Codec,
+    to: impl Into<Compression>,
     limits: &DecodeLimits,
 ) -> Result<BytesMut, RecodeError> {
+    let to = to.into();
     let from = header
         .attributes
         .codec()
@@ -41,11 +40,11 @@ pub fn recode_batch(
         .get(BATCH_HEADER_BYTES..)
         .ok_or(RecodeError::Unknown)?;
     let records = decompress(from, records, limits)?;
-    let packed = compress(codec, &records)?;
+    let packed = compress(to, &records)?;
     let total = BATCH_HEADER_BYTES + packed.len();
     let mut changed = BatchHeader {
         batch_length: length(total - BATCH_LENGTH_OVERHEAD)?.unsigned_abs(),
-        attributes: header.attributes.with_codec(codec),
+        attributes: header.attributes.with_codec(to.codec),
         ..*header
     };
     let mut out = BytesMut::with_capacity(total);
@@ -60,6 +59,7 @@ pub fn recode_batch(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Codec;
     use crate::record::{NewRecord, RecordBatchBuilder, RecordSet};
     use crate::{ProducerEpoch, ProducerId, Sequence, TimestampMs};
 
@@ -120,6 +120,43 @@ mod tests {
                 assert_eq!(rows(&after), rows(&before));
             }
         }
+    }
+
+    #[test]
+    fn a_higher_level_makes_fewer_bytes_where_the_codec_has_levels() {
+        const WORDS: [&str; 8] = [
+            "broker ",
+            "partition ",
+            "offset ",
+            "of ",
+            "the ",
+            "store ",
+            "record ",
+            "is ",
+        ];
+        let mut state = 1_u64;
+        let words = std::iter::from_fn(|| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            Some(WORDS[(state >> 61) as usize].as_bytes())
+        });
+        let records = words.take(20_000).collect::<Vec<_>>().concat();
+        let bytes = |codec, level| {
+            let packed = compress(Compression { codec, level }, &records).unwrap();
+            let whole = decompress(codec, &packed, &DecodeLimits::default()).unwrap();
+            assert!(whole == records, "{codec:?} {level:?}");
+            packed.len()
+        };
+        assert!(bytes(Codec::Gzip, Some(9)) < bytes(Codec::Gzip, Some(1)));
+        assert!(bytes(Codec::Zstd, Some(19)) < bytes(Codec::Zstd, Some(1)));
+        assert!(bytes(Codec::Zstd, Some(1)) < bytes(Codec::Zstd, Some(-131_072)));
+        for codec in [Codec::Gzip, Codec::Zstd, Codec::Lz4, Codec::Snappy] {
+            assert!(bytes(codec, None) < records.len());
+        }
+        let same = bytes(Codec::Lz4, Some(1)) == bytes(Codec::Lz4, Some(17));
+        assert!(same, "the library has no levels of LZ4");
+        assert_eq!(bytes(Codec::Gzip, Some(99)), bytes(Codec::Gzip, None));
     }
 
     #[test]

@@ -1,12 +1,21 @@
 //! Logging: `tracing` to standard error, as text or as JSON.
 
+mod levels;
+
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogLevel};
+
+use levels::{Apply, Levels};
+pub use levels::{LevelChange, LevelError, ROOT};
+
+/// The levels of this process, once its log is set up.
+static LEVELS: OnceLock<Levels> = OnceLock::new();
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -22,16 +31,43 @@ pub enum LoggingError {
 /// Sends log lines to standard error, once a process. `RUST_LOG`, where set and not empty, decides
 /// what is logged; else `level` does.
 pub fn init(level: LogLevel, format: LogFormat) -> Result<(), LoggingError> {
-    let filter = filter(std::env::var("RUST_LOG").ok(), level)?;
+    let (filter, base) = filter(std::env::var("RUST_LOG").ok(), level)?;
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    subscriber(filter, format, color, std::io::stderr).try_init()?;
+    let (subscriber, apply) = subscriber(filter, format, color, std::io::stderr);
+    subscriber.try_init()?;
+    let set_up = LEVELS.set(Levels::new(base, apply));
+    assert!(set_up.is_ok(), "a subscriber is set up once a process");
     Ok(())
 }
 
-fn filter(rust_log: Option<String>, level: LogLevel) -> Result<EnvFilter, LoggingError> {
+/// Every logger with its level in Kafka's words, the root first; the root alone where [`init`] has not set this
+/// process up.
+pub fn levels() -> Vec<(&'static str, String)> {
+    let most_verbose = || {
+        let level = tracing::level_filters::LevelFilter::current();
+        vec![(ROOT, level.to_string().to_uppercase())]
+    };
+    LEVELS.get().map_or_else(most_verbose, Levels::all)
+}
+
+/// Changes levels of loggers, all or none, until the process ends; with `validate_only` nothing is changed.
+///
+/// # Errors
+/// [`LevelError`].
+pub fn change_levels(changes: &[LevelChange<'_>], validate_only: bool) -> Result<(), LevelError> {
+    let levels = LEVELS.get();
+    let levels = levels.ok_or_else(|| LevelError::NotOurs("its filter is fixed".to_owned()))?;
+    levels.change(changes, validate_only)
+}
+
+/// The filter, and its directives.
+fn filter(rust_log: Option<String>, level: LogLevel) -> Result<(EnvFilter, String), LoggingError> {
     let text = rust_log.filter(|text| !text.trim().is_empty());
     let text = text.unwrap_or_else(|| level.word().to_owned());
-    EnvFilter::try_new(&text).map_err(|cause| LoggingError::Filter(text, cause))
+    match EnvFilter::try_new(&text) {
+        Ok(filter) => Ok((filter, text)),
+        Err(cause) => Err(LoggingError::Filter(text, cause)),
+    }
 }
 
 fn subscriber<W>(
@@ -39,7 +75,7 @@ fn subscriber<W>(
     format: LogFormat,
     color: bool,
     writer: W,
-) -> Box<dyn tracing::Subscriber + Send + Sync>
+) -> (Box<dyn tracing::Subscriber + Send + Sync>, Apply)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -47,8 +83,18 @@ where
         .with_env_filter(filter)
         .with_writer(writer);
     match format {
-        LogFormat::Text => Box::new(builder.with_ansi(color).finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Text => {
+            let builder = builder.with_ansi(color).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let apply = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            (Box::new(builder.finish()), Box::new(apply))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let apply = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            (Box::new(builder.finish()), Box::new(apply))
+        }
     }
 }
 
@@ -74,11 +120,16 @@ mod tests {
     fn logged(format: LogFormat, level: LogLevel, rust_log: Option<&str>) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let filter = filter(rust_log.map(str::to_owned), level).unwrap();
-        let subscriber = subscriber(filter, format, false, move || writer.clone());
+        let (filter, base) = filter(rust_log.map(str::to_owned), level).unwrap();
+        let (subscriber, apply) = subscriber(filter, format, false, move || writer.clone());
+        let levels = Levels::new(base, apply);
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(partition = 3, "took over");
             tracing::debug!("detail");
+            levels.change(&[("broker", Some("TRACE"))], false).unwrap();
+            tracing::trace!("after a change");
+            levels.change(&[("broker", None)], false).unwrap();
+            tracing::trace!("when it was taken back");
         });
         let bytes = buffer.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -98,9 +149,19 @@ mod tests {
     }
 
     #[test]
+    fn levels_change_while_the_process_logs() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, LogLevel::Error, None);
+            assert!(!text.contains("took over"), "{text}");
+            assert!(text.contains("after a change"), "{text}");
+            assert!(!text.contains("taken back"), "{text}");
+        }
+    }
+
+    #[test]
     fn the_environment_goes_before_the_level() {
         assert!(logged(LogFormat::Text, LogLevel::Error, Some("debug")).contains("detail"));
-        assert!(logged(LogFormat::Text, LogLevel::Error, Some(" ")).is_empty());
+        assert!(!logged(LogFormat::Text, LogLevel::Error, Some(" ")).contains("took over"));
         assert!(filter(Some("a=b=c".to_owned()), LogLevel::Info).is_err());
     }
 }

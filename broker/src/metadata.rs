@@ -2,7 +2,7 @@
 //!
 //! A reader takes the current reference once per request; it never asks the control thread for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -35,6 +35,10 @@ impl Topic {
     }
 }
 
+/// Settings of brokers that were changed while they run, by name; under none those of every broker that has none of
+/// its own.
+pub type BrokerConfigs = BTreeMap<Option<BrokerId>, BTreeMap<String, String>>;
+
 /// The whole snapshot. Immutable, shared.
 #[derive(Debug)]
 pub struct Metadata {
@@ -45,6 +49,7 @@ pub struct Metadata {
     /// The live brokers, this one included.
     pub brokers: Vec<BrokerNode>,
     coordinators: Arc<[Option<BrokerId>]>,
+    broker_configs: BrokerConfigs,
     by_name: HashMap<TopicName, Arc<Topic>, RandomState>,
     by_id: HashMap<TopicId, Arc<Topic>, RandomState>,
 }
@@ -68,6 +73,7 @@ impl Metadata {
             broker,
             brokers,
             coordinators: Arc::new([]),
+            broker_configs: BrokerConfigs::new(),
             by_name,
             by_id,
         }
@@ -78,6 +84,19 @@ impl Metadata {
     pub fn with_coordinators(mut self, owners: impl IntoIterator<Item = Option<BrokerId>>) -> Self {
         self.coordinators = owners.into_iter().collect();
         self
+    }
+
+    /// With settings of brokers that were changed while they run.
+    #[must_use]
+    pub fn with_broker_configs(mut self, configs: BrokerConfigs) -> Self {
+        self.broker_configs = configs;
+        self
+    }
+
+    /// A setting of a broker that was changed while it ran; with none as broker that of all.
+    pub fn broker_config(&self, broker: Option<BrokerId>, name: &str) -> Option<&str> {
+        let values = self.broker_configs.get(&broker)?;
+        values.get(name).map(String::as_str)
     }
 
     /// The live broker that owns a coordinator slot; `None` between two owners.

@@ -75,7 +75,11 @@ pub enum ConfigType {
 pub enum ConfigSource {
     /// Set on the topic.
     Topic,
-    /// Set on the broker.
+    /// Set on the broker while it ran.
+    DynamicBroker,
+    /// Set on all brokers while they ran.
+    DynamicDefault,
+    /// Set on the broker when it started.
     Broker,
     /// The level of a logger of the broker.
     BrokerLogger,

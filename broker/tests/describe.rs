@@ -7,6 +7,7 @@ mod common;
 
 use std::time::Duration;
 
+use broker::config::{LogFormat, LogLevel};
 use bytes::Bytes;
 use common::{Connection, LocalBroker, eventually};
 use segment::record::{NewRecord, RecordBatchBuilder};
@@ -254,14 +255,23 @@ fn described(
 }
 
 fn alter(client: &mut Connection, kind: i8, name: &str, operation: i8) -> ErrorCode {
+    alter_one(client, kind, name, ("interval.ms", operation, Some("1")))
+}
+
+fn alter_one(
+    client: &mut Connection,
+    kind: i8,
+    resource: &str,
+    (name, config_operation, value): (&str, i8, Option<&str>),
+) -> ErrorCode {
     let request = IncrementalAlterConfigsRequest {
         resources: vec![AlterConfigsResource {
             resource_type: kind,
-            resource_name: name,
+            resource_name: resource,
             configs: vec![AlterableConfig {
-                name: "root",
-                config_operation: operation,
-                value: Some("DEBUG"),
+                name,
+                config_operation,
+                value,
             }],
         }],
         validate_only: false,
@@ -302,15 +312,6 @@ fn every_kind_of_resource_has_an_answer() {
         Err(ErrorCode::UNSUPPORTED_VERSION)
     );
     let invalid = ErrorCode::INVALID_REQUEST;
-    let loggers = described(&mut client, LOGGER, "0").unwrap();
-    let [(name, level, source, read_only)] = &loggers[..] else {
-        panic!("one logger: {loggers:?}")
-    };
-    assert_eq!((name.as_str(), *source, *read_only), ("root", 6, true));
-    assert!(
-        ["OFF", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level.as_str()),
-        "{level}"
-    );
     for (kind, name) in [
         (LOGGER, "1"),
         (LOGGER, ""),
@@ -329,7 +330,83 @@ fn every_kind_of_resource_has_an_answer() {
         assert_eq!(alter(&mut client, kind, "x", 0), invalid);
         assert_eq!(alter(&mut client, kind, "x", 1), NONE);
     }
-    assert_eq!(alter(&mut client, LOGGER, "0", 0), invalid);
+    broker.stop();
+}
+
+/// The only test of this process that sets its log up.
+#[test]
+fn levels_of_loggers_are_told_and_changed() {
+    const LOGGER: i8 = 8;
+    broker::logging::init(LogLevel::Error, LogFormat::Text).unwrap();
+    let broker = LocalBroker::start(&[]);
+    let mut client = broker.connect();
+    let level = |client: &mut Connection, name: &str| {
+        let rows = described(client, LOGGER, "0").unwrap();
+        let row = rows.into_iter().find(|(known, ..)| known == name);
+        let (_, level, source, read_only) = row.unwrap();
+        assert_eq!((source, read_only), (6, false));
+        level
+    };
+    let (config, invalid) = (ErrorCode::INVALID_CONFIG, ErrorCode::INVALID_REQUEST);
+    let mut change = |node: &str, name: &str, operation: i8, value: Option<&str>| {
+        alter_one(&mut client, LOGGER, node, (name, operation, value))
+    };
+    assert_eq!(change("0", "store", 0, Some("DEBUG")), NONE);
+    assert_eq!(change("0", "root", 0, Some("FATAL")), NONE);
+    assert_eq!(change("0", "broker.control", 0, Some("TRACE")), NONE);
+    assert_eq!(change("0", "broker.control", 1, None), NONE);
+    assert_eq!(change("0", "kafka.server", 0, Some("DEBUG")), config);
+    assert_eq!(change("0", "store", 0, Some("debug")), config);
+    assert_eq!(change("0", "store", 0, None), invalid);
+    assert_eq!(change("0", "store", 2, Some("DEBUG")), invalid);
+    assert_eq!(change("0", "root", 1, None), invalid);
+    assert_eq!(change("1", "store", 0, Some("DEBUG")), invalid);
+    assert_eq!(level(&mut client, "store.s3"), "DEBUG");
+    assert_eq!(level(&mut client, "root"), "ERROR");
+    assert_eq!(level(&mut client, "broker.control"), "ERROR");
+    broker.stop();
+}
+
+#[test]
+fn throttles_of_reassignments_are_kept_and_told_and_other_settings_of_a_broker_are_fixed() {
+    const BROKER: i8 = 4;
+    const RATE: &str = "leader.replication.throttled.rate";
+    let broker = LocalBroker::start(&[]);
+    let mut client = broker.connect();
+    let told = |client: &mut Connection, name: &str| {
+        let rows = described(client, BROKER, name).unwrap();
+        let row = rows.into_iter().find(|(known, ..)| known == RATE)?;
+        assert!(!row.3, "it is not read-only");
+        Some((row.1, row.2))
+    };
+    let told_as = |value: &str, source| Some((value.to_owned(), source));
+    let unbounded = i64::MAX.to_string();
+    assert_eq!(told(&mut client, "0"), told_as(&unbounded, 5));
+    assert_eq!(told(&mut client, ""), None);
+    let set = |client: &mut Connection, name, value| {
+        alter_one(client, BROKER, name, (RATE, 0, Some(value)))
+    };
+    assert_eq!(set(&mut client, "", "5"), NONE);
+    assert_eq!(told(&mut client, "0"), told_as("5", 3));
+    assert_eq!(set(&mut client, "0", "700"), NONE);
+    assert_eq!(set(&mut client, "1", "700"), ErrorCode::INVALID_REQUEST);
+    assert_eq!(set(&mut client, "0", "-1"), ErrorCode::INVALID_CONFIG);
+    let fixed = ("log.segment.bytes", 0, Some("1048576"));
+    assert_eq!(
+        alter_one(&mut client, BROKER, "0", fixed),
+        ErrorCode::INVALID_REQUEST
+    );
+    // They outlive the broker.
+    let broker = broker.restart();
+    let mut client = broker.connect();
+    assert_eq!(told(&mut client, "0"), told_as("700", 2));
+    assert_eq!(told(&mut client, ""), told_as("5", 3));
+    for name in ["0", ""] {
+        let gone = alter_one(&mut client, BROKER, name, (RATE, 1, None));
+        assert_eq!(gone, NONE);
+    }
+    assert_eq!(told(&mut client, "0"), told_as(&unbounded, 5));
+    assert_eq!(told(&mut client, ""), None);
     broker.stop();
 }
 

@@ -2,9 +2,10 @@
 //!
 //! - Replaces all settings of a topic: what the request does not name goes back to its default.
 //!   Validation only is honored. IncrementalAlterConfigs changes single settings (KIP-339).
+//! - Of a broker the throttles of reassignments are replaced: see `dynamic_configs`.
 //! - INVALID_REQUEST for a resource or a setting that is named twice, for a null value, for the
-//!   default topic (an empty name), for a broker and its loggers (set once at start), for client metrics and
-//!   groups (which have no settings here), and for any other kind of resource; INVALID_TOPIC_EXCEPTION, INVALID_CONFIG, and, after the settings have
+//!   default topic (an empty name), for loggers (which IncrementalAlterConfigs changes), for client metrics and
+//!   groups (which have no settings here), for settings of a broker that are read when it starts, and for any other kind of resource; INVALID_TOPIC_EXCEPTION, INVALID_CONFIG, and, after the settings have
 //!   been checked as in Kafka, UNKNOWN_TOPIC_OR_PARTITION.
 //! - The answer comes when the settings are durable; REQUEST_TIMED_OUT after 30 s, as this request
 //!   has no timeout of its own.
@@ -27,6 +28,7 @@ use super::describe_configs::{
     RESOURCE_BROKER, RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP,
     RESOURCE_TOPIC, check_broker,
 };
+use super::dynamic_configs::{Op, SET, alter_broker};
 use super::{Reply, RequestContext, create_topics, error};
 use crate::control::{ControlMsg, NewConfig, TopicError};
 use crate::metadata::{Metadata, Topic};
@@ -47,6 +49,12 @@ pub(crate) async fn handle(cx: &RequestContext, request: AlterConfigsRequest<'_>
     let work = request.resources.iter().map(|resource| async {
         if repeated.contains_key(&(resource.resource_type, resource.resource_name)) {
             return Err(named_twice());
+        }
+        if resource.resource_type == RESOURCE_BROKER {
+            let own = resource.configs.iter();
+            let ops: Vec<Op<'_>> = own.map(|own| (own.name, SET, own.value)).collect();
+            let (name, validate_only) = (resource.resource_name, request.validate_only);
+            return alter_broker(cx, name, &ops, true, validate_only).await;
         }
         let overrides = overrides(resource)?;
         check_resource(&metadata, resource.resource_type, resource.resource_name)?;
@@ -132,7 +140,7 @@ pub(super) fn check_entries<'a>(
     Err((ErrorCode::INVALID_REQUEST, text))
 }
 
-/// Refuses what has no settings that can be changed.
+/// Refuses what has no settings that can be changed, or not as those of a topic.
 pub(super) fn check_resource(metadata: &Metadata, kind: i8, name: &str) -> Result<(), Refusal> {
     let invalid = |text: String| Err((ErrorCode::INVALID_REQUEST, text));
     match kind {
@@ -143,18 +151,9 @@ pub(super) fn check_resource(metadata: &Metadata, kind: i8, name: &str) -> Resul
             Ok(_) => Ok(()),
             Err(error) => Err((error::topic_name_code(&error), error.to_string())),
         },
-        RESOURCE_BROKER => {
-            if !name.is_empty() {
-                check_broker(metadata, name)?;
-            }
-            let text = "Settings of a broker cannot be updated dynamically: they are read when it \
-                        starts.";
-            invalid(text.to_owned())
-        }
         RESOURCE_BROKER_LOGGER => {
             check_broker(metadata, name)?;
-            let text = "Levels of loggers cannot be updated dynamically: they are set when the broker \
-                        starts (admin.log_level, RUST_LOG).";
+            let text = "AlterConfigs does not change levels of loggers: IncrementalAlterConfigs does.";
             invalid(text.to_owned())
         }
         RESOURCE_CLIENT_METRICS => invalid(
@@ -234,8 +233,6 @@ mod tests {
             Err(ErrorCode::INVALID_TOPIC_EXCEPTION)
         );
         for (kind, name) in [
-            (RESOURCE_BROKER, "0"),
-            (RESOURCE_BROKER, ""),
             (RESOURCE_GROUP, "g"),
             (RESOURCE_CLIENT_METRICS, "m"),
             (RESOURCE_BROKER_LOGGER, "0"),

@@ -2,11 +2,9 @@
 //!
 //! - Topics: every setting that Kafka has, with the value in force, whether it comes from the
 //!   topic, the broker or the default, its type and what it does here.
-//! - Brokers: with this broker's id, the settings that have a name in Kafka, all read-only, since
-//!   settings are read once at start; with an empty name the cluster-wide dynamic defaults, of
-//!   which there are none.
-//! - Broker loggers: one, `root`, with the most verbose level that is logged; read-only, since it is set at start
-//!   (`admin.log_level`, `RUST_LOG`).
+//! - Brokers: with this broker's id, the settings that have a name in Kafka, read-only but for the throttles of
+//!   reassignments, since settings are read once at start; with an empty name what is set for all brokers.
+//! - Broker loggers: the modules that log, with the level in force; `root` is everything.
 //! - Client metrics and groups: no settings, as Kafka where none is set. Client metrics are not collected, and what
 //!   Kafka can set for a group is about the newer group protocols.
 //! - A resource that is named twice is described once, by its first mention: a few bytes of a request are tens of
@@ -27,7 +25,7 @@ use wire::messages::describe_configs::{
 use wire::{ErrorCode, VersionRange};
 
 use super::create_topics::{Refusal, refusal};
-use super::{Reply, RequestContext, error};
+use super::{Reply, RequestContext, dynamic_configs, error};
 use crate::config::Config;
 use crate::control::TopicError;
 use crate::metadata::Metadata;
@@ -117,7 +115,7 @@ fn describe(
             })
         }
         RESOURCE_BROKER if name.is_empty() => Ok(Described {
-            rows: Vec::new(),
+            rows: dynamic_configs::rows(metadata, true),
             read_only: true,
         }),
         RESOURCE_BROKER => {
@@ -133,8 +131,8 @@ fn describe(
         RESOURCE_BROKER_LOGGER => {
             check_broker(metadata, name)?;
             Ok(Described {
-                rows: logger_rows(),
-                read_only: true,
+                rows: dynamic_configs::logger_rows(),
+                read_only: false,
             })
         }
         RESOURCE_CLIENT_METRICS if name.is_empty() => {
@@ -183,7 +181,7 @@ fn rows<'a>(
     let rows = rows.map(|row| DescribeConfigsResourceResult {
         name: row.name,
         value: Some(&row.value),
-        read_only: described.read_only,
+        read_only: described.read_only && !dynamic_configs::is_dynamic(row.name),
         is_default: !has_sources && row.source == ConfigSource::Default,
         config_source: source_code(row.source),
         is_sensitive: false,
@@ -200,16 +198,19 @@ fn rows<'a>(
 
 /// Where the value was looked for, the most specific place first.
 fn synonyms(row: &ConfigRow) -> Vec<DescribeConfigsSynonym<'_>> {
-    let own = (row.source == ConfigSource::Topic).then(|| DescribeConfigsSynonym {
-        name: row.name,
-        value: Some(&row.value),
-        source: source_code(ConfigSource::Topic),
-    });
+    let own = match row.source {
+        ConfigSource::Topic | ConfigSource::DynamicBroker | ConfigSource::DynamicDefault => {
+            Some(DescribeConfigsSynonym {
+                name: row.name,
+                value: Some(&row.value),
+                source: source_code(row.source),
+            })
+        }
+        ConfigSource::Broker | ConfigSource::BrokerLogger | ConfigSource::Default => None,
+    };
     let below = match row.source {
         ConfigSource::Broker => ConfigSource::Broker,
-        ConfigSource::Topic | ConfigSource::BrokerLogger | ConfigSource::Default => {
-            ConfigSource::Default
-        }
+        _ => ConfigSource::Default,
     };
     let default = row.server_name.map(|name| DescribeConfigsSynonym {
         name,
@@ -223,6 +224,8 @@ fn synonyms(row: &ConfigRow) -> Vec<DescribeConfigsSynonym<'_>> {
 pub(super) const fn source_code(source: ConfigSource) -> i8 {
     match source {
         ConfigSource::Topic => 1,
+        ConfigSource::DynamicBroker => 2,
+        ConfigSource::DynamicDefault => 3,
         ConfigSource::Broker => 4,
         ConfigSource::Default => 5,
         ConfigSource::BrokerLogger => 6,
@@ -358,23 +361,6 @@ fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
-/// The logger of everything.
-pub(super) const ROOT_LOGGER: &str = "root";
-
-fn logger_rows() -> Vec<ConfigRow> {
-    let level = tracing::level_filters::LevelFilter::current();
-    let level = level.to_string().to_uppercase();
-    vec![ConfigRow {
-        name: ROOT_LOGGER,
-        default: level.clone(),
-        value: level,
-        source: ConfigSource::BrokerLogger,
-        kind: ConfigType::String,
-        server_name: None,
-        about: "The most verbose level that is logged (admin.log_level, RUST_LOG).",
-    }]
-}
-
 fn broker_rows(metadata: &Metadata, config: &Config) -> Vec<ConfigRow> {
     let rows = BROKER_SETTINGS.iter().map(|setting| {
         let value = (setting.value)(config, metadata);
@@ -388,7 +374,10 @@ fn broker_rows(metadata: &Metadata, config: &Config) -> Vec<ConfigRow> {
             about: setting.about,
         }
     });
-    rows.collect()
+    let mut rows: Vec<ConfigRow> = rows.collect();
+    rows.extend(dynamic_configs::rows(metadata, false));
+    rows.sort_by_key(|row| row.name);
+    rows
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use wire::ErrorCode;
 
 use super::fetch_session::SessionError;
 use crate::control::{LoadError, QuotaError, ReassignError, TopicError, UserError};
+use crate::logging::LevelError;
 use crate::partition::AppendError;
 use crate::partition::producers::SequenceError;
 use crate::security::identity::Refused;
@@ -114,6 +115,14 @@ pub(super) const fn topic_name_code(error: &TopicNameError) -> ErrorCode {
         | TopicNameError::Dots
         | TopicNameError::TooLong { .. }
         | TopicNameError::Character { .. } => ErrorCode::INVALID_TOPIC_EXCEPTION,
+    }
+}
+
+/// The code of a change of levels that was refused.
+pub(super) const fn level_code(error: &LevelError) -> ErrorCode {
+    match error {
+        LevelError::NoLogger(_) | LevelError::NoLevel { .. } => ErrorCode::INVALID_CONFIG,
+        LevelError::Root | LevelError::NotOurs(_) => ErrorCode::INVALID_REQUEST,
     }
 }
 

@@ -4,8 +4,8 @@
 //!   lists, append and subtract. Validation only is honored. The result is checked as a whole.
 //! - The refusals are those of AlterConfigs, and INVALID_CONFIG for append to or subtract from a
 //!   setting that is not a list, INVALID_REQUEST for an unknown operation.
-//! - Deleting the replication throttles of a broker changes nothing: `kafka-reassign-partitions.sh` does so
-//!   after every reassignment, and none can be set.
+//! - Of a broker, and of all brokers (an empty name), the throttles of reassignments can be changed, and the levels of its
+//!   loggers: see `dynamic_configs`.
 //! - Of two requests that change one topic at the same moment, neither is lost: the later one is
 //!   applied to what the first has left.
 //!
@@ -16,11 +16,11 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use wire::VersionRange;
 use wire::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 };
-use wire::{ErrorCode, VersionRange};
 
 use super::alter_configs::{
     check_entries, check_resource, checked, existing, named_twice, outcome_fields, repeated,
@@ -28,7 +28,10 @@ use super::alter_configs::{
 };
 use super::create_topics::Refusal;
 use super::describe_configs::{
-    RESOURCE_BROKER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP, check_broker,
+    RESOURCE_BROKER, RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP,
+};
+use super::dynamic_configs::{
+    APPEND, DELETE, Op, SET, SUBTRACT, alter_broker, alter_loggers, unknown_operation,
 };
 use super::{Reply, RequestContext, create_topics, error};
 use crate::control::TopicError;
@@ -40,20 +43,6 @@ pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 1 };
 
 /// Tries of a change that meets others.
 const TRIES_MAX: usize = 16;
-
-/// Settings of a broker by which Kafka's tool bounds what a reassignment copies between brokers. Here
-/// nothing is copied.
-const THROTTLES: [&str; 3] = [
-    "leader.replication.throttled.rate",
-    "follower.replication.throttled.rate",
-    "replica.alter.log.dirs.io.max.bytes.per.second",
-];
-
-/// `AlterConfigOp.OpType`.
-const SET: i8 = 0;
-const DELETE: i8 = 1;
-const APPEND: i8 = 2;
-const SUBTRACT: i8 = 3;
 
 pub(crate) async fn handle(
     cx: &RequestContext,
@@ -90,14 +79,22 @@ pub(crate) async fn handle(
     })
 }
 
-/// Changes one topic; again from what holds then, where others change it at the same time.
+/// Changes one resource; a topic again from what holds then, where others change it at the same time.
 async fn change(
     cx: &RequestContext,
     resource: &AlterConfigsResource<'_>,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    if ends_throttles(resource) {
-        return check_broker(&cx.shard.metadata(), resource.resource_name);
+    let name = resource.resource_name;
+    let ops = resource.configs.iter();
+    let ops = ops.map(|own| (own.name, own.config_operation, own.value));
+    let ops: Vec<Op<'_>> = ops.collect();
+    match resource.resource_type {
+        RESOURCE_BROKER => return alter_broker(cx, name, &ops, false, validate_only).await,
+        RESOURCE_BROKER_LOGGER => {
+            return alter_loggers(&cx.shard.metadata(), name, &ops, validate_only);
+        }
+        _ => {}
     }
     if deletes_nothing(resource) {
         return Ok(());
@@ -116,14 +113,6 @@ async fn change(
         }
     }
     Err(create_topics::refusal(&TopicError::Changed))
-}
-
-/// Whether all that is asked for is that a broker throttles no reassignment.
-fn ends_throttles(resource: &AlterConfigsResource<'_>) -> bool {
-    let mut asked = resource.configs.iter();
-    resource.resource_type == RESOURCE_BROKER
-        && !resource.configs.is_empty()
-        && asked.all(|own| own.config_operation == DELETE && THROTTLES.contains(&own.name))
 }
 
 /// Whether all that is asked for is that settings go which cannot be there.
@@ -163,10 +152,7 @@ fn changed(
             }
             APPEND => list(own.name, current, ListChange::Append(value))?,
             SUBTRACT => list(own.name, current, ListChange::Subtract(value))?,
-            other => {
-                let text = format!("Unknown operations type {other}");
-                return Err((ErrorCode::INVALID_REQUEST, text));
-            }
+            other => return Err(unknown_operation(other)),
         };
         overrides.insert(own.name.to_owned(), new);
     }
@@ -181,6 +167,8 @@ fn list(name: &str, current: Option<&str>, change: ListChange<'_>) -> Result<Str
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use wire::ErrorCode;
 
     use segment::{BrokerId, TopicId, TopicName};
     use wire::messages::incremental_alter_configs::AlterableConfig;
@@ -222,30 +210,6 @@ mod tests {
             .iter()
             .map(|(name, value)| format!("{name}={value}"));
         Ok(pairs.collect::<Vec<_>>().join(" "))
-    }
-
-    #[test]
-    fn only_the_deletion_of_throttles_of_a_broker_changes_nothing() {
-        let asked = |resource_type, rows: &[(&'static str, i8)]| {
-            let row = |(name, config_operation): &(&'static str, i8)| AlterableConfig {
-                name,
-                config_operation: *config_operation,
-                value: None,
-            };
-            ends_throttles(&AlterConfigsResource {
-                resource_type,
-                resource_name: "0",
-                configs: rows.iter().map(row).collect(),
-            })
-        };
-        let all = THROTTLES.map(|name| (name, DELETE));
-        assert!(asked(RESOURCE_BROKER, &all));
-        assert!(!asked(RESOURCE_TOPIC, &all) && !asked(RESOURCE_BROKER, &[]));
-        assert!(!asked(RESOURCE_BROKER, &[all[0], (THROTTLES[1], SET)]));
-        assert!(!asked(
-            RESOURCE_BROKER,
-            &[all[0], ("log.retention.ms", DELETE)]
-        ));
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod describe_producers;
 mod describe_topic_partitions;
 mod describe_transactions;
 mod describe_user_scram_credentials;
+mod dynamic_configs;
 mod elect_leaders;
 mod error;
 mod expire_delegation_token;

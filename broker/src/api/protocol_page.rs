@@ -131,8 +131,20 @@ const ROWS: &[Row] = &[
     row(29, "DescribeAcls", 1, 3, ACLS),
     row(30, "CreateAcls", 1, 3, ACLS),
     row(31, "DeleteAcls", 1, 3, ACLS),
-    row(32, "DescribeConfigs", 1, 4, "topics and brokers"),
-    row(33, "AlterConfigs", 0, 2, "topics"),
+    row(
+        32,
+        "DescribeConfigs",
+        1,
+        4,
+        "topics, brokers and their loggers",
+    ),
+    row(
+        33,
+        "AlterConfigs",
+        0,
+        2,
+        "topics; throttles of reassignments",
+    ),
     row(
         34,
         "AlterReplicaLogDirs",
@@ -163,7 +175,13 @@ const ROWS: &[Row] = &[
         "the owner is the only candidate, so an election is never needed where \
                                    there is one; the cluster finds another by itself",
     ),
-    row(44, "IncrementalAlterConfigs", 0, 1, "topics"),
+    row(
+        44,
+        "IncrementalAlterConfigs",
+        0,
+        1,
+        "topics; throttles of reassignments; levels of loggers",
+    ),
     row(
         45,
         "AlterPartitionReassignments",
@@ -187,7 +205,13 @@ const ROWS: &[Row] = &[
     row(52, "Vote", 0, 2, QUORUM),
     row(53, "BeginQuorumEpoch", 0, 1, QUORUM),
     row(54, "EndQuorumEpoch", 0, 1, QUORUM),
-    row(55, "DescribeQuorum", 0, 2, QUORUM),
+    row(
+        55,
+        "DescribeQuorum",
+        0,
+        2,
+        "the KRaft quorum; there is none: see above",
+    ),
     row(56, "AlterPartition", 2, 3, CONTROLLER),
     row(
         57,

@@ -384,6 +384,7 @@ impl Catalog {
         context.metrics.cluster_brokers.set_count(nodes.len());
         let (id, own) = (context.cluster_id.clone(), context.node.id);
         let snapshot = Metadata::new(id, own, nodes, all).with_coordinators(view.coordinators());
+        let snapshot = snapshot.with_broker_configs(view.broker_configs());
         context.metadata.store(Arc::new(snapshot));
     }
 

@@ -12,6 +12,7 @@ use segment::record::{Compression, DecodeLimits, RecodeError};
 use segment::{Offset, TopicId, TopicName, TopicPartition};
 use store::local::VolumeSpace;
 
+use super::broker_configs::BrokerConfigChange;
 use super::missing::Missing;
 use super::quotas::{QuotaChange, QuotaError};
 use super::reassign::{Moving, ReassignError, Reassignment};
@@ -191,6 +192,8 @@ pub enum ControlMsg {
         /// Their outcomes.
         reply: oneshot::Sender<Vec<Result<(), QuotaError>>>,
     },
+    /// Change settings of a broker; answered when the change is durable and told here.
+    AlterBrokerConfig(BrokerConfigChange, oneshot::Sender<Result<(), TopicError>>),
     /// What limits the clients of this user with this id.
     Limits(Arc<str>, Arc<str>, oneshot::Sender<FoundLimits>),
     /// What is about users.

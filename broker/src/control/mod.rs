@@ -11,7 +11,7 @@
 //! | [`ownership`] | who serves what: takes and gives away |
 //! | [`takeover`], [`harvest`], [`directories`], [`image`], [`segments`] | take partitions and load them |
 //! | [`slots`] | coordinator slots, groups, committed offsets |
-//! | [`quotas`] | client quotas |
+//! | [`quotas`], [`broker_configs`] | client quotas; settings of brokers that change while they run |
 //! | [`certificates`] | files of TLS that change |
 //! | [`users`] | users: their stored credentials, and passwords that are to be checked |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
@@ -29,6 +29,7 @@
 pub mod admin;
 pub mod backups;
 pub mod bounds;
+pub mod broker_configs;
 pub mod catalog;
 pub mod census;
 pub mod certificates;
@@ -79,6 +80,7 @@ pub mod time_index;
 pub mod users;
 pub mod view;
 
+pub use broker_configs::BrokerConfigChange;
 pub use handle::{
     ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, Recode,
     TopicError,

@@ -27,7 +27,7 @@ use super::reassign::{reassign, under_way};
 use super::slots::Slots;
 use super::time_index::time_block;
 use super::users::UsersMsg;
-use super::{missing, quarantine, quotas, users};
+use super::{broker_configs, missing, quarantine, quotas, users};
 use crate::config::Mode;
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
@@ -131,6 +131,9 @@ impl Requests {
             }
             ControlMsg::AlterConfig(id, config, reply) => {
                 drop(reply.send(catalog.alter_config(id, config).await));
+            }
+            ControlMsg::AlterBrokerConfig(change, reply) => {
+                drop(reply.send(broker_configs::alter(context, catalog, change).await));
             }
             // Without an answer the session counts as not proven.
             ControlMsg::Prove(reply) => drop(self.prove.try_send(reply)),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use coord::keys::broker_config::{self, BrokerConfigRecord};
 use coord::keys::drain::{self, DrainRecord};
 use coord::keys::partition::{self, Owner, PartitionRecord};
 use coord::keys::pin::{self, PinRecord};
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::follow::{Followed, Update, follow, read};
+use crate::metadata::BrokerConfigs;
 use crate::node::BrokerNode;
 use crate::partition::{Leader, Neighbor, RowMap};
 use crate::shard::SLOTS;
@@ -91,6 +93,7 @@ struct State {
     partitions: Mirror<TopicPartition, Holder>,
     slots: Mirror<u16, Holder>,
     pins: Mirror<TopicPartition, Option<BrokerId>>,
+    broker_configs: BTreeMap<Option<BrokerId>, (BTreeMap<String, String>, Revision)>,
 }
 
 /// The mirror.
@@ -186,6 +189,14 @@ impl ClusterView {
             .collect()
     }
 
+    /// The settings of brokers that were changed while they run; under none those of all.
+    pub fn broker_configs(&self) -> BrokerConfigs {
+        let state = self.state.borrow();
+        let rows = state.broker_configs.iter();
+        rows.map(|(broker, (values, _))| (*broker, values.clone()))
+            .collect()
+    }
+
     /// Who owns a slot by its record, live or not.
     pub fn slot_owner(&self, slot: u16) -> Option<SessionId> {
         Some(self.state.borrow().slots.get(slot)?.owner?.session)
@@ -222,6 +233,16 @@ impl ClusterView {
         state.pins.put(id, seen.record.broker, seen.mod_revision);
     }
 
+    /// The same for settings of a broker, or of all.
+    pub fn broker_config_is(&self, broker: Option<BrokerId>, seen: &Seen<BrokerConfigRecord>) {
+        let mut state = self.state.borrow_mut();
+        let known = state.broker_configs.get(&broker);
+        if known.is_none_or(|(_, known)| *known < seen.mod_revision) {
+            let row = (seen.record.values.clone(), seen.mod_revision);
+            state.broker_configs.insert(broker, row);
+        }
+    }
+
     /// Reads everything, and follows it from there.
     ///
     /// # Errors
@@ -251,6 +272,11 @@ impl ClusterView {
             span: pin::span(space),
             parse: |space, key| pin::parse(space, key).ok(),
         };
+        let broker_configs = Followed {
+            what: "settings of brokers",
+            span: broker_config::span(space),
+            parse: |space, key| broker_config::parse(space, key).ok(),
+        };
         let sessions = Followed {
             what: "sessions",
             span: session::span(space),
@@ -259,6 +285,8 @@ impl ClusterView {
         // Sessions last: an owner whose session is not known yet would count as dead.
         Ok(vec![
             self.begin(kv, space, drains, Self::on_drain).await?,
+            self.begin(kv, space, broker_configs, Self::on_broker_config)
+                .await?,
             self.begin(kv, space, pins, Self::on_pin).await?,
             self.begin(kv, space, slots, Self::on_slot).await?,
             self.begin(kv, space, partitions, Self::on_partition)
@@ -326,6 +354,24 @@ impl ClusterView {
         if changed {
             self.touch();
         }
+    }
+
+    /// Such a key is never deleted: it is empty once nothing is set.
+    fn on_broker_config(self: &Rc<Self>, update: Update<Option<BrokerId>, BrokerConfigRecord>) {
+        match update {
+            Update::Whole(all, _) => all
+                .iter()
+                .for_each(|(broker, seen)| self.broker_config_is(*broker, seen)),
+            Update::Put(broker, seen) => self.broker_config_is(broker, &seen),
+            Update::Gone(broker, at) => {
+                let mut state = self.state.borrow_mut();
+                let known = state.broker_configs.get(&broker);
+                if known.is_some_and(|(_, known)| *known < at) {
+                    state.broker_configs.remove(&broker);
+                }
+            }
+        }
+        self.touch();
     }
 
     fn on_slot(self: &Rc<Self>, update: Update<u16, SlotRecord>) {

@@ -11,6 +11,7 @@ mod space;
 mod record_tests;
 
 pub mod broker;
+pub mod broker_config;
 pub mod cluster;
 pub mod committed;
 pub mod decoy;

@@ -172,6 +172,9 @@ proptest! {
             stored_key: sequence.to_be_bytes().to_vec(), server_key: number.to_be_bytes().to_vec(),
         });
         round_trips(&decoy::DecoyRecord { secret: format!("{sequence:064}") });
+        round_trips(&broker_config::BrokerConfigRecord {
+            values: many.iter().map(|many| (text.clone(), many.to_string())).collect(),
+        });
         round_trips(&pin::PinRecord { broker: many.map(|_| owner.broker) });
         round_trips(&processor::ProcessorRecord { offset: Offset::new(number), writer: text });
     }
@@ -229,6 +232,11 @@ proptest! {
                 prop_assert_eq!(quota::parse(&space, &key), Ok(entity));
             }
         }
+        for broker in [None, Some(broker)] {
+            let key = broker_config::key(&space, broker);
+            prop_assert!(broker_config::span(&space).contains(&key));
+            prop_assert_eq!(broker_config::parse(&space, &key), Ok(broker));
+        }
         let key = pin::key(&space, partition);
         prop_assert!(pin::topic_span(&space, partition.topic).contains(&key));
         prop_assert_eq!(pin::parse(&space, &key), Ok(partition));
@@ -285,6 +293,8 @@ fn foreign_keys_are_errors() {
         "/kafscale/c/quotas/client-id=a/user=b",
         "/kafscale/c/quotas/user=<all>",
         "/kafscale/c/quotas/host=a",
+        "/kafscale/c/broker-configs/1",
+        "/kafscale/c/broker-configs/all",
     ];
     for text in texts {
         let key = Key::from(text);
@@ -294,6 +304,7 @@ fn foreign_keys_are_errors() {
         assert!(broker::parse(&space, &key).is_err(), "{text}");
         assert!(pin::parse(&space, &key).is_err(), "{text}");
         assert!(quota::parse(&space, &key).is_err(), "{text}");
+        assert!(broker_config::parse(&space, &key).is_err(), "{text}");
         assert!(group::parse(&space, &key).is_err(), "{text}");
         assert!(session::parse(&space, &key).is_err(), "{text}");
     }

@@ -14,8 +14,8 @@ use coord::keys::tombstone::{self, TombstoneRecord};
 use coord::keys::topic::{self, TopicRecord};
 use coord::keys::topic_generation::{self, TopicGenerationRecord};
 use coord::keys::{
-    CodecError, KeyError, Keyspace, Record, Seen, broker, cluster, decoy, drain, group, pin,
-    producer_block, quota, scram, seen, session,
+    CodecError, KeyError, Keyspace, Record, Seen, broker, broker_config, cluster, decoy, drain,
+    group, pin, producer_block, quota, scram, seen, session,
 };
 use coord::kv::{Key, KeyValue, Kv, KvError, Revision, range_all};
 use segment::keys::TopicDir;
@@ -347,6 +347,10 @@ fn check_other(space: &Keyspace, entry: &KeyValue, folder: &str) -> Result<(), U
         "brokers" => {
             broker::parse(space, key)?;
             record::<broker::BrokerRecord>(entry)?;
+        }
+        "broker-configs" => {
+            broker_config::parse(space, key)?;
+            record::<broker_config::BrokerConfigRecord>(entry)?;
         }
         "pins" => {
             pin::parse(space, key)?;

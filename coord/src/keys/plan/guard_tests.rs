@@ -7,6 +7,7 @@ use segment::{LeaderEpoch, Offset, ProducerId, TimestampMs, WalSequence};
 
 use super::testing::{World, me, sequence};
 use super::*;
+use crate::keys::broker_config::{self, BrokerConfigRecord};
 use crate::keys::floor::{self, FloorRecord};
 use crate::keys::group::GroupRecord;
 use crate::keys::group_offset::{self, GroupOffsetRecord};
@@ -551,6 +552,33 @@ fn quotas_are_guarded_by_what_was_read_and_by_the_session_and_go_when_none_is_le
     assert!(world.read::<QuotaRecord>(key.clone()).is_none());
     world.only_guard(&late, &key);
     let again = put(2, None, &[("x", 1.0)]);
+    world.kill(2);
+    world.only_guard(&again, &session_key(&world, 2));
+}
+
+#[test]
+fn settings_of_a_broker_are_guarded_by_what_was_read_and_by_the_session() {
+    let world = World::new();
+    for broker in [None, Some(me(1).broker)] {
+        let key = broker_config::key(&world.space, broker);
+        let put = |number: u8, seen: Option<&Seen<BrokerConfigRecord>>| {
+            let record = BrokerConfigRecord {
+                values: [("a".to_owned(), number.to_string())].into(),
+            };
+            put_broker_config(&world.space, me(number).session, broker, seen, record).txn
+        };
+        let (first, second) = (put(1, None), put(2, None));
+        assert!(world.send(&first).succeeded);
+        world.only_guard(&second, &key);
+        let seen = world.read::<BrokerConfigRecord>(key.clone()).unwrap();
+        assert_eq!(seen.record.values["a"], "1");
+    }
+    let again = {
+        let key = broker_config::key(&world.space, None);
+        let seen = world.read::<BrokerConfigRecord>(key).unwrap();
+        let record = BrokerConfigRecord::default();
+        put_broker_config(&world.space, me(2).session, None, Some(&seen), record).txn
+    };
     world.kill(2);
     world.only_guard(&again, &session_key(&world, 2));
 }

@@ -16,6 +16,7 @@ use wire::messages::create_partitions::CreatePartitionsTopic;
 use wire::messages::create_topics::CreatableTopic;
 use wire::messages::delete_topics::DeleteTopicState;
 use wire::messages::describe_client_quotas::ComponentData;
+use wire::messages::metadata::MetadataRequestTopic;
 use wire::messages::{
     AlterClientQuotasRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
     DeleteTopicsRequest, DescribeClientQuotasRequest, FetchRequest, MetadataRequest,
@@ -559,5 +560,54 @@ fn an_address_opens_connections_at_the_rate_of_its_quota() {
         &[("connection_creation_rate", None)],
     );
     assert_eq!((0..30).filter(|_| is_served()).count(), 30);
+    broker.stop();
+}
+
+#[test]
+fn topics_that_are_created_because_somebody_asks_for_them_count_as_mutations() {
+    let settings = [
+        SHORT,
+        ("topic.auto_create", "true"),
+        ("topic.auto_create_partitions", "6"),
+    ];
+    let broker = LocalBroker::start(&settings);
+    set(
+        &broker,
+        &[("client-id", Some("asks"))],
+        &[("controller_mutation_rate", Some(2.0))],
+    );
+    let asked = |client: &mut Connection, name: &str| {
+        let topic = MetadataRequestTopic {
+            name: Some(name),
+            ..MetadataRequestTopic::default()
+        };
+        let request = MetadataRequest {
+            topics: Some(vec![topic]),
+            allow_auto_topic_creation: true,
+            ..MetadataRequest::default()
+        };
+        let body = client.call(12, &request);
+        let (_, told) = wire::decode_response::<MetadataRequest<'_>>(&body, 12).unwrap();
+        assert_eq!(
+            told.throttle_time_ms, 0,
+            "as Kafka, which does not throttle this"
+        );
+        told.topics[0].error_code
+    };
+    let (mut client, mut other) = (broker.connect(), broker.connect());
+    (client.client_id, other.client_id) = ("asks", "other");
+    // Two samples of two partitions may be used at once; the topic that uses them up is created whole.
+    assert_eq!(asked(&mut client, "a"), ErrorCode::NONE);
+    assert_eq!(
+        asked(&mut client, "b"),
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+    );
+    assert_eq!(asked(&mut client, "a"), ErrorCode::NONE, "it is there");
+    assert_eq!(asked(&mut other, "b"), ErrorCode::NONE, "who has no quota");
+    let began = Instant::now();
+    while asked(&mut client, "c") != ErrorCode::NONE {
+        assert!(began.elapsed() < Duration::from_secs(20), "never created");
+        thread::sleep(Duration::from_millis(50));
+    }
     broker.stop();
 }

@@ -7,6 +7,9 @@
 //!   durable. Kafka answers UNKNOWN_TOPIC_OR_PARTITION first and lets the client ask again. Of the
 //!   unknown names of one request at most 100 are created; the others get LEADER_NOT_AVAILABLE, and
 //!   the client's next request creates more.
+//! - The partitions of such a topic count against `controller_mutation_rate` of the client that asks (KIP-599). Once
+//!   it is used up the topic is not created: UNKNOWN_TOPIC_OR_PARTITION, without a throttle, as Kafka answers
+//!   before its controller has refused; the client asks again.
 //! - Otherwise UNKNOWN_TOPIC_OR_PARTITION, or INVALID_TOPIC_EXCEPTION for an illegal name. Kafka's
 //!   internal topics do not exist here and are not created.
 //! - One replica, the owner, is reported, whatever replication factor was asked for: the object
@@ -164,6 +167,9 @@ async fn create_missing(cx: &RequestContext, entries: &mut [Entry<'_>]) {
 
 async fn create(cx: &RequestContext, name: &TopicName) -> Result<Arc<Topic>, ErrorCode> {
     let partitions = cx.shard.shared.config.topic.auto_create_partitions;
+    if !cx.charge_auto_created(partitions) {
+        return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
     let new = NewTopic {
         name: name.clone(),
         partitions: u32::try_from(partitions).unwrap_or(u32::MAX),

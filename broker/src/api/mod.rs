@@ -162,6 +162,13 @@ impl RequestContext {
         })
     }
 
+    /// Charges the partitions of a topic that is created because it was asked for; whether the quota lets it be.
+    fn charge_auto_created(&self, count: usize) -> bool {
+        let now = self.shard.shared.quotas.now_ns();
+        let limits = self.limits.as_ref();
+        limits.is_none_or(|limits| limits.auto_created(count, now))
+    }
+
     /// Counts an error code that the reply carries.
     pub(crate) fn failed(&self, code: wire::ErrorCode) {
         self.shard

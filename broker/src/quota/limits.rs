@@ -134,6 +134,17 @@ impl Limits {
         Ok(())
     }
 
+    /// Charges the partitions of a topic that is created because somebody asked for it; whether the quota lets it
+    /// be created. Nothing is owed for it: Kafka answers such a request before its controller charges.
+    pub fn auto_created(&self, count: usize, now_ns: i64) -> bool {
+        self.limit(QuotaKind::Mutation).is_none_or(|limit| {
+            let charged = limit
+                .bucket
+                .charge_unless_owed(&limit.rate, count as f64, now_ns);
+            charged.is_ok()
+        })
+    }
+
     /// Charges the time that the present request has taken on its shard; once a request.
     pub fn charge_time(&self, now_ns: i64) {
         let Some(limit) = self.limit(QuotaKind::Request) else {

@@ -325,6 +325,13 @@ fn one_broker_is_all_that_can_be_chosen_on_one_broker() {
             assert_eq!(text.is_none(), *code == ErrorCode::NONE, "{found:?}");
         }
     }
+    // The choice was carried out at once, and can be taken back once.
+    let taken_back = |client: &mut Connection| reassign(client, 1, &[("t", 0, None)])[0].0;
+    assert_eq!(taken_back(&mut client), ErrorCode::NONE);
+    assert_eq!(
+        taken_back(&mut client),
+        ErrorCode::NO_REASSIGNMENT_IN_PROGRESS
+    );
     for topics in [None, Some(vec![])] {
         let request = ListPartitionReassignmentsRequest {
             topics,

@@ -5,7 +5,8 @@
 //!   answer comes when the choice is durable, before the move, as in Kafka. The partition stays with the
 //!   broker whatever the cluster balances, until another is chosen; while the broker is down or drained
 //!   others serve it. With direct routing the broker is named by the node of the partition's shard.
-//! - Null takes back a move that is under way: then the cluster places the partition again.
+//! - Null takes the choice back, also one that was carried out: then the cluster places the partition again. (In Kafka
+//!   nothing is left of a reassignment that was carried out, nor does it place partitions again.)
 //! - INVALID_REPLICA_ASSIGNMENT for no, several, unknown or drained brokers, UNKNOWN_TOPIC_OR_PARTITION,
 //!   NO_REASSIGNMENT_IN_PROGRESS, REQUEST_TIMED_OUT where the metadata store does not answer in the
 //!   request's timeout (at least a second), INVALID_REQUEST for partitions beyond those that one request

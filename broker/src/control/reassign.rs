@@ -18,7 +18,7 @@ use super::catalog::Catalog;
 use super::commit::{Change, CommitError, commit_all};
 use super::context::Context;
 
-/// A partition, and the broker that is to own it; none takes back a move that is under way.
+/// A partition, and the broker that is to own it; none takes the choice back, carried out or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reassignment {
     /// The partition.
@@ -52,7 +52,7 @@ pub enum ReassignError {
     /// The broker gives everything away.
     #[error("The manual partition assignment includes broker {0}, which is being drained.")]
     Drained(BrokerId),
-    /// Nothing is under way that could be taken back.
+    /// No choice holds that could be taken back.
     #[error("No partition reassignment is in progress.")]
     NoneUnderWay,
     /// The metadata store cannot be reached, or others chose at the same time.
@@ -138,13 +138,10 @@ fn change(
     let (name, created) = topic.ok_or(ReassignError::Unknown)?;
     match to {
         Some(broker) => check_broker(context, broker)?,
-        None => {
-            let pin = before.and_then(|before| before.record.broker);
-            let owner = context.view.leader(id).map(|leader| leader.broker);
-            if pin.is_none() || pin == owner {
-                return Err(ReassignError::NoneUnderWay);
-            }
+        None if before.is_none_or(|before| before.record.broker.is_none()) => {
+            return Err(ReassignError::NoneUnderWay);
         }
+        None => {}
     }
     let (space, session) = (&context.space, context.session.id);
     let topic = (name, *created);

@@ -11,8 +11,12 @@ use common::{
     Wanted, batch, batches, numbered, produce_request, produced,
 };
 use wire::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
-use wire::messages::{ApiVersionsRequest, DeleteRecordsRequest};
-use wire::{ErrorCode, Uuid};
+use wire::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use wire::messages::produce::{PartitionProduceData, TopicProduceData};
+use wire::messages::{
+    ApiVersionsRequest, DeleteRecordsRequest, ListOffsetsRequest, ProduceRequest,
+};
+use wire::{ErrorCode, Records, Uuid};
 
 /// A wait that no test sits out.
 const LONG: Duration = Duration::from_secs(15);
@@ -510,5 +514,104 @@ fn replies_come_in_the_order_of_requests_and_a_fetch_sees_the_produce_before_it(
             _ => {}
         }
     }
+    broker.stop();
+}
+
+/// Kafka takes as many as a frame holds.
+const MANY: i32 = 5_000;
+
+fn produce_to_all(client: &mut Connection, topic: &Topic, count: i32) -> Vec<ErrorCode> {
+    let sent = numbered(1, 10);
+    let partition = |index| PartitionProduceData {
+        index,
+        records: Records::Chunks(vec![sent.clone()]),
+    };
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: PRODUCE_TIMEOUT.as_millis() as i32,
+        topic_data: vec![TopicProduceData {
+            name: &topic.name,
+            topic_id: topic.id,
+            partition_data: (0..count).map(partition).collect(),
+        }],
+        ..ProduceRequest::default()
+    };
+    let body = client.call(PRODUCE_VERSION, &request);
+    let (_, told) = wire::decode_response::<ProduceRequest<'_>>(&body, PRODUCE_VERSION).unwrap();
+    let rows = told.responses[0].partition_responses.iter();
+    rows.map(|row| row.error_code).collect()
+}
+
+#[test]
+fn thousands_of_partitions_are_produced_to_looked_up_and_fetched_in_one_request() {
+    let broker = LocalBroker::start(&[]);
+    let mut client = broker.connect();
+    let topic = client.create("many", MANY);
+    let codes = produce_to_all(&mut client, &topic, MANY);
+    assert_eq!(codes, vec![ErrorCode::NONE; MANY as usize]);
+
+    let lookup = |partition_index| ListOffsetsPartition {
+        partition_index,
+        timestamp: -1,
+        ..ListOffsetsPartition::default()
+    };
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: &topic.name,
+            partitions: (0..MANY).map(lookup).collect(),
+        }],
+        ..ListOffsetsRequest::default()
+    };
+    let body = client.call(6, &request);
+    let (_, told) = wire::decode_response::<ListOffsetsRequest<'_>>(&body, 6).unwrap();
+    let rows = told.topics[0].partitions.iter();
+    let ends: Vec<_> = rows.map(|row| (row.error_code, row.offset)).collect();
+    assert_eq!(ends, vec![(ErrorCode::NONE, 1); MANY as usize]);
+
+    let all = |offset| {
+        (0..MANY)
+            .map(|index| Wanted::new(&topic, index, offset))
+            .collect()
+    };
+    for version in [4, 12, 18] {
+        let found = client.fetch(&Fetch::of(all(0)).version(version));
+        assert_eq!(found.indexes(), Vec::from_iter(0..MANY));
+        assert!(
+            found.partitions.iter().all(|it| it.bases() == [0]),
+            "version {version}"
+        );
+    }
+    // In a session they are named once; one that names so many without one is answered early.
+    let begun = client.fetch(&Fetch::of(all(1)).session(0, 0));
+    assert_eq!(begun.partitions.len(), MANY as usize);
+    assert_ne!(begun.session_id, 0);
+    let began = Instant::now();
+    let found = client.fetch(&Fetch::of(all(1)).wait(1, common::REPLY_TIMEOUT));
+    assert!(found.partitions.iter().all(|it| it.records.is_empty()));
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+    let next = Fetch::of(vec![]).session(begun.session_id, 1).wait(1, LONG);
+    client.send(next.version, &next.request());
+    broker
+        .connect()
+        .produce(&topic, MANY - 1, &numbered(2, 10))
+        .offset();
+    let found = receive(&mut client, &next);
+    assert_eq!(found.only().index, MANY - 1);
+    broker.stop();
+}
+
+#[test]
+fn a_request_of_more_partitions_than_the_settings_allow_is_refused() {
+    let broker = LocalBroker::start(&[("request.partitions_max", "3")]);
+    let mut client = broker.connect();
+    let topic = client.create("t", 4);
+    let none = ErrorCode::NONE;
+    assert_eq!(produce_to_all(&mut client, &topic, 3), [none; 3]);
+    let invalid = ErrorCode::INVALID_REQUEST;
+    assert_eq!(produce_to_all(&mut client, &topic, 4), [invalid; 4]);
+    let fetch = |count| Fetch::of((0..count).map(|it| Wanted::new(&topic, it, 0)).collect());
+    assert_eq!(client.fetch(&fetch(3)).indexes(), [0, 1, 2]);
+    assert_eq!(client.fetch(&fetch(4)).error, invalid);
     broker.stop();
 }

@@ -6,7 +6,8 @@
 //!   `partition_max_bytes` bound the rest.
 //! - A fetch that finds fewer than `min_bytes` waits, at most `max_wait_ms`, and is woken exactly when its bytes
 //!   have become visible. An error, or anything that must be read from the store, answers at once.
-//!   `min_bytes` above `max_bytes` means `max_bytes`; no wait is longer than a connection may be idle.
+//!   `min_bytes` above `max_bytes` means `max_bytes`; no wait is longer than a connection may be idle, nor, for a
+//!   request that names more than 500 partitions, whose memory others may need, than 2 s: its client asks again.
 //! - v7: incremental sessions (KIP-227): only partitions with news are in the reply, and those that returned
 //!   data go to the end of the line. v9: leader epochs (KIP-320). v11: rack, ignored. v12: flexible. v13:
 //!   topic ids (KIP-516). v15-18: fields of followers.
@@ -40,6 +41,12 @@ pub(crate) const VERSIONS: VersionRange = VersionRange { min: 4, max: 18 };
 const TOPIC_IDS_FROM: i16 = 13;
 /// Reads of one fetch that may wait for the store; partitions beyond it come with the next fetch.
 const COLD_READS_MAX: usize = 64;
+
+/// Partitions of a request that may wait as long as it likes. More are reserved memory meanwhile; a client that has a
+/// session names them once.
+const LONG_WAIT_PARTITIONS: usize = 500;
+/// What one that names more waits, at most.
+const SHORT_WAIT: Duration = Duration::from_secs(2);
 
 /// Room for the head of a reply and its topic, and for what the encoder wants to have left behind records: with
 /// less it takes another block.
@@ -105,6 +112,12 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
         return refuse(cx, code, 0);
     }
     let (wanted, forgotten) = (wanted(cx, &request), forgotten(cx, &request));
+    let config = &cx.shard.shared.config.request;
+    let wait_max = match wanted.len() <= LONG_WAIT_PARTITIONS {
+        // A client that has gone away is noticed when it is answered: until then it counts as idle.
+        true => config.idle_timeout,
+        false => SHORT_WAIT,
+    };
     let sessions = &cx.shard.fetch_sessions;
     let context = sessions.context(
         request.session_id,
@@ -116,7 +129,6 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
         Ok(context) => context,
         Err(session) => return refuse(cx, error::session_code(&session), 0),
     };
-    let config = &cx.shard.shared.config.request;
     let mut bytes = u64::try_from(request.max_bytes)
         .unwrap_or(0)
         .min(config.fetch_bytes_max)
@@ -129,9 +141,7 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
         bytes,
         // More than that will never be in a reply: as in Kafka, there is nothing to wait for.
         min_bytes: u64::try_from(request.min_bytes).unwrap_or(0).min(bytes),
-        // A client that has gone away is noticed when it is answered: until then it counts as idle.
-        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0))
-            .min(config.idle_timeout),
+        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(wait_max),
     };
     let read_committed = request.isolation_level == 1;
     match context {

@@ -3,8 +3,9 @@
 //! Shard-owned. A session lives on the shard of the connection that made it; a client that comes back on another
 //! shard is told FETCH_SESSION_ID_NOT_FOUND and makes a new one. Rules of Kafka's `FetchSession.scala`.
 //!
-//! Invariants: at most `fetch_sessions_max` sessions, the one unused for longest goes first; an epoch follows
-//! the one before it, from `i32::MAX` to 1.
+//! Invariants: at most `fetch_sessions_max` sessions, and an eighth of the shard's part of the memory budget for what
+//! they remember; the one unused for longest goes first, and one that alone is too much is not begun, so that its
+//! client names all its partitions in every fetch. An epoch follows the one before it, from `i32::MAX` to 1.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,6 +21,11 @@ use crate::shard::ShardId;
 const INITIAL_EPOCH: i32 = 0;
 /// Session epoch of a fetch without a session; ends the one that it names.
 const FINAL_EPOCH: i32 = -1;
+/// Memory of one partition of a session, but for its topic's name: some 80 bytes in the list, as many in the map, both
+/// with room to grow; and as much again while a fetch waits.
+const PARTITION_BYTES: usize = 512;
+/// The part of a shard's memory budget that sessions may take.
+const MEMORY_PART: u64 = 8;
 
 /// How a client names a topic: by name up to v12, by id from v13.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -47,12 +53,25 @@ pub(crate) struct Wanted {
     pub(crate) told: Option<(i64, i64, i16)>,
 }
 
+impl Wanted {
+    /// Bytes that it takes in a session. A name counts for each of its partitions: it may be shared.
+    fn memory(&self) -> usize {
+        let name = match &self.topic {
+            TopicKey::Name(name) => name.len(),
+            TopicKey::Id(_) => 0,
+        };
+        PARTITION_BYTES + name
+    }
+}
+
 /// The partitions of one fetch, in the order in which they are served.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     epoch: i32,
     used: u64,
-    /// Partitions in order; a removed one leaves a hole until the next compaction.
+    /// Bytes of its partitions.
+    memory: usize,
+    /// Partitions in order.
     pub(crate) wanted: Vec<Wanted>,
     places: HashMap<(TopicKey, PartitionIndex), usize, RandomState>,
     /// Where serving begins, so that busy partitions do not starve the others.
@@ -63,9 +82,9 @@ impl Session {
     /// Takes the session out for the time of one fetch, to be put back when that is answered. What is left
     /// in its place fits no epoch, and is as recent: it must not be the first to make room for another.
     pub(crate) fn lend(&mut self) -> Self {
-        let used = self.used;
         let left = Self {
-            used,
+            used: self.used,
+            memory: self.memory,
             ..Self::default()
         };
         std::mem::replace(self, left)
@@ -91,6 +110,7 @@ impl Session {
             }
             None => {
                 self.places.insert(key, self.wanted.len());
+                self.memory += wanted.memory();
                 self.wanted.push(wanted);
             }
         }
@@ -109,6 +129,7 @@ impl Session {
             .retain(|w| places.contains_key(&(w.topic.clone(), w.partition)));
         let keys = self.wanted.iter().map(|w| (w.topic.clone(), w.partition));
         self.places = keys.enumerate().map(|(place, key)| (key, place)).collect();
+        self.memory = self.wanted.iter().map(Wanted::memory).sum();
         self.first = 0;
     }
 }
@@ -139,6 +160,9 @@ pub(crate) enum SessionError {
 pub(crate) struct FetchSessions {
     sessions: RefCell<HashMap<i32, Rc<RefCell<Session>>, RandomState>>,
     sessions_max: usize,
+    /// Bytes of all partitions, and the most of them.
+    memory: Cell<usize>,
+    memory_max: usize,
     shard: ShardId,
     shards: usize,
     next: Cell<u32>,
@@ -149,9 +173,12 @@ pub(crate) struct FetchSessions {
 impl FetchSessions {
     /// No sessions. Ids start from `seed`, so that those of an earlier life of the broker are not met again.
     pub(crate) fn new(config: &Config, shard: ShardId, seed: u32) -> Self {
+        let memory_max = config.memory_bytes_per_shard() / MEMORY_PART;
         Self {
             sessions: RefCell::default(),
             sessions_max: config.shard.fetch_sessions_max,
+            memory: Cell::new(0),
+            memory_max: usize::try_from(memory_max).unwrap_or(usize::MAX),
             shard,
             shards: config.shards(),
             next: Cell::new(seed),
@@ -182,9 +209,10 @@ impl FetchSessions {
         forgotten: &[(TopicKey, PartitionIndex)],
     ) -> Result<Context, SessionError> {
         if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
-            self.sessions.borrow_mut().remove(&id);
+            self.end(id);
             let mut session = Session::of(wanted);
-            if epoch == FINAL_EPOCH || session.wanted.is_empty() || self.sessions_max == 0 {
+            let is_one = epoch == INITIAL_EPOCH && !session.wanted.is_empty();
+            if !is_one || self.sessions_max == 0 || session.memory > self.memory_max {
                 return Ok(Context::Sessionless(session));
             }
             session.epoch = 1;
@@ -199,34 +227,50 @@ impl FetchSessions {
             }
             session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
             session.used = self.tick();
+            let before = session.memory;
             session.forget(forgotten);
             wanted.into_iter().for_each(|w| session.upsert(w));
+            self.memory.set(self.memory.get() - before + session.memory);
         }
         if session.borrow().wanted.is_empty() {
-            self.sessions.borrow_mut().remove(&id);
+            self.end(id);
             return Ok(Context::Sessionless(Session::default()));
         }
+        // Where it alone is too much, it goes too: its client is told so at its next fetch, and begins anew.
+        while self.memory.get() > self.memory_max && self.evict() {}
         Ok(Context::Incremental(id, session))
     }
 
     /// Ends a session.
     pub(crate) fn end(&self, id: i32) {
-        self.sessions.borrow_mut().remove(&id);
+        let ended = self.sessions.borrow_mut().remove(&id);
+        if let Some(ended) = ended {
+            self.memory.set(self.memory.get() - ended.borrow().memory);
+        }
+    }
+
+    /// Ends the session that was unused for longest; whether there was one.
+    fn evict(&self) -> bool {
+        let sessions = self.sessions.borrow();
+        let oldest = sessions.iter().min_by_key(|(_, s)| s.borrow().used);
+        let oldest = oldest.map(|(id, _)| *id);
+        drop(sessions);
+        if let Some(oldest) = oldest {
+            self.end(oldest);
+            self.evicted.set(self.evicted.get() + 1);
+        }
+        oldest.is_some()
     }
 
     fn begin(&self, mut session: Session) -> Context {
         session.used = self.tick();
+        let is_full = |sessions: &Self| {
+            let memory = sessions.memory.get() + session.memory;
+            sessions.len() >= sessions.sessions_max || memory > sessions.memory_max
+        };
+        while is_full(self) && self.evict() {}
+        self.memory.set(self.memory.get() + session.memory);
         let mut sessions = self.sessions.borrow_mut();
-        if sessions.len() >= self.sessions_max {
-            let oldest = sessions
-                .iter()
-                .min_by_key(|(_, s)| s.borrow().used)
-                .map(|(id, _)| *id);
-            if let Some(oldest) = oldest {
-                sessions.remove(&oldest);
-                self.evicted.set(self.evicted.get() + 1);
-            }
-        }
         let id = loop {
             let id = self.next_id();
             if !sessions.contains_key(&id) {
@@ -340,5 +384,50 @@ mod tests {
         ));
         assert!(sessions.context(a, 2, vec![], &[]).is_ok());
         assert!(sessions.context(c, 1, vec![], &[]).is_ok());
+    }
+
+    #[test]
+    fn what_sessions_remember_is_bounded_and_those_used_last_stay() {
+        let settings = [("memory.budget_bytes", "16MiB"), ("shard.count", "1")];
+        let config = Config::with(&settings).expect("valid settings");
+        let sessions = FetchSessions::new(&config, ShardId(0), 7);
+        let max = (16 << 20) / 8 / (PARTITION_BYTES as i32 + 1);
+        let of = |from: i32, count: i32| {
+            let all = (from..from + count).map(|it| wanted(it, 0));
+            all.collect::<Vec<_>>()
+        };
+        let begin = |count| {
+            let begun = sessions.context(0, 0, of(0, count), &[]);
+            begun.expect("a session or none")
+        };
+        let Context::Full(a, _) = begin(max / 2) else {
+            panic!("half of the memory is there")
+        };
+        let Context::Full(b, lent) = begin(max / 2) else {
+            panic!("and the other half")
+        };
+        assert_eq!(sessions.evicted(), 0);
+        // One that is in use counts with all that it remembers.
+        let taken = lent.borrow_mut().lend();
+        let Context::Full(c, _) = begin(max / 2) else {
+            panic!("another goes for it")
+        };
+        lent.replace(taken);
+        assert_eq!((sessions.len(), sessions.evicted()), (2, 1));
+        assert!(sessions.context(a, 1, vec![], &[]).is_err());
+        // It grows, and the other one goes; then what it forgets makes room again.
+        assert!(sessions.context(b, 1, of(max / 2, 9), &[]).is_ok());
+        assert!(sessions.context(c, 1, vec![], &[]).is_err());
+        let forgotten: Vec<_> = (9..max / 2 + 9)
+            .map(|it| (wanted(it, 0).topic, PartitionIndex::new(it)))
+            .collect();
+        assert!(sessions.context(b, 2, vec![], &forgotten).is_ok());
+        assert!(matches!(begin(max - 9), Context::Full(..)));
+        assert_eq!((sessions.len(), sessions.evicted()), (2, 2));
+        // What is too much for all of it is not begun, or ends.
+        assert!(matches!(begin(max + 1), Context::Sessionless(_)));
+        assert!(sessions.context(b, 3, of(0, max + 1), &[]).is_ok());
+        assert_eq!(sessions.len(), 0);
+        assert_eq!(sessions.memory.get(), 0);
     }
 }

@@ -59,6 +59,7 @@ mod sasl_handshake;
 mod sync_group;
 mod unregister_broker;
 mod update_features;
+mod work;
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;
@@ -317,8 +318,13 @@ async fn raw_token(shard: &Shard, token: &[u8], identity: &Identity) -> Reply {
     Reply::Frame(vec![frame], bytes)
 }
 
-async fn carry_out(mut cx: RequestContext, frame: BytesMut, reserved: Reserved) -> Slot {
+async fn carry_out(mut cx: RequestContext, frame: BytesMut, mut reserved: Reserved) -> Slot {
     let (api, version, peer) = (cx.api, cx.version, cx.peer);
+    let partitions_max = cx.shard.shared.config.request.partitions_max;
+    let memory = work::memory(api, version, frame.len(), partitions_max);
+    if memory > 0 {
+        reserved.grow(memory as u64).await;
+    }
     if api == ApiKey::Produce {
         let shard = cx.shard.clone();
         return match produce::handle(cx, frame, reserved).await {

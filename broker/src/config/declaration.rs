@@ -206,7 +206,7 @@ settings! {
         partitions_max: Count {
             Some("request-partitions-max"), ["KAFSCALE_REQUEST_PARTITIONS_MAX"],
             "request.partitions_max",
-            default "2000", in Allowed::Count(1, 1_000_000),
+            default "100000", in Allowed::Count(1, 1_000_000),
             "Partitions that one request may name."
         }
         fetch_bytes_max: Bytes {

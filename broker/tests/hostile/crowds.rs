@@ -13,7 +13,7 @@ use wire::Request;
 use wire::messages::ApiVersionsRequest;
 
 use crate::common::{Connection, Fetch, PRODUCE_TIMEOUT, Wanted, batch, numbered, produce_request};
-use crate::victim::{GROWTH_MAX, MOMENT, Victim, ask, prefixed, request};
+use crate::victim::{GROWTH_MAX, MEMORY_BYTES, MOMENT, Victim, ask, prefixed, request};
 
 /// What others may be slowed down by.
 const SLOWER_MAX: f64 = 2.0;
@@ -268,6 +268,43 @@ fn producers_that_leave_in_the_middle() {
     };
     while_attacked(leave, || others_are_served(&victim, &calm));
     victim.is_well(GROWTH_MAX);
+}
+
+/// Each is a third of a megabyte, and many times that while it waits for news of ten thousand partitions.
+#[test]
+fn fetches_of_many_partitions_that_wait() {
+    const PARTITIONS: i32 = 10_000;
+    const CLIENTS: usize = 150;
+    let victim = Victim::alone(&[]);
+    let mut client = victim.connect();
+    let topic = client.create("many", PARTITIONS);
+    let before = victim.growth();
+    let all = (0..PARTITIONS).map(|index| Wanted::new(&topic, index, 0));
+    let fetch = Fetch::of(all.collect()).wait(1, Duration::from_secs(60));
+    let (_, frame) = client.encode(fetch.version, &fetch.request());
+    let waiting: Vec<TcpStream> = (0..CLIENTS).map(|_| victim.raw()).collect();
+    let largest = std::thread::scope(|scope| {
+        for mut stream in &waiting {
+            let frame = &frame;
+            scope.spawn(move || stream.write_all(frame).unwrap());
+        }
+        let looks = (0..50).map(|_| {
+            std::thread::sleep(MOMENT);
+            victim.growth()
+        });
+        looks.max().unwrap()
+    });
+    // Half of the budget is for requests; without a reservation they take more than all of it.
+    let grew = largest - before;
+    assert!(grew <= MEMORY_BYTES, "{grew} bytes, at most {MEMORY_BYTES}");
+    eprintln!("grew by {} KiB", grew >> 10);
+    // Small requests go on, and every fetch is answered in the end.
+    client.call(0, &ApiVersionsRequest::default());
+    for mut stream in waiting {
+        let mut prefix = [0; 4];
+        std::io::Read::read_exact(&mut stream, &mut prefix).unwrap();
+    }
+    victim.is_well(before + GROWTH_MAX);
 }
 
 fn encoded<'a, R: Request<'a>>(client: &mut Connection, request: &R) -> (i32, bytes::Bytes) {

@@ -223,21 +223,41 @@ class Console:
         check("UnknownTopicOrPartition" in out or "not exist" in out, out[-300:])
 
     def case_reassign(self):
-        """Partition 0 goes to every broker in turn."""
+        """Partition 0 goes to every broker in turn, throttled, and the throttles go when it is there."""
         out = self.tool("kafka-broker-api-versions")
         nodes = sorted(int(node) for node in re.findall(r"\(id: (\d+) ", out))
         check(nodes, "no nodes in: " + out[:300])
         path = Path("reassign.json")
-        for node in nodes:
+        plan = ("--reassignment-json-file", path)
+
+        def write(node):
             path.write_text(json.dumps({"version": 1, "partitions": [
                 {"topic": self.name, "partition": 0, "replicas": [node]}]}))
-            plan = ("--reassignment-json-file", path)
-            out = self.tool("kafka-reassign-partitions", "--execute", *plan)
+        if os.environ.get("TARGET") == "direct":
+            # The nodes are shards of one broker: a partition stays on the one that its hash names.
+            out = self.tool("kafka-topics", "--describe", "--topic", self.name)
+            own = int(re.search(r"Partition: 0\s+Leader: (\d+)", out).group(1))
+            for other in set(nodes) - {own}:
+                write(other)
+                out = self.tool("kafka-reassign-partitions", "--execute", *plan, wanted=None)
+                check("does not serve this partition" in out, out[-500:])
+            nodes = [own]
+        throttle, topic = 1000000, ("--entity-type", "topics", "--entity-name", self.name)
+        for node in nodes:
+            broker = ("--entity-type", "brokers", "--entity-name", node)
+            write(node)
+            out = self.tool("kafka-reassign-partitions", "--execute", "--throttle", throttle, *plan)
             check("Successfully started partition reassignment" in out, out)
+            check("The inter-broker throttle limit was set to %d B/s" % throttle in out, out)
+            out = self.tool("kafka-configs", "--describe", *broker)
+            check("leader.replication.throttled.rate=%d " % throttle in out, out)
             wait(lambda: "is completed" in self.tool("kafka-reassign-partitions", "--verify", *plan), 60,
                  "a finished reassignment")
             out = self.tool("kafka-topics", "--describe", "--topic", self.name)
             check(re.search(r"Partition: 0\s+Leader: %d\s+Replicas: %d\b" % (node, node), out), out)
+            for entity in broker, topic:
+                out = self.tool("kafka-configs", "--describe", *entity)
+                check("throttled" not in out, out)
         check("No partition reassignments found" in self.tool("kafka-reassign-partitions", "--list"), "still moving")
 
     def case_acls(self):
@@ -350,6 +370,24 @@ class Console:
         """Settings of what is neither a topic nor a broker, where none is set."""
         out = self.tool("kafka-configs", "--describe", "--entity-type", "broker-loggers", "--entity-name", self.node())
         check(re.search(r"^\s*root=(OFF|ERROR|WARN|INFO|DEBUG|TRACE)\b", out, re.M), out[:500])
+        logger = ("--entity-type", "broker-loggers", "--entity-name", self.node())
+        before = re.search(r"^\s*root=(\w+)", out, re.M).group(1)
+        self.tool("kafka-configs", "--alter", "--add-config", "root=ERROR", *logger)
+        out = self.tool("kafka-configs", "--describe", *logger)
+        check(re.search(r"^\s*root=ERROR\b", out, re.M), out[:500])
+        if before != "OFF":
+            self.tool("kafka-configs", "--alter", "--add-config", "root=" + before, *logger)
+        if os.environ.get("TARGET") != "kafka":
+            self.tool("kafka-configs", "--alter", "--add-config", "store.s3=DEBUG,broker.control=WARN", *logger)
+            out = self.tool("kafka-configs", "--describe", *logger)
+            check(re.search(r"^\s*store.s3=DEBUG\b", out, re.M), out[:900])
+            self.tool("kafka-configs", "--alter", "--delete-config", "store.s3,broker.control", *logger)
+            out = self.tool("kafka-configs", "--describe", *logger)
+            check(before == "DEBUG" or not re.search(r"^\s*store.s3=DEBUG\b", out, re.M), out[:900])
+        for level in "root=LOUD", "no.such.logger=INFO":
+            out = self.tool("kafka-configs", "--alter", "--add-config", level, *logger, wanted=1)
+            # The tool itself asks which loggers there are.
+            check("not a supported log level" in out or "Invalid broker logger(s)" in out, out[-300:])
         self.tool("kafka-configs", "--describe", "--entity-type", "client-metrics")
         self.tool("kafka-configs", "--describe", "--entity-type", "groups")
         self.tool("kafka-configs", "--describe", "--entity-type", "groups", "--entity-name", "a-group")
@@ -370,6 +408,9 @@ class Console:
         self.tool("kafka-cluster", "cluster-id")
         out = self.tool("kafka-cluster", "unregister", "--id", 987654, wanted=1)
         check("BrokerIdNotRegisteredException" in out, out[-300:])
+        out = self.tool("kafka-metadata-quorum", "describe", "--status", wanted=None)
+        # There is no quorum of controllers, as in Kafka on ZooKeeper, whose brokers say so in the same way.
+        check("UnsupportedVersionException" in out or os.environ.get("TARGET") == "kafka" and "LeaderId" in out, out[-300:])
         out = self.tool("kafka-delegation-tokens", "--describe", "--command-config", os.devnull, wanted=1)
         check("elegation" in out, out[-300:])
 

@@ -11,6 +11,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod hash;
 pub mod logging;
 pub mod metadata;
 pub mod metrics;

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use foldhash::fast::RandomState;
 use segment::{BrokerId, PartitionIndex, TopicId, TopicName};
 
+use crate::hash::RandomState;
 use crate::node::{BrokerNode, Endpoint, NodeId};
 use crate::partition::{Leader, PartitionHandle};
 use crate::topic_config::TopicConfig;

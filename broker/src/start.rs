@@ -8,6 +8,8 @@
 mod life;
 mod pages;
 mod shards;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod stores;
 
 use std::cell::Cell;
@@ -41,7 +43,7 @@ use crate::control::slots::SlotsError;
 use crate::control::{admin, listener};
 use crate::metrics::ControlMetrics;
 use crate::shard::ShardId;
-use life::{DRAIN_TIMEOUT, Lasting, live};
+use life::{DRAIN_TIMEOUT, Entrance, Lasting, live};
 use pages::Switch;
 pub use stores::{Stores, health_config, key_space, open, open_unprobed};
 
@@ -325,8 +327,10 @@ async fn lives(
     let lasting = Lasting {
         config: Arc::new(config),
         stores,
-        listener: Rc::new(listener),
-        shard_listeners,
+        entrance: Entrance::Listeners {
+            listener: Rc::new(listener),
+            shard_listeners,
+        },
         running,
         metrics: Arc::new(ControlMetrics::default()),
         pages: Arc::new(Switch::default()),
@@ -335,6 +339,15 @@ async fn lives(
     // Dropped at the end, which ends the listener.
     let (_serving, shutdown) = watch::channel(false);
     tokio::task::spawn_local(admin.serve(lasting.pages.clone(), shutdown));
+    lives_on(lasting, stop, ready).await
+}
+
+/// As [`lives`], once the ports are bound.
+async fn lives_on(
+    lasting: Lasting,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(Running, &str),
+) -> Result<(), StartError> {
     let stop = stop.shared();
     let mut ready = Some(ready);
     let mut pause = LIFE_PAUSE.0;

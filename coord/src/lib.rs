@@ -4,5 +4,7 @@
 pub mod groups;
 pub mod keys;
 pub mod kv;
+pub mod marks;
 pub mod placement;
+pub mod planted;
 pub mod rules;

@@ -32,6 +32,16 @@ impl WriteFrame {
         self.next == self.parts.len()
     }
 
+    /// What is not written yet, for a simulated socket.
+    #[cfg(feature = "simulation")]
+    pub(super) fn take(&mut self) -> Vec<Bytes> {
+        let rest = self.parts.split_off(self.next.min(self.parts.len()));
+        self.parts.clear();
+        self.next = 0;
+        self.iovecs.clear();
+        rest
+    }
+
     /// Takes off `written` bytes and lays out the next write.
     pub(super) fn advance(&mut self, mut written: usize) {
         while let Some(part) = self.parts.get_mut(self.next) {

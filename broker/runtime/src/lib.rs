@@ -12,7 +12,10 @@
 #![deny(unsafe_code)]
 
 mod frame;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod socket;
+mod timer;
 pub mod tls;
 
 use std::future::Future;
@@ -102,21 +105,26 @@ pub fn run<F: Future>(driver: Driver, cpu: Option<usize>, main: F) -> std::io::R
 
 /// Starts a task on this shard. A panic inside ends that task only, and is logged.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    drop(monoio::spawn(async move {
+    let task = async move {
         if AssertUnwindSafe(task).catch_unwind().await.is_err() {
             tracing::error!("a task of this shard panicked; the shard goes on");
         }
-    }));
+    };
+    #[cfg(feature = "simulation")]
+    if let Some(backend) = simulated::backend() {
+        return backend.spawn(Box::pin(task));
+    }
+    drop(monoio::spawn(task));
 }
 
 /// Sleeps for at least `duration`, to about a millisecond.
 pub async fn sleep(duration: Duration) {
-    monoio::time::sleep(duration).await;
+    timer::after(duration).await;
 }
 
 /// Sleeps until `deadline`, to about a millisecond.
 pub async fn sleep_until(deadline: Instant) {
-    monoio::time::sleep_until(deadline.into()).await;
+    timer::at(deadline).await;
 }
 
 /// Lets the other tasks of this shard have their turn, once. Never in a loop without other work: a task that
@@ -136,15 +144,15 @@ pub async fn yield_now() {
 /// Waits for `future`, at most for `duration`. The future is dropped when its time is up: not for
 /// sockets.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Option<F::Output> {
-    within(monoio::time::sleep(duration), future).await
+    within(timer::after(duration), future).await
 }
 
 /// As [`timeout`], until `deadline`. Those that wait for the same instant cost one wake-up of the thread.
 pub async fn timeout_at<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
-    within(monoio::time::sleep_until(deadline.into()), future).await
+    within(timer::at(deadline), future).await
 }
 
-async fn within<F: Future>(timer: monoio::time::Sleep, future: F) -> Option<F::Output> {
+async fn within<F: Future>(timer: impl Future<Output = ()>, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     let mut timer = std::pin::pin!(timer);
     std::future::poll_fn(|cx: &mut Context<'_>| {

@@ -10,12 +10,21 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, S
 use monoio::net::TcpStream;
 
 use super::WriteFrame;
+#[cfg(feature = "simulation")]
+use super::simulated::{Pipe, Wire};
 
 /// A socket that arrived at this shard.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Kernel(TcpStream),
+    #[cfg(feature = "simulation")]
+    Simulated(Wire),
 }
 
 impl Socket {
@@ -27,9 +36,18 @@ impl Socket {
         let peer = stream.peer_addr()?;
         stream.set_nodelay(true)?;
         Ok(Self {
-            stream: TcpStream::from_std(stream)?,
+            stream: Stream::Kernel(TcpStream::from_std(stream)?),
             peer,
         })
+    }
+
+    /// A socket of the simulator.
+    #[cfg(feature = "simulation")]
+    pub fn simulated(wire: Wire) -> Self {
+        Self {
+            peer: wire.peer,
+            stream: Stream::Simulated(wire),
+        }
     }
 
     /// Who is on the other side.
@@ -39,14 +57,45 @@ impl Socket {
 
     /// The two directions, and the handle that ends both.
     pub fn split(self) -> (ReadHalf, WriteHalf, Closer) {
-        let fd = self.stream.as_raw_fd();
-        let (read, write) = self.stream.into_split();
-        (ReadHalf(read), WriteHalf(write), Closer(fd))
+        match self.stream {
+            Stream::Kernel(stream) => {
+                let fd = stream.as_raw_fd();
+                let (read, write) = stream.into_split();
+                (
+                    ReadHalf(Reads::Kernel(read)),
+                    WriteHalf(Writes::Kernel(write)),
+                    Closer(Closes::Kernel(fd)),
+                )
+            }
+            #[cfg(feature = "simulation")]
+            Stream::Simulated(wire) => (
+                ReadHalf(Reads::Simulated(ClosedOnDrop(wire.incoming.clone()))),
+                WriteHalf(Writes::Simulated(ClosedOnDrop(wire.outgoing.clone()))),
+                Closer(Closes::Simulated(wire)),
+            ),
+        }
+    }
+}
+
+/// The kernel closes what a process leaves open.
+#[cfg(feature = "simulation")]
+struct ClosedOnDrop(Pipe);
+
+#[cfg(feature = "simulation")]
+impl Drop for ClosedOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
 /// The receiving direction.
-pub struct ReadHalf(OwnedReadHalf<TcpStream>);
+pub struct ReadHalf(Reads);
+
+enum Reads {
+    Kernel(OwnedReadHalf<TcpStream>),
+    #[cfg(feature = "simulation")]
+    Simulated(ClosedOnDrop),
+}
 
 impl ReadHalf {
     /// Reads once into the free capacity of `buffer`, after what it holds, `most` bytes at most; gives the
@@ -58,17 +107,34 @@ impl ReadHalf {
     /// # Panics
     /// If `buffer` has no free capacity, or `most` is 0.
     pub async fn fill(&mut self, buffer: &mut BytesMut, most: usize) -> io::Result<usize> {
+        let read = match &mut self.0 {
+            Reads::Kernel(read) => read,
+            #[cfg(feature = "simulation")]
+            Reads::Simulated(pipe) => {
+                let room = (buffer.capacity() - buffer.len()).min(most);
+                assert!(room > 0, "a read needs room");
+                let found = pipe.0.read(room).await.unwrap_or_default();
+                buffer.extend_from_slice(&found);
+                return Ok(found.len());
+            }
+        };
         let free = buffer.split_off(buffer.len());
         let room = free.capacity().min(most);
         assert!(room > 0, "a read needs room");
-        let (result, filled) = self.0.read(free.slice_mut(..room)).await;
+        let (result, filled) = read.read(free.slice_mut(..room)).await;
         buffer.unsplit(filled.into_inner());
         result
     }
 }
 
 /// The sending direction.
-pub struct WriteHalf(OwnedWriteHalf<TcpStream>);
+pub struct WriteHalf(Writes);
+
+enum Writes {
+    Kernel(OwnedWriteHalf<TcpStream>),
+    #[cfg(feature = "simulation")]
+    Simulated(ClosedOnDrop),
+}
 
 impl WriteHalf {
     /// Writes all of `frame`, with vectored writes and without a copy.
@@ -88,8 +154,20 @@ impl WriteHalf {
         mut frame: WriteFrame,
         mut moved: impl FnMut(usize),
     ) -> io::Result<()> {
+        let write = match &mut self.0 {
+            Writes::Kernel(write) => write,
+            #[cfg(feature = "simulation")]
+            Writes::Simulated(pipe) => {
+                for part in frame.take() {
+                    let bytes = part.len();
+                    pipe.0.write(part).await?;
+                    moved(bytes);
+                }
+                return Ok(());
+            }
+        };
         while !frame.is_empty() {
-            let (result, back) = self.0.writev(frame).await;
+            let (result, back) = write.writev(frame).await;
             frame = back;
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -108,15 +186,31 @@ impl WriteHalf {
 /// Ends both directions of a socket from another task of the same shard. Valid while one of the halves lives:
 /// the connection drops it before them.
 #[derive(Debug)]
-pub struct Closer(RawFd);
+pub struct Closer(Closes);
+
+#[derive(Debug)]
+enum Closes {
+    Kernel(RawFd),
+    #[cfg(feature = "simulation")]
+    Simulated(Wire),
+}
 
 impl Closer {
     /// Shuts the socket down: a pending read gives 0, a pending write an error.
     pub fn close(&self) {
-        // SAFETY: a plain system call on a descriptor number; on one that is closed it fails with EBADF. The
-        // connection that owns the halves also owns this handle and drops it first, so the number has not
-        // been given to another socket.
-        #[expect(unsafe_code, reason = "std offers no shutdown by descriptor")]
-        let _ = unsafe { libc::shutdown(self.0, libc::SHUT_RDWR) };
+        match &self.0 {
+            Closes::Kernel(fd) => {
+                // SAFETY: a plain system call on a descriptor number; on one that is closed it fails with
+                // EBADF. The connection that owns the halves also owns this handle and drops it first, so
+                // the number has not been given to another socket.
+                #[expect(unsafe_code, reason = "std offers no shutdown by descriptor")]
+                let _ = unsafe { libc::shutdown(*fd, libc::SHUT_RDWR) };
+            }
+            #[cfg(feature = "simulation")]
+            Closes::Simulated(wire) => {
+                wire.incoming.close();
+                wire.outgoing.close();
+            }
+        }
     }
 }

@@ -1,20 +1,28 @@
-//! Deterministic simulator of the write path: the same partition logs, flush scheduler and WAL format that run
-//! in production, under a world of clients, a store and crashes that one seed decides.
+//! Deterministic simulator of whole clusters.
 //!
-//! What a run checks, after every crash and at its end:
-//! - everything acknowledged is in the log, at the offset that was acknowledged, with the same bytes;
-//! - nothing of an idempotent producer is there twice;
-//! - the high watermark never falls, over restarts too, and offsets have no gap.
-//!
-//! The world: uploads end in any order, late, or after their session is dead; replies get lost; clients send
-//! again what was not answered; the process dies between any two events. [`Bug`] plants defects that a run
-//! must find, so that the simulator itself is tested.
+//! Brokers with their shards, their control thread and their request handlers, clients, an object store, etcd and a
+//! network run in one thread, from one seed. What is real and what is a model, how to run it and how to read a
+//! trace: `docs/simulator.md`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod bug;
+mod check;
+mod client;
+mod clock;
+mod cluster;
+mod entropy;
+mod etcd;
+pub mod fault;
+pub mod many;
+mod nemesis;
+mod network;
+mod node;
+mod plan;
 mod random;
+mod run;
 mod store;
-mod world;
+mod trace;
 
 pub use random::Random;
-pub use world::{Bug, Outcome, Violation, run};
+pub use run::{Options, Outcome, run};

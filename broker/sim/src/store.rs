@@ -1,89 +1,525 @@
-//! The object store of the world: WAL objects of sessions, created if absent, landing when the world says so.
+//! The model object store: the semantics of S3 on objects in memory, with its latencies and failures.
+//!
+//! A request is a task of the store, not of its broker: one whose broker has died, or has given up, goes on
+//! and takes effect when the model says so.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use segment::wal::{WalDirectory, WalHeader, WalKind, WalTail, encode};
-use segment::{BrokerId, SessionId, WalSequence};
+use futures_util::FutureExt;
+use store::memory::MemoryStore;
+use store::{
+    Body, DeleteError, DeleteResults, GetError, GetOutcome, GetRange, HeadError, ListError,
+    ListPage, ListRequest, ObjectKey, ObjectMeta, ObjectStore, PutCondition, PutError, PutOutcome,
+    StoreFuture,
+};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-/// The broker's id in every run.
-pub(crate) const BROKER: BrokerId = BrokerId::ZERO;
+use crate::clock::sleep;
+use crate::fault::Fault;
+use crate::node::Gate;
+use crate::random::Random;
+use crate::trace::{self, trace};
 
-/// Objects by session and sequence.
-#[derive(Debug, Default)]
-pub(crate) struct Store {
-    objects: BTreeMap<(SessionId, WalSequence), Bytes>,
+/// Reason of every injected error.
+const INJECTED: &str = "injected";
+/// How long a request without an answer is waited for, as a client of S3 does.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// New objects that a stale LIST may not show.
+const RECENT_MAX: usize = 32;
+
+/// How often each fault strikes, in parts of a million requests, and how fast the store is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StoreRates {
+    /// Shortest and longest usual latency, in milliseconds.
+    pub(crate) latency_ms: (u64, u64),
+    pub(crate) tail: u32,
+    /// Bytes a second; 0: no bound.
+    pub(crate) bandwidth: u64,
+    pub(crate) error_before: u32,
+    pub(crate) error_after: u32,
+    pub(crate) timeout: u32,
+    pub(crate) late_put: u32,
+    pub(crate) duplicate_put: u32,
+    pub(crate) conflict: u32,
+    pub(crate) truncated: u32,
+    pub(crate) flipped: u32,
+    pub(crate) stale_list: u32,
+    pub(crate) partial_list: u32,
+    pub(crate) slow_delete: u32,
 }
 
-impl Store {
-    /// Creates an object unless it is there; gives whether it was created.
-    pub(crate) fn create(
-        &mut self,
-        session: SessionId,
-        sequence: WalSequence,
-        bytes: Bytes,
-    ) -> bool {
-        let absent = !self.objects.contains_key(&(session, sequence));
-        if absent {
-            self.objects.insert((session, sequence), bytes);
+impl StoreRates {
+    /// The same store without faults.
+    pub(crate) fn calm(&self) -> Self {
+        Self {
+            latency_ms: self.latency_ms,
+            ..Self::default()
         }
-        absent
+    }
+}
+
+/// The store, as all brokers share it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) memory: MemoryStore,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rates: StoreRates,
+    random: Random,
+    slow_down_until: Option<Instant>,
+    recent: VecDeque<ObjectKey>,
+    cut: Vec<bool>,
+    /// Of each broker: it dies at the request after so many, before or after it takes effect.
+    crash_at: Vec<Option<(u64, bool)>>,
+    gates: Vec<Option<Arc<Gate>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(seed: u64, brokers: usize, rates: StoreRates) -> Arc<Self> {
+        Arc::new(Self {
+            memory: MemoryStore::new(),
+            state: Mutex::new(State {
+                rates,
+                random: Random::of(seed, "store"),
+                slow_down_until: None,
+                recent: VecDeque::new(),
+                cut: vec![false; brokers],
+                crash_at: vec![None; brokers],
+                gates: vec![None; brokers],
+            }),
+        })
     }
 
-    /// Part of an object.
-    pub(crate) fn read(
-        &self,
-        session: SessionId,
-        sequence: WalSequence,
-        range: std::ops::Range<u64>,
-    ) -> Bytes {
-        let object = &self.objects[&(session, sequence)];
-        object.slice(range.start as usize..range.end as usize)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fences a dead session as a taker does, and gives the directories of what it had committed: from
-    /// `first` on, up to the first sequence that was free.
-    pub(crate) fn fence(
-        &mut self,
-        dead: SessionId,
-        first: WalSequence,
-        by: SessionId,
-    ) -> Vec<(WalSequence, WalDirectory)> {
-        let mut found = Vec::new();
-        let mut sequence = first;
-        loop {
-            let fence = encode(WalHeader::fence(BROKER, dead, sequence, by), Vec::new());
-            if self.create(dead, sequence, Bytes::from(fence.to_vec())) {
-                return found;
+    /// From now on faults strike so often.
+    pub(crate) fn set_rates(&self, rates: StoreRates) {
+        self.lock().rates = rates;
+    }
+
+    /// Ends all faults.
+    pub(crate) fn calm(&self) {
+        let mut state = self.lock();
+        state.rates = state.rates.calm();
+        state.slow_down_until = None;
+        state.cut.fill(false);
+        state.crash_at.fill(None);
+    }
+
+    /// Every request is answered 503 for a while.
+    pub(crate) fn slow_down(&self, time: Duration) {
+        self.lock().slow_down_until = Some(Instant::now() + time);
+    }
+
+    /// A broker does not reach the store, or does again.
+    pub(crate) fn cut(&self, broker: usize, is_cut: bool) {
+        self.lock().cut[broker] = is_cut;
+    }
+
+    /// The process of a broker, which may die at a request.
+    pub(crate) fn serve(&self, broker: usize, gate: Arc<Gate>) {
+        let mut state = self.lock();
+        state.gates[broker] = Some(gate);
+        state.crash_at[broker] = None;
+    }
+
+    /// A broker dies at its request after so many more, before or after that takes effect.
+    pub(crate) fn crash_at(&self, broker: usize, requests: u64, after: bool) {
+        self.lock().crash_at[broker] = Some((requests, after));
+    }
+}
+
+/// The store as one broker reaches it.
+#[derive(Clone)]
+pub(crate) struct ModelStore {
+    shared: Arc<Shared>,
+    broker: usize,
+}
+
+impl fmt::Debug for ModelStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelStore({})", self.broker)
+    }
+}
+
+/// What happens to one request.
+#[derive(Debug, Default)]
+struct Draw {
+    before: Duration,
+    after: Duration,
+    refusal: Option<Refusal>,
+    is_reply_lost: bool,
+    duplicate: Option<Duration>,
+    truncated: bool,
+    flipped: bool,
+    is_stale: bool,
+    is_partial: bool,
+    luck: u64,
+    crash: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Unavailable,
+    /// Told after the time of a request is over: nothing happened.
+    Timeout,
+    SlowDown,
+    Conflict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Put,
+    Get,
+    List,
+    Delete,
+}
+
+impl ModelStore {
+    pub(crate) fn new(shared: Arc<Shared>, broker: usize) -> Self {
+        Self { shared, broker }
+    }
+
+    fn actor(&self) -> String {
+        format!("store/{}", self.broker)
+    }
+
+    fn draw(&self, kind: Kind, bytes: u64, is_conditional: bool) -> Draw {
+        let mut state = self.shared.lock();
+        let state = &mut *state;
+        let rates = state.rates.clone();
+        let random = &mut state.random;
+        let (low, high) = rates.latency_ms;
+        let latency = random.millis(low..high + 1);
+        let at = random.below(100);
+        let mut draw = Draw {
+            before: latency.mul_f64(at as f64 / 100.0),
+            after: latency.mul_f64((100 - at) as f64 / 100.0),
+            luck: random.bits(),
+            ..Draw::default()
+        };
+        let mut strikes = |ppm: u32, fault: Fault, wanted: bool| {
+            let strikes = random.chance(ppm) && wanted;
+            if strikes {
+                trace::fault(fault);
             }
-            let directory = self.directory(dead, sequence);
-            if directory.header().kind == WalKind::Fence {
-                return found;
-            }
-            found.push((sequence, directory));
-            sequence = sequence.next().expect("sequences in range");
+            strikes
+        };
+        let (put, get) = (kind == Kind::Put, kind == Kind::Get);
+        if strikes(rates.tail, Fault::StoreLatencyTail, true) {
+            draw.before += Duration::from_millis(draw.luck % 3_000);
+        }
+        if rates.bandwidth > 0 && bytes > 0 {
+            trace::fault(Fault::StoreLowBandwidth);
+            draw.before += Duration::from_micros(bytes * 1_000_000 / rates.bandwidth);
+        }
+        if strikes(rates.error_before, Fault::StoreErrorBefore, true) {
+            draw.refusal = Some(Refusal::Unavailable);
+        } else if strikes(rates.timeout, Fault::StoreTimeout, true) {
+            draw.refusal = Some(Refusal::Timeout);
+        } else if strikes(rates.conflict, Fault::StoreConflict, put && is_conditional) {
+            draw.refusal = Some(Refusal::Conflict);
+        }
+        draw.is_reply_lost = strikes(rates.error_after, Fault::StoreErrorAfter, true);
+        if strikes(rates.late_put, Fault::StoreLatePut, put) {
+            draw.before += Duration::from_millis(5_000 + draw.luck % 20_000);
+        }
+        if strikes(rates.duplicate_put, Fault::StoreDuplicatePut, put) {
+            draw.duplicate = Some(Duration::from_millis(draw.luck % 30_000));
+        }
+        draw.truncated = strikes(rates.truncated, Fault::StoreTruncatedBody, get);
+        draw.flipped = strikes(rates.flipped, Fault::StoreFlippedBit, get);
+        draw.is_stale = strikes(rates.stale_list, Fault::StoreStaleList, kind == Kind::List);
+        draw.is_partial = strikes(
+            rates.partial_list,
+            Fault::StorePartialList,
+            kind == Kind::List,
+        );
+        if strikes(
+            rates.slow_delete,
+            Fault::StoreSlowDelete,
+            kind == Kind::Delete,
+        ) {
+            draw.before += Duration::from_millis(draw.luck % 20_000);
+        }
+        if state
+            .slow_down_until
+            .is_some_and(|until| Instant::now() < until)
+        {
+            trace::fault(Fault::StoreSlowDown);
+            draw.refusal = Some(Refusal::SlowDown);
+        }
+        if state.cut[self.broker] {
+            draw.refusal = Some(Refusal::Timeout);
+        }
+        if let Some((left, after)) = state.crash_at[self.broker] {
+            state.crash_at[self.broker] = match left {
+                0 => {
+                    draw.crash = Some(after);
+                    None
+                }
+                left => Some((left - 1, after)),
+            };
+        }
+        draw
+    }
+
+    /// The broker dies at this request.
+    fn crash(&self) {
+        trace::fault(Fault::CrashAtRequest);
+        let gate = self.shared.lock().gates[self.broker].clone();
+        if let Some(gate) = gate {
+            trace!(self.actor(), "broker {} dies at this request", self.broker);
+            gate.doom();
         }
     }
 
-    /// What a taker without a fence would believe: the objects up to the first sequence that is free now.
-    pub(crate) fn peek(
+    /// Carries a request out as `draw` says; `None`: the answer is lost, or there was none.
+    fn request<T: fmt::Debug + Send + 'static>(
         &self,
-        dead: SessionId,
-        first: WalSequence,
-    ) -> Vec<(WalSequence, WalDirectory)> {
-        let mut found = Vec::new();
-        let mut sequence = first;
-        while self.objects.contains_key(&(dead, sequence)) {
-            found.push((sequence, self.directory(dead, sequence)));
-            sequence = sequence.next().expect("sequences in range");
+        draw: Draw,
+        apply: impl Fn(&Draw) -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, Refusal>> + Send + 'static {
+        let (reply, answer) = oneshot::channel();
+        let this = self.clone();
+        let work = async move {
+            sleep(draw.before).await;
+            if let Some(refusal) = draw.refusal {
+                sleep(draw.after).await;
+                drop(reply.send(Err(refusal)));
+                return;
+            }
+            if draw.crash == Some(false) {
+                return this.crash();
+            }
+            let outcome = apply(&draw);
+            if draw.crash == Some(true) {
+                return this.crash();
+            }
+            sleep(draw.after).await;
+            if !draw.is_reply_lost {
+                drop(reply.send(Ok(outcome)));
+            }
+            if let Some(later) = draw.duplicate {
+                sleep(later).await;
+                let again = apply(&draw);
+                trace!(this.actor(), "the same PUT again: {again:?}");
+            }
+        };
+        drop(tokio::spawn(work));
+        async move {
+            let answered = tokio::time::timeout(REQUEST_TIMEOUT, answer).await;
+            let refused = match answered {
+                Ok(Ok(Err(Refusal::Timeout))) | Err(_) => Refusal::Timeout,
+                Ok(Ok(outcome)) => return outcome,
+                // An answer is lost: an error of the connection.
+                Ok(Err(_)) => Refusal::Timeout,
+            };
+            Err(refused)
         }
-        found
+    }
+}
+
+fn unavailable_put(key: ObjectKey, outcome_unknown: bool) -> PutError {
+    PutError::Unavailable {
+        key,
+        reason: INJECTED.to_owned(),
+        outcome_unknown,
+    }
+}
+
+/// Applies at once: an operation of the memory store is ready at its first poll.
+fn now<T>(operation: StoreFuture<T>) -> T {
+    operation
+        .now_or_never()
+        .expect("the memory store answers at once")
+}
+
+impl ObjectStore for ModelStore {
+    fn put(
+        &self,
+        key: ObjectKey,
+        body: Body,
+        condition: PutCondition,
+    ) -> StoreFuture<Result<PutOutcome, PutError>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let draw = this.draw(Kind::Put, body.len(), condition != PutCondition::None);
+            let (store, name) = (this.clone(), key.clone());
+            let apply = move |_: &Draw| {
+                let memory = &store.shared.memory;
+                let outcome = now(memory.put(name.clone(), body.clone(), condition.clone()));
+                if outcome.is_ok() {
+                    let mut state = store.shared.lock();
+                    state.recent.push_back(name.clone());
+                    if state.recent.len() > RECENT_MAX {
+                        state.recent.pop_front();
+                    }
+                }
+                let told = outcome
+                    .as_ref()
+                    .map_or_else(ToString::to_string, |_| "ok".to_owned());
+                trace!(store.actor(), "PUT {name} {} bytes: {told}", body.len());
+                outcome
+            };
+            match this.request(draw, apply).await {
+                Ok(outcome) => outcome,
+                Err(Refusal::Unavailable) => Err(unavailable_put(key, false)),
+                Err(Refusal::Timeout) => Err(unavailable_put(key, true)),
+                Err(Refusal::Conflict) => Err(PutError::Conflict { key }),
+                Err(Refusal::SlowDown) => Err(PutError::Throttled {
+                    key,
+                    retry_after: None,
+                }),
+            }
+        })
     }
 
-    fn directory(&self, session: SessionId, sequence: WalSequence) -> WalDirectory {
-        match WalDirectory::from_tail(&self.objects[&(session, sequence)]) {
-            Ok(WalTail::Directory(directory)) => directory,
-            other => panic!("a stored object has a readable directory: {other:?}"),
-        }
+    fn get(&self, key: ObjectKey, range: GetRange) -> StoreFuture<Result<GetOutcome, GetError>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let draw = this.draw(Kind::Get, 0, false);
+            let (store, name) = (this.clone(), key.clone());
+            let apply = move |draw: &Draw| {
+                let mut outcome = now(store.shared.memory.get(name.clone(), range.clone()));
+                if let Ok(found) = &mut outcome {
+                    found.bytes = damaged(&found.bytes, draw);
+                }
+                let told = match &outcome {
+                    Ok(found) => format!("{} bytes", found.bytes.len()),
+                    Err(error) => error.to_string(),
+                };
+                trace!(store.actor(), "GET {name} {range:?}: {told}");
+                outcome
+            };
+            match this.request(draw, apply).await {
+                Ok(outcome) => outcome,
+                Err(Refusal::SlowDown) => Err(GetError::Throttled {
+                    key,
+                    retry_after: None,
+                }),
+                Err(_) => Err(GetError::Unavailable {
+                    key,
+                    reason: INJECTED.to_owned(),
+                }),
+            }
+        })
+    }
+
+    fn head(&self, key: ObjectKey) -> StoreFuture<Result<ObjectMeta, HeadError>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let draw = this.draw(Kind::Get, 0, false);
+            let (store, name) = (this.clone(), key.clone());
+            let apply = move |_: &Draw| now(store.shared.memory.head(name.clone()));
+            match this.request(draw, apply).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(HeadError::Unavailable {
+                    key,
+                    reason: INJECTED.to_owned(),
+                }),
+            }
+        })
+    }
+
+    fn list(&self, request: ListRequest) -> StoreFuture<Result<ListPage, ListError>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let draw = this.draw(Kind::List, 0, false);
+            let prefix = request.prefix.clone();
+            let store = this.clone();
+            let apply = move |draw: &Draw| {
+                let mut asked = request.clone();
+                if draw.is_partial {
+                    asked.limit = asked.limit.min(1 + (draw.luck % 3) as usize);
+                }
+                let mut outcome = now(store.shared.memory.list(asked));
+                if let (Ok(page), true) = (&mut outcome, draw.is_stale) {
+                    let recent = store.shared.lock().recent.clone();
+                    let count = 1 + draw.luck as usize % RECENT_MAX;
+                    let hidden: Vec<&ObjectKey> = recent.iter().rev().take(count).collect();
+                    page.objects.retain(|found| !hidden.contains(&&found.key));
+                }
+                let told = outcome.as_ref().map_or(0, |page| page.objects.len());
+                trace!(store.actor(), "LIST {}: {told} objects", request.prefix);
+                outcome
+            };
+            match this.request(draw, apply).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(ListError::Unavailable {
+                    prefix,
+                    reason: INJECTED.to_owned(),
+                }),
+            }
+        })
+    }
+
+    fn delete(&self, keys: Vec<ObjectKey>) -> StoreFuture<DeleteResults> {
+        let this = self.clone();
+        Box::pin(async move {
+            let draw = this.draw(Kind::Delete, 0, false);
+            let (store, names) = (this.clone(), keys.clone());
+            let apply = move |_: &Draw| {
+                for name in &names {
+                    trace!(store.actor(), "DELETE {name}");
+                }
+                now(store.shared.memory.delete(names.clone()))
+            };
+            match this.request(draw, apply).await {
+                Ok(results) => results,
+                Err(refusal) => {
+                    let failed = |key: ObjectKey| {
+                        let error = DeleteError::Unavailable {
+                            key: key.clone(),
+                            reason: INJECTED.to_owned(),
+                            outcome_unknown: refusal == Refusal::Timeout,
+                        };
+                        (key, Err(error))
+                    };
+                    keys.into_iter().map(failed).collect()
+                }
+            }
+        })
+    }
+}
+
+/// What arrives of a body that a proxy has cut off, or in which a bit has flipped.
+fn damaged(bytes: &Bytes, draw: &Draw) -> Bytes {
+    if bytes.is_empty() || !(draw.truncated || draw.flipped) {
+        return bytes.clone();
+    }
+    if draw.truncated {
+        return bytes.slice(..cut_at(bytes, draw.luck));
+    }
+    let mut damaged = bytes.to_vec();
+    let at = draw.luck as usize % damaged.len();
+    damaged[at] ^= 1 << (draw.luck >> 61);
+    damaged.into()
+}
+
+/// Where a body is cut: after a whole record batch where it begins with one, since every other place is easy to
+/// notice.
+fn cut_at(bytes: &Bytes, luck: u64) -> usize {
+    let batches = segment::batch::Batches::until_truncated(bytes);
+    let mut ends = Vec::new();
+    let mut end = 0;
+    for batch in batches.map_while(Result::ok) {
+        end += batch.bytes.len();
+        ends.push(end);
+    }
+    ends.pop();
+    match ends.is_empty() {
+        true => luck as usize % bytes.len(),
+        false => ends[luck as usize % ends.len()],
     }
 }

@@ -11,10 +11,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use foldhash::fast::RandomState;
 use segment::{Offset, PartitionIndex, TopicId};
 
 use crate::config::Config;
+use crate::hash::RandomState;
 use crate::shard::ShardId;
 
 /// Session epoch that begins a session.

@@ -229,7 +229,7 @@ impl Backups<'_> {
             Ok(found) => found.bytes,
             Err(source) => return Err(ReadBackupError::Get { key, source }),
         };
-        let parsed = tokio::task::spawn_blocking(move || Backup::parse(&found)).await;
+        let parsed = super::pool::run(move || Backup::parse(&found)).await;
         let parsed = parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         let backup = match parsed {
             Ok(backup) => backup,

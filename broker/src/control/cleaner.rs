@@ -119,7 +119,7 @@ impl Cleaner {
                 return Ok(0);
             };
             let add = move || keys.add_body(&whole.body).map(|()| keys);
-            let added = tokio::task::spawn_blocking(add).await?;
+            let added = super::pool::run(add).await?;
             keys = added.map_err(|error| CompactionError::Damaged {
                 key: format!("segment {}", segment.base).into(),
                 position: 0,
@@ -214,7 +214,7 @@ async fn rewrite(
         let kfs = KfsObject::build(base, created, chunks).map_err(|error| error.to_string())?;
         Ok(Some((kfs, points)))
     };
-    let built = tokio::task::spawn_blocking(build).await?;
+    let built = super::pool::run(build).await?;
     let [_, key] = object_keys(&context.keys, &owned.dir, id.partition, base);
     let built = built.map_err(|reason| CompactionError::Damaged {
         key: key.as_str().into(),
@@ -276,7 +276,7 @@ pub async fn resolve(context: &Context, id: TopicPartition) -> Result<(), Compac
     let [_, key] = object_keys(&context.keys, &owned.dir, id.partition, intent.base);
     if Some(&found.etag) == etag_of(&intent).as_ref() {
         let (base, created, body) = (intent.base, wall_clock(), found.body);
-        let kfs = tokio::task::spawn_blocking(move || KfsObject::build(base, created, vec![body]));
+        let kfs = super::pool::run(move || KfsObject::build(base, created, vec![body]));
         let kfs = kfs.await??;
         let put = Body::new(kfs.chunks.clone()).with_crc32(kfs.crc32);
         match context

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use coord::keys::plan::{PlanError, Planned, Resolution};
 use coord::keys::{CodecError, Record, Seen, seen};
 use coord::kv::{Key, Kv, KvError, Revision, Txn, TxnReply};
+use coord::mark;
 use coord::rules::{self, Rule};
 
 use super::retry::Pauses;
@@ -52,7 +53,10 @@ pub async fn commit<T: Record + PartialEq + Clone>(
 ) -> Result<Seen<T>, CommitError> {
     match send(kv, &planned.txn).await {
         Ok(reply) if reply.succeeded => Ok(stored(planned, before, reply.revision)),
-        Ok(_) => Err(CommitError::Superseded),
+        Ok(_) => {
+            mark!(Superseded);
+            Err(CommitError::Superseded)
+        }
         Err(error) if error.is_ambiguous() => resolve(kv, key, planned, before, error).await,
         Err(error) => Err(error.into()),
     }
@@ -91,6 +95,7 @@ async fn resolve<T: Record + PartialEq + Clone>(
     if !rules::holds(Rule::UnknownOutcomeIsRead) {
         return Ok(stored(planned, before, planned.planned_on));
     }
+    mark!(UnknownOutcome);
     let mut pauses = Pauses::default();
     // Another guard than that of the key failed: our session is gone, and nothing of it applies any
     // more.
@@ -101,12 +106,16 @@ async fn resolve<T: Record + PartialEq + Clone>(
             Ok(found) => {
                 let now = seen::<T>(found.as_ref())?;
                 match planned.resolve(now.as_ref()) {
-                    Resolution::Applied => return now.ok_or(CommitError::Superseded),
+                    Resolution::Applied => {
+                        mark!(UnknownWasApplied);
+                        return now.ok_or(CommitError::Superseded);
+                    }
                     Resolution::Superseded => return Err(CommitError::Superseded),
                     Resolution::Unchanged if refused => return Err(CommitError::Superseded),
                     // Its guard lets only one of the two through.
                     Resolution::Unchanged => match kv.txn(planned.txn.clone()).await {
                         Ok(reply) if reply.succeeded => {
+                            mark!(UnknownWasNotApplied);
                             return Ok(stored(planned, now.as_ref(), reply.revision));
                         }
                         Ok(_) => refused = true,

@@ -402,7 +402,7 @@ async fn write_segment(
         let points = time_points(&chunks).unwrap_or_default();
         KfsObject::build(base, created, chunks).map(|kfs| (kfs, points))
     };
-    let (kfs, points) = tokio::task::spawn_blocking(build).await??;
+    let (kfs, points) = super::pool::run(build).await??;
     if kfs.last_offset.next() != Some(plan.end) {
         return Err(unfit(&intent, &state.seen.record));
     }
@@ -430,6 +430,7 @@ async fn write_segment(
     let adopted = SegmentRef::new(owned.place(&context.keys), &segment);
     let readable = segment.end > state.seen.record.log_start;
     if readable {
+        coord::mark!(SegmentMade);
         state.segments.push(segment);
     }
     context
@@ -500,7 +501,7 @@ async fn read_section(context: &Context, slot: &RunSlot) -> Result<Bytes, Compac
     let found = context.objects.get(&location.key, range).await?.bytes;
     let (first, last, bytes) = (slot.first, slot.last, slot.bytes());
     let parsed = found.clone();
-    let parsed = tokio::task::spawn_blocking(move || run::parse(&parsed)).await?;
+    let parsed = super::pool::run(move || run::parse(&parsed)).await?;
     let damaged = |reason: String| CompactionError::Damaged {
         key: location.key.clone(),
         position: location.range.start,
@@ -522,12 +523,12 @@ async fn put_segment(context: &Context, key: &str, kfs: &KfsObject) -> Result<()
     let body = Body::new(kfs.chunks.clone()).with_crc32(kfs.crc32);
     match context.objects.put(key, body, PutCondition::IfAbsent).await {
         Ok(_) => return Ok(()),
-        Err(PutError::AlreadyExists { .. }) => {}
+        Err(PutError::AlreadyExists { .. }) => coord::mark!(SegmentAdopted),
         Err(error) => return Err(error.into()),
     }
     let found = context.objects.get(key, GetRange::Full).await?.bytes;
     let ours = kfs.chunks.clone();
-    let same = tokio::task::spawn_blocking(move || {
+    let same = super::pool::run(move || {
         let mut rest: &[u8] = &found;
         ours.iter()
             .all(|chunk| match rest.strip_prefix(chunk.as_ref()) {

@@ -17,6 +17,8 @@ use bytes::Bytes;
 use coord::keys::cluster::CommitMode;
 use coord::keys::committed::{self, CommittedRecord};
 use coord::keys::{Seen, plan};
+use coord::mark;
+use coord::planted::{self, Bug};
 use coord::rules::{self, Rule};
 use futures_channel::oneshot;
 use futures_util::StreamExt;
@@ -388,6 +390,13 @@ impl Flusher {
             let body = Body::new(object.chunks)
                 .with_crc32(object.crc32)
                 .kept_by_writer();
+            if planted::is_planted(Bug::AckBeforePut) {
+                let later = context.clone();
+                context.spawn("planted defect", async move {
+                    drop(store_object(&later, &key, body, &stored_as).await);
+                });
+                return Event::Stored(sequence, Ok(()));
+            }
             let outcome = store_object(&context, &key, body, &stored_as).await;
             Event::Stored(sequence, outcome)
         }));
@@ -578,8 +587,12 @@ pub async fn store_object(
         match failing.answer(put).await {
             Ok(_) => return Ok(()),
             Err(PutError::AlreadyExists { .. }) => match is_ours(context, key, stored_as).await {
-                Ok(None) => return Ok(()),
+                Ok(None) => {
+                    mark!(OwnCopyFound);
+                    return Ok(());
+                }
                 Ok(Some(found)) => {
+                    mark!(SessionFenced);
                     return Err(FlushError::Fenced {
                         key: key.to_owned(),
                         found,
@@ -641,6 +654,7 @@ impl<'a> Failing<'a> {
         self.refuse("no answer yet");
         let second = async {
             context.objects.overtaken(sent).await;
+            mark!(OvertakenPutSentAgain);
             put().await
         };
         tokio::select! {
@@ -663,6 +677,7 @@ impl<'a> Failing<'a> {
 
     fn refuse(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.is_refusing, true) {
+            mark!(UploadRefusesProduce);
             tracing::warn!(
                 key = self.key,
                 reason,
@@ -694,6 +709,7 @@ async fn is_ours(
             return own_objects::is_ours(context, key, *footer, *len).await;
         }
     };
+    mark!(RefusedPutIsRead);
     let trailer = GetRange::Suffix(TRAILER_BYTES);
     let found = match context.objects.get_once(key, trailer).await {
         Ok(found) => found,

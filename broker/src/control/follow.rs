@@ -85,6 +85,7 @@ pub async fn follow<K, T: Record>(
                 continue;
             }
         };
+        coord::mark!(WatchReadAgain);
         tracing::debug!(what = followed.what, %ended, "a watch has ended; reading again");
         loop {
             match read(&kv, &space, &followed).await {

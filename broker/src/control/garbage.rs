@@ -174,6 +174,7 @@ impl Garbage {
                 raised?;
             }
         }
+        coord::mark!(FloorRaised);
         self.context.floor.set(to);
         let gone = (from.get()..to.get()).map(WalSequence::new);
         let mut gone: Vec<String> = gone

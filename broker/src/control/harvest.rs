@@ -414,10 +414,14 @@ async fn create_fence(
     let body = Body::new(object.chunks).with_crc32(object.crc32);
     match objects.put(&key, body, PutCondition::IfAbsent).await {
         Ok(_) => {
+            coord::mark!(FencePut);
             tracing::info!(%session, %at, "ended an earlier session");
             Ok((at, true))
         }
-        Err(PutError::AlreadyExists { .. }) => Ok((at, false)),
+        Err(PutError::AlreadyExists { .. }) => {
+            coord::mark!(FenceMetObject);
+            Ok((at, false))
+        }
         Err(source) => Err(HarvestError::Fence { session, source }),
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::gate::{Admitted, Gate, Refusal};
+use super::gate::{Gate, Refusal};
 use crate::metrics::ShardMetrics;
 use crate::shard::{ShardHandle, ShardMsg};
 
@@ -126,7 +126,7 @@ impl Listener {
                     failures = 0;
                     if let Some((stream, admitted)) = dealer.gate.admit(stream, peer) {
                         match stream.into_std() {
-                            Ok(stream) => dealer.deal(stream, peer, admitted),
+                            Ok(stream) => dealer.deal(ShardMsg::Connect(stream, admitted), peer),
                             Err(error) => tracing::debug!(%error, "a connection was gone at once"),
                         }
                     }
@@ -181,7 +181,24 @@ impl Dealer {
         }
     }
 
-    fn deal(&mut self, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
+    /// Accepts the connections of a simulation, until there are no more.
+    #[cfg(feature = "simulation")]
+    pub async fn serve_simulated(
+        mut self,
+        wires: flume::Receiver<crate::runtime::simulated::Wire>,
+    ) {
+        while let Ok(wire) = wires.recv_async().await {
+            let peer = wire.peer;
+            if let Some((wire, admitted)) = self.gate.admit(wire, peer) {
+                let accept = move |shard: &Rc<crate::shard::Shard>| {
+                    crate::net::accept_simulated(shard, wire, admitted);
+                };
+                self.deal(ShardMsg::Run(Box::new(accept)), peer);
+            }
+        }
+    }
+
+    fn deal(&mut self, connect: ShardMsg, peer: SocketAddr) {
         let open = |shard: &usize| self.metrics[*shard].connections.get();
         let count = self.shards.len();
         let turns = (0..count).map(|step| (self.next + step) % count);
@@ -193,10 +210,7 @@ impl Dealer {
             self.gate.refused(peer, Refusal::Shards);
             return;
         }
-        if self.shards[least]
-            .try_send(ShardMsg::Connect(stream, admitted))
-            .is_err()
-        {
+        if self.shards[least].try_send(connect).is_err() {
             self.gate.refused(peer, Refusal::Mailbox);
         }
     }

@@ -48,6 +48,7 @@ pub async fn raise_log_start(
     {
         return Err(unavailable(error));
     }
+    coord::mark!(LogStartRaised);
     shard
         .call(move |shard| drop(shard.raise_log_start(id, to)))
         .await

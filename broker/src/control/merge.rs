@@ -143,7 +143,7 @@ async fn carry_out(
         let points = time_points(&chunks).unwrap_or_default();
         KfsObject::build(base, created, chunks).map(|kfs| (kfs, points))
     };
-    let (kfs, points) = tokio::task::spawn_blocking(build).await??;
+    let (kfs, points) = super::pool::run(build).await??;
     let etag = match pending.as_ref().and_then(etag_of) {
         Some(etag) => etag,
         None => {

@@ -22,6 +22,7 @@
 //! | [`lags`], [`bounds`] | how far consumer groups are behind |
 //! | [`census`] | how many segments this broker owns |
 //! | [`backups`] | backups of the metadata |
+//! | `pool` | blocking and heavy work |
 //! | [`memory`] | free memory given back |
 //! | [`listener`], [`gate`], [`admin`] | sockets, and who may open one |
 //! | [`operator`] | the cluster from outside, for the command line |
@@ -61,6 +62,7 @@ pub mod operator;
 pub mod own_objects;
 pub mod ownership;
 pub mod policy;
+mod pool;
 pub mod put_budget;
 pub mod quarantine;
 pub mod quotas;

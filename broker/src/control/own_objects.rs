@@ -36,7 +36,7 @@ pub async fn store_own(
     let key = context.keys.own(session.broker, session.id, counter.0);
     let chunks: Vec<Bytes> = section.run.chunks().cloned().collect();
     let (base, created) = (section.run.first(), wall_clock());
-    let built = tokio::task::spawn_blocking(move || build(base, created, chunks));
+    let built = super::pool::run(move || build(base, created, chunks));
     let built = built.await.map_err(|_| FlushError::ShardGone)?;
     let (kfs, crc) = built;
     let body = Body::new(kfs.chunks.clone()).with_crc32(kfs.crc32);

@@ -289,6 +289,7 @@ impl Ownership {
         if tokio::time::timeout(QUIET_TIMEOUT, quiet).await.is_ok() {
             return true;
         }
+        coord::mark!(ReleaseGivenUp);
         self.on_shards(ids, |shard, ids| {
             ids.iter().for_each(|id| shard.resume(*id))
         })

@@ -126,6 +126,7 @@ pub async fn adopt(
     }
     finish(context, owned, state).await?;
     let adopted = SegmentRef::new(owned.place(&context.keys), &segment);
+    coord::mark!(SegmentsMerged);
     state.segments.splice(replaced, [segment]);
     context
         .shard_of(id)

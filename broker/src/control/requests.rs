@@ -201,7 +201,7 @@ async fn volume(context: &Context) -> Option<VolumeSpace> {
         return None;
     }
     let directory = context.config.log.data_dir.clone();
-    let looked = tokio::task::spawn_blocking(move || volume_space(&directory));
+    let looked = super::pool::run(move || volume_space(&directory));
     looked.await.ok()?.ok()
 }
 

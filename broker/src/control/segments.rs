@@ -328,7 +328,7 @@ pub async fn read_segment(
             })),
         }
     };
-    Ok(Some(tokio::task::spawn_blocking(look).await?))
+    Ok(Some(super::pool::run(look).await?))
 }
 
 /// Reads a segment whole. `None` where there is none (any more).

@@ -144,14 +144,24 @@ impl Connections {
 
 /// Takes over a socket that was dealt to this shard; `admitted` counts it for as long as it is open.
 pub fn accept(shard: &Rc<Shard>, stream: std::net::TcpStream, admitted: Admitted) {
+    match runtime::Socket::adopt(stream) {
+        Ok(socket) => serve(shard, socket, admitted),
+        Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
+    }
+}
+
+/// Takes over a connection of the simulator.
+#[cfg(feature = "simulation")]
+pub fn accept_simulated(shard: &Rc<Shard>, wire: runtime::simulated::Wire, admitted: Admitted) {
+    serve(shard, runtime::Socket::simulated(wire), admitted);
+}
+
+fn serve(shard: &Rc<Shard>, socket: runtime::Socket, admitted: Admitted) {
     if shard.connections.len() >= shard.connections.connections_max {
         shard.metrics.closed_limit.increment();
         return;
     }
-    match runtime::Socket::adopt(stream) {
-        Ok(socket) => runtime::spawn(connection::serve(shard.clone(), socket, admitted)),
-        Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
-    }
+    runtime::spawn(connection::serve(shard.clone(), socket, admitted));
 }
 
 /// Starts the task that looks at the shard once a second: closes connections that make no progress, forgets

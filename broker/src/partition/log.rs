@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::BytesMut;
+use coord::planted::{self, Bug};
 use coord::rules::{self, Rule};
 use crc32fast::Hasher;
 use segment::batch::{self, BatchHeader};
@@ -236,11 +237,15 @@ impl PartitionLog {
             self.high_watermark <= self.log_end,
             "nothing is visible that was not appended"
         );
+        let visible = match planted::is_planted(Bug::WatermarkBeforeDurability) {
+            true => self.log_end,
+            false => self.high_watermark,
+        };
         self.handle.publish(ReadSnapshot {
             leader_epoch: self.leader_epoch,
             log_start: self.log_start,
-            high_watermark: self.high_watermark,
-            last_stable_offset: self.high_watermark,
+            high_watermark: visible,
+            last_stable_offset: visible,
             position: self.position,
             tail: self.contents().tail.tail(),
         });
@@ -381,6 +386,9 @@ impl PartitionLog {
             record_count,
             completions,
         });
+        if planted::is_planted(Bug::WatermarkBeforeDurability) {
+            self.publish();
+        }
         let (id, leader_epoch) = (self.id(), self.leader_epoch);
         Some(SealedSection {
             id,
@@ -447,7 +455,9 @@ impl PartitionLog {
         if rules::holds(Rule::PublishBeforeAnswering) {
             self.publish();
         }
-        self.handle.credit_waits();
+        if !planted::is_planted(Bug::LostWakeup) {
+            self.handle.credit_waits();
+        }
         Acknowledged {
             completions: sealed.completions,
             bytes,
@@ -521,7 +531,9 @@ impl PartitionLog {
             return;
         };
         let at = contents.segments.binary_search_by_key(&base, |s| s.base);
-        if let Some(segment) = at.ok().and_then(|at| contents.segments.get_mut(at)) {
+        let off = usize::from(planted::is_planted(Bug::StaleIndex));
+        let at = at.ok().map(|at| at + off);
+        if let Some(segment) = at.and_then(|at| contents.segments.get_mut(at)) {
             segment.set_spans(spans);
         }
     }

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use foldhash::fast::RandomState;
 use segment::{PartitionIndex, TopicId, TopicPartition};
+
+use crate::hash::RandomState;
 
 /// Keys of one row.
 const ROW: usize = 16;

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use coord::planted::{self, Bug};
 use segment::{Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs};
 
 /// Batches remembered per producer: as many as a client may have in flight (Kafka keeps five).
@@ -127,6 +128,9 @@ impl Producers {
             entry.batches.len() <= BATCHES_KEPT,
             "a producer keeps few batches"
         );
+        if batch.epoch < entry.epoch && planted::is_planted(Bug::OldProducerEpochAccepted) {
+            return Ok(Verdict::Append);
+        }
         if batch.epoch < entry.epoch {
             let (current, found) = (entry.epoch, batch.epoch);
             return Err(SequenceError::Fenced {
@@ -151,7 +155,10 @@ impl Producers {
         let same = |kept: &&ProducerBatch| {
             kept.base_sequence == batch.base_sequence && kept.count == batch.count
         };
-        if let Some(kept) = entry.batches.iter().find(same) {
+        let all = entry.batches.iter();
+        let forgotten = planted::is_planted(Bug::DuplicateWindowOffByOne)
+            && entry.batches.len() == BATCHES_KEPT;
+        if let Some(kept) = all.skip(usize::from(forgotten)).find(same) {
             let (base_offset, max_timestamp) = (kept.base_offset, kept.max_timestamp);
             return Ok(Verdict::Duplicate {
                 base_offset,
@@ -184,7 +191,7 @@ impl Producers {
                 last_seen: now,
             });
         assert!(
-            batch.epoch >= entry.epoch,
+            batch.epoch >= entry.epoch || planted::is_planted(Bug::OldProducerEpochAccepted),
             "a checked batch is never of an old epoch"
         );
         if batch.epoch > entry.epoch {

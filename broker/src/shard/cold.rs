@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cache::read_ahead::{Chunk, ReadAhead, Step};
+use coord::mark;
 use coord::rules::{self, Rule};
 use futures_channel::oneshot;
 use segment::{Offset, TopicPartition};
@@ -189,6 +190,7 @@ impl Shard {
                 Err(ReadError::Load(LoadError::NotFound(key)))
                     if rules::holds(Rule::MovedBytesAreLookedUp) =>
                 {
+                    mark!(ChunkMoved);
                     if gone.replace(key.clone()).as_ref() == Some(&key) {
                         self.look_into(id, key).await?;
                     }
@@ -268,6 +270,7 @@ impl Shard {
 
     /// An object is not there, and it is still where the log says that it is. `Ok`: look again.
     async fn look_into(&self, id: TopicPartition, key: Arc<str>) -> Result<(), ReadError> {
+        mark!(MissingLookedInto);
         let ask = |reply| ControlMsg::LookInto(id, key.clone(), reply);
         let found = self.shared.control.ask(ask).await;
         match found.map_err(|_| ReadError::NotServed)? {
@@ -287,6 +290,7 @@ impl Shard {
         key: Arc<str>,
         reason: String,
     ) -> Result<(), ReadError> {
+        mark!(DamageExamined);
         let ask = |reply| ControlMsg::Examine(id, key.clone(), reply);
         let found = self.shared.control.ask(ask).await;
         match found.map_err(|_| ReadError::NotServed)? {

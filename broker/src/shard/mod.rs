@@ -47,7 +47,7 @@ pub use handle::{
     Job, ProduceCall, ProduceError, ProduceOutcome, ProducePart, Produced, ShardGone, ShardHandle,
     ShardId, ShardMsg,
 };
-pub use serve::{ShardStart, run};
+pub use serve::{ShardStart, run, serve};
 
 /// How long a request waits for a proof of life that it needs.
 const PROOF_WAIT: Duration = Duration::from_secs(2);
@@ -177,7 +177,11 @@ impl Shard {
 
     /// Whether our session is proven now: if not, others may own what is open here.
     pub(crate) fn is_proven(&self) -> bool {
-        self.shared.proof.holds()
+        let holds = self.shared.proof.holds();
+        if !holds {
+            coord::mark!(Unproven);
+        }
+        holds
     }
 
     /// Whether our session was proven by something that was sent at `at` or later; asks for a

@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use coord::mark;
+use coord::planted::{self, Bug};
 use futures_channel::oneshot;
 use segment::{Offset, TopicPartition};
 
@@ -56,7 +58,10 @@ impl Produce {
     /// Batches are durable: sets their outcomes and answers the calls that are complete.
     pub(super) fn complete(&self, completions: &[Completion], log_start: Offset) {
         for completion in completions {
-            let base_offset = completion.base_offset;
+            let mut base_offset = completion.base_offset;
+            if planted::is_planted(Bug::BaseOffsetOffByOne) {
+                base_offset = base_offset.next().unwrap_or(base_offset);
+            }
             self.set(
                 completion.ticket,
                 Ok(Produced {
@@ -189,10 +194,12 @@ impl Shard {
                 Ok(None)
             }
             Appended::Joined => {
+                mark!(RetryJoined);
                 self.metrics.produce_duplicates.increment();
                 Ok(None)
             }
             Appended::Durable { base_offset } => {
+                mark!(RetryDurable);
                 self.metrics.produce_duplicates.increment();
                 Ok(Some(Produced {
                     base_offset,
@@ -206,15 +213,23 @@ impl Shard {
         let cells = &self.metrics;
         match error {
             ProduceError::Append(AppendError::Sequence(SequenceError::Fenced { .. })) => {
+                mark!(ProducerFenced);
                 cells.produce_fenced.increment();
             }
             ProduceError::Append(AppendError::Sequence(SequenceError::OutOfOrder { .. })) => {
+                mark!(OutOfOrder);
                 cells.produce_sequence.increment();
             }
-            ProduceError::Backlog => cells.produce_backlog.increment(),
-            ProduceError::Unavailable => cells.produce_unavailable.increment(),
-            ProduceError::NotOwner
-            | ProduceError::Append(AppendError::Released | AppendError::Exhausted) => {}
+            ProduceError::Backlog => {
+                mark!(Backlog);
+                cells.produce_backlog.increment();
+            }
+            ProduceError::Unavailable => {
+                mark!(Unavailable);
+                cells.produce_unavailable.increment();
+            }
+            ProduceError::NotOwner => mark!(NotOwner),
+            ProduceError::Append(AppendError::Released | AppendError::Exhausted) => {}
         }
     }
 }

@@ -56,7 +56,8 @@ pub fn run(start: ShardStart) -> std::io::Result<std::thread::JoinHandle<std::io
     })
 }
 
-async fn serve(start: ShardStart) {
+/// The main task of a shard, for a runtime that runs already. It ends after [`ShardMsg::Shutdown`].
+pub async fn serve(start: ShardStart) {
     let config = start.shared.config.clone();
     let cache_bytes = config.cache_bytes_per_shard();
     let tail_bytes = cache_bytes * TAIL_SHARE.0 / TAIL_SHARE.1;

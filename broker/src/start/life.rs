@@ -65,9 +65,7 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Lasting {
     pub(super) config: Arc<Config>,
     pub(super) stores: Stores,
-    pub(super) listener: Rc<Listener>,
-    /// With direct routing one of each shard, in order; else none.
-    pub(super) shard_listeners: Vec<Rc<Listener>>,
+    pub(super) entrance: Entrance,
     pub(super) running: Running,
     pub(super) metrics: Arc<ControlMetrics>,
     pub(super) pages: Arc<Switch>,
@@ -75,11 +73,36 @@ pub(super) struct Lasting {
     pub(super) broker: Cell<Option<BrokerId>>,
 }
 
+/// Where connections come from.
+pub(super) enum Entrance {
+    /// Sockets.
+    Listeners {
+        /// Of all shards.
+        listener: Rc<Listener>,
+        /// With direct routing one of each shard, in order; else none.
+        shard_listeners: Vec<Rc<Listener>>,
+    },
+    /// The network of a simulation.
+    #[cfg(feature = "simulation")]
+    Simulated(flume::Receiver<crate::runtime::simulated::Wire>),
+}
+
+impl Entrance {
+    fn shard_addresses(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::Listeners {
+                shard_listeners, ..
+            } => shard_listeners.iter().map(|it| it.addr()).collect(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => Vec::new(),
+        }
+    }
+}
+
 impl Lasting {
     /// Where clients are told to connect.
     fn advertised(&self) -> Advertised {
-        let shards = self.shard_listeners.iter().map(|it| it.addr());
-        let shards: Vec<SocketAddr> = shards.collect();
+        let shards = self.entrance.shard_addresses();
         self.config.advertised(self.running.kafka, &shards)
     }
 }
@@ -367,8 +390,18 @@ impl Broker {
         let (handles, metrics) = (&self.shards.handles, &self.shards.metrics);
         let gate = Gate::new(&self.context);
         let dealer = Dealer::new(handles.clone(), metrics.clone(), most, gate.clone());
-        serving.spawn("listener", lasting.listener.clone().serve(dealer));
-        for (shard, listener) in lasting.shard_listeners.iter().enumerate() {
+        let (listener, shard_listeners) = match &lasting.entrance {
+            Entrance::Listeners {
+                listener,
+                shard_listeners,
+            } => (listener, shard_listeners),
+            #[cfg(feature = "simulation")]
+            Entrance::Simulated(wires) => {
+                return serving.spawn("listener", dealer.serve_simulated(wires.clone()));
+            }
+        };
+        serving.spawn("listener", listener.clone().serve(dealer));
+        for (shard, listener) in shard_listeners.iter().enumerate() {
             let (handle, metrics) = (handles[shard].clone(), metrics[shard].clone());
             let dealer = Dealer::new([handle].into(), vec![metrics], most, gate.clone());
             serving.spawn("listener of a shard", listener.clone().serve(dealer));

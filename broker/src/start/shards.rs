@@ -101,16 +101,8 @@ async fn start_shard(
     start: ShardStart,
 ) -> Result<JoinHandle<()>, StartError> {
     let id = handle.id;
-    let thread = shard::run(start).map_err(io_error(format!("start shard {id}")))?;
     let (failed, reason) = oneshot::channel();
-    let waits = tokio::task::spawn_blocking(move || {
-        let reason = match thread.join() {
-            Ok(Ok(())) => "it ended".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it panicked".to_owned(),
-        };
-        drop(failed.send(reason));
-    });
+    let waits = spawn_shard(start, failed)?;
     tokio::select! {
         answer = handle.call(|_: &Rc<Shard>| ()) => match answer {
             Ok(()) => Ok(waits),
@@ -121,6 +113,31 @@ async fn start_shard(
             Err(StartError::Shard { shard: id, reason })
         }
     }
+}
+
+/// Starts the thread of a shard; the handle is ready when it has ended, and `failed` is told why.
+fn spawn_shard(
+    start: ShardStart,
+    failed: oneshot::Sender<String>,
+) -> Result<JoinHandle<()>, StartError> {
+    let id = start.id;
+    #[cfg(feature = "simulation")]
+    if let Some(backend) = crate::runtime::simulated::backend() {
+        let main = backend.shard(id.index(), Box::pin(shard::serve(start)));
+        return Ok(tokio::task::spawn_local(async move {
+            main.await;
+            drop(failed.send("it ended".to_owned()));
+        }));
+    }
+    let thread = shard::run(start).map_err(io_error(format!("start shard {id}")))?;
+    Ok(tokio::task::spawn_blocking(move || {
+        let reason = match thread.join() {
+            Ok(Ok(())) => "it ended".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it panicked".to_owned(),
+        };
+        drop(failed.send(reason));
+    }))
 }
 
 /// Ends the process when a shard ends by itself.

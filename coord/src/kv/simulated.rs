@@ -14,7 +14,7 @@ use super::apply::{self, ApplyError, Table};
 use super::error::KvError;
 use super::txn::{Txn, TxnReply};
 use super::types::{Key, KeyValue, Revision, SessionLease, Span};
-use super::watch::{WATCH_QUEUE_BATCHES, Watch, WatchHub};
+use super::watch::{WATCH_QUEUE_BATCHES, Watch, WatchBatch, WatchError, WatchHub, WatchSender};
 use super::{Kv, KvFuture, KvLimits, Range, RangeReply};
 
 /// Earlier states kept for the further pages of a paged reading; the oldest is dropped first.
@@ -339,6 +339,36 @@ impl Kv for Simulated {
 
     fn limits(&self) -> KvLimits {
         self.limits
+    }
+}
+
+/// The sending end of a watch that a simulation relays: late, or cut short.
+#[derive(Debug)]
+pub struct Relay(Option<WatchSender>);
+
+impl Relay {
+    /// A watch, and what feeds it.
+    pub fn new() -> (Self, Watch) {
+        let (sender, watch) = WatchSender::channel(WATCH_QUEUE_BATCHES);
+        (Self(Some(sender)), watch)
+    }
+
+    /// Passes a batch on; `false` once the watch has ended.
+    pub fn send(&mut self, batch: WatchBatch) -> bool {
+        self.0 = self.0.take().and_then(|sender| sender.send(batch));
+        self.0.is_some()
+    }
+
+    /// Whether nobody reads any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.as_ref().is_none_or(WatchSender::is_abandoned)
+    }
+
+    /// Ends the watch.
+    pub fn end(mut self, error: WatchError) {
+        if let Some(sender) = self.0.take() {
+            sender.end_with(error);
+        }
     }
 }
 

@@ -1,0 +1,9 @@
+//! Simulated clients: they speak the wire protocol to the real request handlers, over the model network.
+
+pub(crate) mod admin;
+pub(crate) mod connection;
+pub(crate) mod consumer;
+pub(crate) mod hostile;
+pub(crate) mod member;
+pub(crate) mod producer;
+pub(crate) mod scene;

@@ -1,0 +1,239 @@
+//! What all clients of a run share: where the brokers are, who leads what, what was seen.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use faults::checker::{At, Event, Value};
+use wire::decode_response;
+use wire::messages::MetadataRequest;
+use wire::messages::metadata::MetadataRequestTopic;
+
+use super::connection::Connection;
+use crate::clock;
+use crate::network::Network;
+use crate::random::Random;
+use crate::trace::trace;
+
+/// Version of Metadata that is asked for: the last with plain strings.
+const METADATA: i16 = 8;
+/// Longest wait for the answer to a small request.
+pub(crate) const SMALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What becomes of the records of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// All are kept.
+    All,
+    /// Old ones are deleted, by retention and by clients.
+    Trimmed,
+}
+
+/// A topic of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) partitions: i32,
+    pub(crate) keeping: Keeping,
+    pub(crate) configs: Vec<(String, String)>,
+}
+
+/// Where the run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Phase {
+    /// Faults strike; clients write.
+    Faults,
+    /// No faults; clients finish what they have begun.
+    Quiet,
+    /// Clients end.
+    Over,
+}
+
+/// What all clients share.
+pub(crate) struct Scene {
+    pub(crate) network: Rc<Network>,
+    pub(crate) brokers: usize,
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) phase: Cell<Phase>,
+    leaders: RefCell<BTreeMap<(usize, i32), usize>>,
+    histories: RefCell<Vec<Vec<Event>>>,
+    violations: RefCell<Vec<String>>,
+    next_value: Cell<u64>,
+    /// End of what is acknowledged, by topic and partition.
+    ends: RefCell<BTreeMap<(usize, i32), i64>>,
+    /// Where each consumer is.
+    positions: RefCell<BTreeMap<(u32, usize, i32), i64>>,
+    /// Batches acknowledged.
+    pub(crate) acknowledged: Cell<u64>,
+    /// Records read.
+    pub(crate) read: Cell<u64>,
+}
+
+impl Scene {
+    pub(crate) fn new(network: Rc<Network>, brokers: usize, topics: Vec<Topic>) -> Rc<Self> {
+        Rc::new(Self {
+            network,
+            brokers,
+            histories: RefCell::new(vec![Vec::new(); topics.len()]),
+            topics,
+            phase: Cell::new(Phase::Faults),
+            leaders: RefCell::default(),
+            violations: RefCell::default(),
+            next_value: Cell::new(1),
+            ends: RefCell::default(),
+            positions: RefCell::default(),
+            acknowledged: Cell::new(0),
+            read: Cell::new(0),
+        })
+    }
+
+    /// The time, for the history.
+    pub(crate) fn now(&self) -> At {
+        At(u64::try_from(clock::read().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether faults strike.
+    pub(crate) fn is_faulty(&self) -> bool {
+        self.phase.get() == Phase::Faults
+    }
+
+    /// Whether clients are to end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase.get() == Phase::Over
+    }
+
+    /// A value that nobody has used.
+    pub(crate) fn value(&self) -> Value {
+        let value = self.next_value.get();
+        self.next_value.set(value + 1);
+        Value(value)
+    }
+
+    /// Records what a client did or saw in a topic.
+    pub(crate) fn record(&self, topic: usize, event: Event) {
+        self.histories.borrow_mut()[topic].push(event);
+    }
+
+    /// The histories so far, by topic.
+    pub(crate) fn take_histories(&self) -> Vec<Vec<Event>> {
+        let empty = vec![Vec::new(); self.topics.len()];
+        self.histories.replace(empty)
+    }
+
+    /// Everything below `end` is acknowledged to somebody.
+    pub(crate) fn raise_end(&self, topic: usize, partition: i32, end: i64) {
+        let mut ends = self.ends.borrow_mut();
+        let before = ends.entry((topic, partition)).or_insert(end);
+        *before = (*before).max(end);
+    }
+
+    /// The end of what is acknowledged of a partition.
+    pub(crate) fn end(&self, topic: usize, partition: i32) -> i64 {
+        self.ends
+            .borrow()
+            .get(&(topic, partition))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// A consumer has read up to here.
+    pub(crate) fn progress(&self, consumer: u32, topic: usize, partition: i32, position: i64) {
+        let mut positions = self.positions.borrow_mut();
+        positions.insert((consumer, topic, partition), position);
+    }
+
+    /// The first consumer that has not read everything that is acknowledged, of those below `observers_end`.
+    pub(crate) fn behind(&self, observers: std::ops::Range<u32>) -> Option<String> {
+        let positions = self.positions.borrow();
+        let late = positions
+            .iter()
+            .find(|((consumer, topic, partition), position)| {
+                observers.contains(consumer) && **position < self.end(*topic, *partition)
+            });
+        late.map(|((consumer, topic, partition), position)| {
+            let end = self.end(*topic, *partition);
+            format!("consumer {consumer} is at {position} of {end} in {topic}/{partition}")
+        })
+    }
+
+    /// A promise is broken.
+    pub(crate) fn violation(&self, what: String) {
+        trace!("check", "VIOLATION {what}");
+        self.violations.borrow_mut().push(what);
+    }
+
+    /// The promises that were broken.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.violations.borrow().clone()
+    }
+
+    /// The broker that leads a partition, as far as it is known.
+    pub(crate) fn leader(&self, topic: usize, partition: i32) -> Option<usize> {
+        self.leaders.borrow().get(&(topic, partition)).copied()
+    }
+
+    /// Asks some broker who leads what.
+    pub(crate) async fn refresh(&self, random: &mut Random) {
+        let broker = random.index(self.brokers);
+        let Ok(connection) = Connection::open(&self.network, broker).await else {
+            return;
+        };
+        let topics = self.topics.iter().map(|topic| MetadataRequestTopic {
+            name: Some(&topic.name),
+            ..MetadataRequestTopic::default()
+        });
+        let request = MetadataRequest {
+            topics: Some(topics.collect()),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        let Ok(body) = connection.call(&request, METADATA, SMALL_TIMEOUT).await else {
+            return;
+        };
+        let Ok((_, response)) = decode_response::<MetadataRequest<'_>>(&body, METADATA) else {
+            self.violation("an answer to Metadata cannot be decoded".to_owned());
+            return;
+        };
+        let mut leaders = self.leaders.borrow_mut();
+        for found in &response.topics {
+            let at = self
+                .topics
+                .iter()
+                .position(|topic| found.name == Some(&topic.name));
+            let Some(topic) = at else { continue };
+            for partition in &found.partitions {
+                let key = (topic, partition.partition_index);
+                match usize::try_from(partition.leader_id) {
+                    Ok(leader) if leader < self.brokers => leaders.insert(key, leader),
+                    _ => leaders.remove(&key),
+                };
+            }
+        }
+    }
+}
+
+/// The connections of one client, one a broker.
+#[derive(Default)]
+pub(crate) struct Connections {
+    open: BTreeMap<usize, Rc<Connection>>,
+}
+
+impl Connections {
+    /// The connection to a broker, opened where there is none.
+    pub(crate) async fn to(&mut self, scene: &Scene, broker: usize) -> Option<Rc<Connection>> {
+        if let Some(open) = self.open.get(&broker)
+            && !open.is_over()
+        {
+            return Some(open.clone());
+        }
+        let opened = Connection::open(&scene.network, broker).await.ok()?;
+        self.open.insert(broker, opened.clone());
+        Some(opened)
+    }
+
+    /// Drops the connection to a broker.
+    pub(crate) fn drop_to(&mut self, broker: usize) {
+        self.open.remove(&broker);
+    }
+}

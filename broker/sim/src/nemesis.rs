@@ -1,0 +1,192 @@
+//! The one that makes trouble: at random times it does something bad to somebody, and undoes it later.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use coord::kv::Kv;
+use tokio::task::spawn_local;
+
+use crate::client::scene::Scene;
+use crate::clock::sleep;
+use crate::cluster::Cluster;
+use crate::etcd;
+use crate::fault::Fault;
+use crate::network::Way;
+use crate::plan::Action;
+use crate::random::Random;
+use crate::trace::{self, trace};
+
+/// Strikes until the faults of the run end.
+pub(crate) async fn run(cluster: Rc<Cluster>, scene: Rc<Scene>) {
+    let plan = cluster.plan.clone();
+    let mut random = Random::of(plan.seed, "nemesis");
+    if plan.actions.is_empty() {
+        return;
+    }
+    while scene.is_faulty() {
+        let (low, high) = plan.action_pause_ms;
+        sleep(random.millis(low..high)).await;
+        if !scene.is_faulty() {
+            return;
+        }
+        let action = *random.choose(&plan.actions);
+        let broker = random.index(plan.brokers);
+        strike(&cluster, &mut random, action, broker);
+    }
+}
+
+/// Undoes something after a while.
+fn later(time: Duration, undo: impl FnOnce() + 'static) {
+    spawn_local(async move {
+        sleep(time).await;
+        undo();
+    });
+}
+
+fn strike(cluster: &Rc<Cluster>, random: &mut Random, action: Action, broker: usize) {
+    let ttl = cluster.plan.session_ttl.as_millis() as u64;
+    let node = cluster.nodes[broker].clone();
+    let name = "nemesis";
+    match action {
+        Action::Crash => {
+            trace::fault(Fault::Crash);
+            trace!(name, "kills broker {broker}");
+            node.kill();
+        }
+        Action::CrashAtRequest => {
+            let (requests, after) = (random.below(20), random.one_in(2));
+            trace!(
+                name,
+                "broker {broker} will die at a request, {requests} from now"
+            );
+            cluster.store.crash_at(broker, requests, after);
+        }
+        Action::CrashAtTurn => {
+            trace::fault(Fault::CrashAtTurn);
+            let turns = 1 + random.below(2_000) as u32;
+            trace!(name, "broker {broker} will die in {turns} turns");
+            node.gate().doom_after(turns);
+        }
+        Action::Pause => {
+            trace::fault(Fault::Pause);
+            let time = random.millis(ttl / 4..ttl * 4);
+            trace!(name, "broker {broker} stands still for {time:?}");
+            let gate = node.gate();
+            gate.pause(true);
+            later(time, move || gate.pause(false));
+        }
+        Action::ShardStall => stall(random, &node, broker, ttl),
+        Action::GracefulRestart => {
+            trace::fault(Fault::GracefulRestart);
+            trace!(name, "broker {broker} is asked to end");
+            node.stop();
+        }
+        Action::ClockJump => {
+            trace::fault(Fault::ClockJump);
+            let ms = random.within(0..7_200_000) as i64 - 3_600_000;
+            trace!(name, "the wall clock of broker {broker} jumps by {ms} ms");
+            node.gate().shift_wall_clock(ms);
+            let shards = node.shards.borrow();
+            shards.iter().for_each(|gate| gate.shift_wall_clock(ms));
+        }
+        Action::StoreSlowDown => {
+            let time = random.millis(200..6_000);
+            trace!(name, "the store answers 503 for {time:?}");
+            cluster.store.slow_down(time);
+        }
+        Action::StoreCut => {
+            trace::fault(Fault::StoreCut);
+            let time = random.millis(200..ttl * 4);
+            trace!(name, "broker {broker} is cut from the store for {time:?}");
+            cluster.store.cut(broker, true);
+            let cluster = cluster.clone();
+            later(time, move || cluster.store.cut(broker, false));
+        }
+        _ => strike_metadata_or_network(cluster, random, action, broker),
+    }
+}
+
+fn stall(random: &mut Random, node: &crate::cluster::Node, broker: usize, ttl: u64) {
+    let shards = node.shards.borrow();
+    if shards.is_empty() {
+        return;
+    }
+    trace::fault(Fault::ShardStall);
+    let (shard, time) = (random.index(shards.len()), random.millis(50..ttl * 3));
+    trace!(
+        "nemesis",
+        "shard {shard} of broker {broker} stands still for {time:?}"
+    );
+    let gate = shards[shard].clone();
+    gate.pause(true);
+    later(time, move || gate.pause(false));
+}
+
+fn strike_metadata_or_network(
+    cluster: &Rc<Cluster>,
+    random: &mut Random,
+    action: Action,
+    broker: usize,
+) {
+    let ttl = cluster.plan.session_ttl.as_millis() as u64;
+    let name = "nemesis";
+    match action {
+        Action::EtcdCut => {
+            trace::fault(Fault::EtcdCut);
+            let time = random.millis(200..ttl * 4);
+            trace!(name, "broker {broker} is cut from etcd for {time:?}");
+            cluster.etcd.cut(broker, true);
+            let cluster = cluster.clone();
+            later(time, move || cluster.etcd.cut(broker, false));
+        }
+        Action::EtcdDown => {
+            trace::fault(Fault::EtcdFailed);
+            let time = random.millis(100..ttl * 2);
+            trace!(name, "etcd answers nobody for {time:?}");
+            cluster.etcd.down(true);
+            let cluster = cluster.clone();
+            later(time, move || cluster.etcd.down(false));
+        }
+        Action::EtcdCompact => {
+            trace!(name, "etcd is compacted");
+            etcd::compact(&cluster.etcd);
+        }
+        Action::LeaseLost => {
+            let leases = cluster.etcd.leases();
+            if let Some(at) = (!leases.is_empty()).then(|| random.index(leases.len())) {
+                trace::fault(Fault::EtcdLeaseLost);
+                let lease = leases[at];
+                trace!(name, "lease {lease} is lost");
+                let table = cluster.etcd.table.clone();
+                spawn_local(async move { drop(table.revoke(lease).await) });
+            }
+        }
+        Action::Clog => clog(cluster, random, broker),
+        Action::Reset => {
+            trace::fault(Fault::NetReset);
+            trace!(name, "the connections of broker {broker} are reset");
+            cluster.network.reset(broker);
+        }
+        _ => unreachable!("everything else is done above"),
+    }
+}
+
+/// Swizzle: brokers are clogged one after the other, and free again in another order.
+fn clog(cluster: &Rc<Cluster>, random: &mut Random, first: usize) {
+    trace::fault(Fault::NetClog);
+    let count = 1 + random.index(cluster.plan.brokers);
+    for step in 0..count {
+        let broker = (first + step) % cluster.plan.brokers;
+        let ways: &[Way] = *random.choose(&[&[Way::In][..], &[Way::Out], &[Way::In, Way::Out]]);
+        let (begin, time) = (random.millis(0..500), random.millis(100..6_000));
+        trace!(
+            "nemesis",
+            "broker {broker} is clogged {ways:?} for {time:?}"
+        );
+        for way in ways.iter().copied() {
+            let (on, off) = (cluster.clone(), cluster.clone());
+            later(begin, move || on.network.clog(broker, way, true));
+            later(begin + time, move || off.network.clog(broker, way, false));
+        }
+    }
+}

@@ -7,13 +7,13 @@
 #![deny(unsafe_code)]
 
 pub mod bug;
-mod check;
 mod client;
 mod clock;
 mod cluster;
 mod entropy;
 mod etcd;
 pub mod fault;
+mod judge;
 pub mod many;
 mod nemesis;
 mod network;

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use crate::bug::Planted;
-use crate::check;
 use crate::client::consumer::{Consumer, Diet, read_all};
 use crate::client::member::{Group, Member};
 use crate::client::producer::Lane;
@@ -22,6 +21,7 @@ use crate::client::{admin, hostile};
 use crate::clock::{self, sleep};
 use crate::cluster::Cluster;
 use crate::fault::Fault;
+use crate::judge;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::trace::{self, trace};
@@ -152,7 +152,7 @@ async fn world(plan: Plan) -> Outcome {
         scene.violation("a broker did not end in time when it was asked to".to_owned());
     }
     for (topic, history) in plan.topics.iter().zip(scene.take_histories()) {
-        for found in check::judge(topic, &history, READERS) {
+        for found in judge::judge(topic, &history) {
             scene.violation(found);
         }
     }

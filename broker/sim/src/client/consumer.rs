@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use faults::checker::{Broker, Event, Observer, Partition, Value};
+use check::{At, Broker, Epoch, Event, Observer, Partition, Record, Value};
 use segment::batch::Batches;
 use segment::record::{DecodeLimits, RecordSet};
 use wire::messages::fetch::{FetchPartition, FetchTopic, PartitionData};
@@ -46,6 +46,8 @@ pub(crate) struct Consumer {
     /// High watermarks, as last seen.
     ends: BTreeMap<i32, i64>,
     connections: Connections,
+    /// Where the log begins, as far as it had to be asked.
+    starts: BTreeMap<i32, i64>,
     /// Partitions whose beginning is to be asked for.
     trimmed: Vec<i32>,
 }
@@ -72,6 +74,7 @@ impl Consumer {
             name,
             positions: (0..partitions).map(|partition| (partition, 0)).collect(),
             ends: BTreeMap::new(),
+            starts: BTreeMap::new(),
             connections: Connections::default(),
             trimmed: Vec::new(),
         }
@@ -181,6 +184,7 @@ impl Consumer {
             ..FetchRequest::default()
         };
         let time = self.diet.max_wait + FETCH_GRACE;
+        let began = scene.now();
         let Ok(body) = connection.call(&request, FETCH, time).await else {
             self.connections.drop_to(leader);
             return false;
@@ -198,7 +202,7 @@ impl Consumer {
             .iter()
             .flat_map(|topic| &topic.partitions)
         {
-            is_well &= self.part(leader, part);
+            is_well &= self.part(leader, began, part);
         }
         for partition in std::mem::take(&mut self.trimmed) {
             self.go_to_beginning(leader, partition).await;
@@ -244,11 +248,19 @@ impl Consumer {
                 "{partition}: goes on at the beginning, {}", part.offset
             );
             *position = part.offset;
+            self.starts.insert(partition, part.offset);
+            let event = Event::Seek {
+                observer: self.observer,
+                partition: Partition(partition),
+                offset: part.offset,
+                at: scene.now(),
+            };
+            scene.record(self.topic, event);
             scene.progress(self.observer.0, self.topic, partition, part.offset);
         }
     }
 
-    fn part(&mut self, leader: usize, part: &PartitionData<'_>) -> bool {
+    fn part(&mut self, leader: usize, began: At, part: &PartitionData<'_>) -> bool {
         let partition = Partition(part.partition_index);
         let (observer, broker, at) = (self.observer, Broker(leader as i32), self.scene.now());
         let position = self.positions.get(&partition.0).copied().unwrap_or(0);
@@ -280,14 +292,6 @@ impl Consumer {
             }
         }
         let high_watermark = part.high_watermark;
-        let event = Event::HighWatermark {
-            observer,
-            partition,
-            broker,
-            high_watermark,
-            at,
-        };
-        self.scene.record(self.topic, event);
         self.ends.insert(partition.0, high_watermark);
         let records = match records(part.records.borrowed().unwrap_or_default()) {
             Ok(records) => records,
@@ -299,29 +303,33 @@ impl Consumer {
                 return false;
             }
         };
-        let mut next = position;
-        for (offset, value) in records
+        // A batch may begin before the position.
+        let records: Vec<Record> = records
             .into_iter()
-            .filter(|(offset, _)| *offset >= position)
-        {
-            let event = Event::Read {
-                observer,
-                partition,
-                broker,
-                offset,
-                value,
-                at,
-            };
-            self.scene.record(self.topic, event);
+            .filter(|record| record.offset >= position)
+            .collect();
+        let mut next = position;
+        for record in &records {
             self.scene.read.set(self.scene.read.get() + 1);
-            if offset != next && self.scene.topics[self.topic].keeping == Keeping::All {
+            if record.offset != next && self.scene.topics[self.topic].keeping == Keeping::All {
                 self.scene.violation(format!(
-                    "{}: partition {partition}: skipped from {next} to {offset}",
-                    self.name
+                    "{}: partition {partition}: skipped from {next} to {}",
+                    self.name, record.offset
                 ));
             }
-            next = offset + 1;
+            next = record.offset + 1;
         }
+        let event = Event::Poll {
+            observer,
+            partition,
+            broker,
+            epoch: Epoch::NONE,
+            began,
+            records,
+            high_watermark,
+            at,
+        };
+        self.scene.record(self.topic, event);
         if next > position {
             trace!(
                 self.name,
@@ -336,18 +344,23 @@ impl Consumer {
 }
 
 /// The records of whole batches, each checked; a batch that is cut off at the end is left out.
-fn records(bytes: &[u8]) -> Result<Vec<(i64, Value)>, String> {
+fn records(bytes: &[u8]) -> Result<Vec<Record>, String> {
     let mut found = Vec::new();
     for batch in Batches::until_truncated(bytes) {
         let batch = batch.map_err(|error| error.to_string())?;
         batch.verify_crc().map_err(|error| error.to_string())?;
+        let epoch = Epoch(batch.header.leader_epoch.get());
         let set = RecordSet::decode(batch.bytes, &DecodeLimits::default());
         let set = set.map_err(|error| error.to_string())?;
         for record in &set {
             let record = record.map_err(|error| error.to_string())?;
             let value = record.value.and_then(|bytes| bytes.first_chunk::<8>());
             let value = value.ok_or("a record without its value")?;
-            found.push((record.offset.get(), Value(u64::from_be_bytes(*value))));
+            found.push(Record {
+                offset: record.offset.get(),
+                value: Value(u64::from_be_bytes(*value)),
+                epoch,
+            });
         }
     }
     Ok(found)
@@ -378,16 +391,27 @@ pub(crate) async fn read_all(
     crate::clock::read();
     let consumer = read.ok().filter(is_done)?;
     for (partition, end) in consumer.ends() {
-        if scene.topics[topic].keeping == Keeping::All {
-            let event = Event::FullRead {
-                observer: Observer(observer),
-                partition: Partition(*partition),
-                broker: Broker(-1),
-                end: *end,
-                began,
+        let start = consumer.starts.get(partition).copied().unwrap_or(0);
+        let partition = Partition(*partition);
+        if scene.topics[topic].keeping == Keeping::Trimmed {
+            // What was deleted is known only by what is left.
+            let event = Event::LogStart {
+                partition,
+                offset: start,
+                at: scene.now(),
             };
             scene.record(topic, event);
         }
+        let event = Event::FullRead {
+            observer: Observer(observer),
+            partition,
+            broker: Broker(-1),
+            start,
+            end: *end,
+            began,
+        };
+        scene.record(topic, event);
     }
+    scene.record(topic, Event::Settled { at: began });
     Some(consumer.positions().clone())
 }

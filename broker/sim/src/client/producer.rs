@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use faults::checker::{At, Broker, Event, Kind, Partition, Producer, Value};
+use check::{Broker, Event, Kind, Partition, Producer, SendId};
 use segment::record::{NewRecord, RecordBatchBuilder};
 use segment::{ProducerEpoch, ProducerId, Sequence, TimestampMs};
 use wire::messages::produce::{PartitionProduceData, TopicProduceData};
@@ -64,7 +64,8 @@ pub(crate) struct Lane {
 
 /// A batch that is not acknowledged yet.
 struct Batch {
-    values: Vec<Value>,
+    send: SendId,
+    records: usize,
     bytes: Bytes,
     reply: Option<(Reply, Rc<Connection>)>,
 }
@@ -179,22 +180,26 @@ impl Lane {
                 .push(record)
                 .expect("a record of the simulator fits");
             values.push(value);
-            let event = Event::Invoke {
-                value,
-                producer: self.producer,
-                kind: match self.identity {
-                    Some(_) => Kind::Idempotent,
-                    None => Kind::Plain,
-                },
-                partition: Partition(self.partition),
-                at: self.scene.now(),
-            };
-            self.scene.record(self.topic, event);
         }
+        let send = self.scene.send_id();
+        let records = values.len();
+        let event = Event::Send {
+            send,
+            producer: self.producer,
+            kind: match self.identity {
+                Some(_) => Kind::Idempotent,
+                None => Kind::Plain,
+            },
+            partition: Partition(self.partition),
+            values,
+            at: self.scene.now(),
+        };
+        self.scene.record(self.topic, event);
         self.sequence += count as i32;
         let bytes = builder.build().expect("a batch of the simulator is built");
         self.waiting.push_back(Batch {
-            values,
+            send,
+            records,
             bytes: Bytes::copy_from_slice(&bytes),
             reply: None,
         });
@@ -312,7 +317,7 @@ impl Lane {
         self.scene
             .acknowledged
             .set(self.scene.acknowledged.get() + 1);
-        trace!(self.name, "{} records at {base}", batch.values.len());
+        trace!(self.name, "{} records at {base}", batch.records);
         if let Some(old) = self.stale.take() {
             self.send_stale(old).await;
         }
@@ -361,17 +366,14 @@ impl Lane {
     }
 
     fn record_ok(&self, batch: &Batch, base: i64) {
-        let end = base + batch.values.len() as i64;
+        let end = base + batch.records as i64;
         self.scene.raise_end(self.topic, self.partition, end);
-        let at: At = self.scene.now();
-        for (index, value) in batch.values.iter().enumerate() {
-            let event = Event::Ok {
-                value: *value,
-                offset: Some(base + index as i64),
-                at,
-            };
-            self.scene.record(self.topic, event);
-        }
+        let event = Event::Ok {
+            send: batch.send,
+            offset: Some(base),
+            at: self.scene.now(),
+        };
+        self.scene.record(self.topic, event);
     }
 
     /// Sends an acknowledged batch again: it is answered with the same offset.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use faults::checker::{At, Event, Value};
+use check::{At, Event, SendId, Value};
 use wire::decode_response;
 use wire::messages::MetadataRequest;
 use wire::messages::metadata::MetadataRequestTopic;
@@ -60,6 +60,7 @@ pub(crate) struct Scene {
     histories: RefCell<Vec<Vec<Event>>>,
     violations: RefCell<Vec<String>>,
     next_value: Cell<u64>,
+    next_send: Cell<u64>,
     /// End of what is acknowledged, by topic and partition.
     ends: RefCell<BTreeMap<(usize, i32), i64>>,
     /// Where each consumer is.
@@ -81,6 +82,7 @@ impl Scene {
             leaders: RefCell::default(),
             violations: RefCell::default(),
             next_value: Cell::new(1),
+            next_send: Cell::new(1),
             ends: RefCell::default(),
             positions: RefCell::default(),
             acknowledged: Cell::new(0),
@@ -108,6 +110,13 @@ impl Scene {
         let value = self.next_value.get();
         self.next_value.set(value + 1);
         Value(value)
+    }
+
+    /// A batch that nobody has begun.
+    pub(crate) fn send_id(&self) -> SendId {
+        let send = self.next_send.get();
+        self.next_send.set(send + 1);
+        SendId(send)
     }
 
     /// Records what a client did or saw in a topic.

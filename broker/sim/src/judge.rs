@@ -1,0 +1,13 @@
+//! What is checked when a run is over: the history of the clients of each topic.
+
+use check::Event;
+
+use crate::client::scene::Topic;
+
+/// Violations of one topic's history.
+pub(crate) fn judge(topic: &Topic, history: &[Event]) -> Vec<String> {
+    let report = check::check(history);
+    let told = report.violations.iter();
+    told.map(|violation| format!("{}: {}: {}", topic.name, violation.anomaly, violation.what))
+        .collect()
+}

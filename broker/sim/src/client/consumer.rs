@@ -115,6 +115,11 @@ impl Consumer {
     pub(crate) async fn run(mut self, until: impl Fn(&Self) -> bool) -> Self {
         while !self.scene.is_over() && !until(&self) {
             let mut led = self.by_leader();
+            if led.values().map(Vec::len).sum::<usize>() < self.positions.len() {
+                // As clients do: a partition without a leader is asked for, although others have records.
+                self.pause_and_refresh().await;
+                led = self.by_leader();
+            }
             let is_behind = |partitions: &Vec<i32>| {
                 let end = |partition| self.ends.get(partition).copied().unwrap_or(0);
                 partitions
@@ -126,7 +131,6 @@ impl Consumer {
                 led.retain(|_, partitions| is_behind(partitions));
             }
             if led.is_empty() {
-                self.pause_and_refresh().await;
                 continue;
             }
             let turn = self.random.index(led.len());
@@ -185,9 +189,13 @@ impl Consumer {
         };
         let time = self.diet.max_wait + FETCH_GRACE;
         let began = scene.now();
-        let Ok(body) = connection.call(&request, FETCH, time).await else {
-            self.connections.drop_to(leader);
-            return false;
+        let body = match connection.call(&request, FETCH, time).await {
+            Ok(body) => body,
+            Err(failure) => {
+                trace!(self.name, "broker {leader} does not answer: {failure:?}");
+                self.connections.drop_to(leader);
+                return false;
+            }
         };
         let Ok((_, response)) = decode_response::<FetchRequest<'_>>(&body, FETCH) else {
             scene.violation(format!(

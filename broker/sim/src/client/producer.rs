@@ -75,8 +75,8 @@ enum Outcome {
     Acknowledged(i64),
     /// To be sent again, with all after it.
     Again,
-    /// A refusal that a correct producer is never given.
-    Refused(ErrorCode),
+    /// A refusal that a correct producer is never given, and the broker that gave it.
+    Refused(ErrorCode, usize),
 }
 
 impl Lane {
@@ -217,20 +217,16 @@ impl Lane {
         match self.oldest_answer().await {
             Outcome::Acknowledged(base) => self.acknowledged(base).await,
             Outcome::Again => self.again().await,
-            Outcome::Refused(code) => {
+            Outcome::Refused(code, broker) => {
                 if self.identity.is_some() {
                     let event = Event::Refused {
                         producer: self.producer,
                         partition: Partition(self.partition),
-                        broker: Broker(
-                            self.scene
-                                .leader(self.topic, self.partition)
-                                .map_or(-1, |at| at as i32),
-                        ),
+                        broker: Broker(broker as i32),
                         reason: format!("{code:?}"),
                         at: self.scene.now(),
                     };
-                    trace!(self.name, "is refused: {code:?}");
+                    trace!(self.name, "is refused by broker {broker}: {code:?}");
                     self.scene.record(self.topic, event);
                 }
                 self.again().await;
@@ -276,10 +272,10 @@ impl Lane {
             self.connections.drop_to(connection.broker());
             return Outcome::Again;
         };
-        self.judge(&body)
+        self.judge(&body, connection.broker())
     }
 
-    fn judge(&self, body: &Bytes) -> Outcome {
+    fn judge(&self, body: &Bytes, broker: usize) -> Outcome {
         let decoded = decode_response::<ProduceRequest<'_>>(body, PRODUCE);
         let part = decoded.ok().and_then(|(_, response)| {
             let mut parts = response
@@ -300,9 +296,9 @@ impl Lane {
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
             | ErrorCode::INVALID_PRODUCER_EPOCH
             | ErrorCode::UNKNOWN_PRODUCER_ID
-            | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => Outcome::Refused(code),
+            | ErrorCode::DUPLICATE_SEQUENCE_NUMBER => Outcome::Refused(code, broker),
             code => {
-                trace!(self.name, "{code:?}: again");
+                trace!(self.name, "{code:?} by broker {broker}: again");
                 Outcome::Again
             }
         }
@@ -355,7 +351,7 @@ impl Lane {
         let reply = send(&connection, &name, self.partition, self.habits.acks, &old);
         match reply.within(PRODUCE_WAIT).await {
             Ok(body) => {
-                if let Outcome::Acknowledged(base) = self.judge(&body) {
+                if let Outcome::Acknowledged(base) = self.judge(&body, leader) {
                     let name = &self.name;
                     let what = format!("{name}: a batch of an old epoch is acknowledged at {base}");
                     self.scene.violation(what);
@@ -396,7 +392,7 @@ impl Lane {
             self.connections.drop_to(leader);
             return;
         };
-        if let Outcome::Acknowledged(base) = self.judge(&body) {
+        if let Outcome::Acknowledged(base) = self.judge(&body, leader) {
             self.record_ok(batch, base);
         }
     }

@@ -245,6 +245,11 @@ impl Lane {
         if connection.broker() != leader {
             return false;
         }
+        let mut on_its_way = self.waiting.iter().filter_map(|it| it.reply.as_ref());
+        if on_its_way.any(|(_, other)| !Rc::ptr_eq(other, &connection)) {
+            // What is on its way elsewhere comes first: this broker would refuse what follows as out of order.
+            return true;
+        }
         let window = self.window();
         let name = self.scene.topics[self.topic].name.clone();
         for batch in self.waiting.iter_mut().take(window) {

@@ -236,7 +236,12 @@ impl Compactor {
                     self.context.compacted.notify_one();
                     left = left.saturating_sub(bytes);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    // Its shard has batches to compact and the partition is being released, say: it must not be
+                    // asked again at once.
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    break;
+                }
                 Err(error) => {
                     self.context.metrics.compaction_errors.increment();
                     tracing::error!(partition = %id, %error, "a compaction failed; tried again");

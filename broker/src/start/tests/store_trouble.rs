@@ -1,6 +1,8 @@
 //! The object store is out of reach, asks to slow down, or the metadata store is: what a broker
 //! does with its session, its retries and its flushes.
 
+use std::pin::pin;
+
 use super::cluster::{eventually, set_drain};
 use super::*;
 use crate::control::compactor::Compactor;
@@ -277,6 +279,33 @@ fn the_flush_interval_stretches_while_objects_pile_up_without_the_metadata_store
         assert!(began.elapsed() < least, "{:?}", began.elapsed());
         drop(compacting);
         rig.finish().await;
+    });
+}
+
+/// A partition is being released: its shard has batches to compact, and the compactor does not own it any more. It
+/// used to be asked again and again, without a pause.
+#[test]
+fn a_partition_that_is_being_released_does_not_keep_the_compactor_busy() {
+    test(async {
+        let world = World::new();
+        let settings = [("log.wal_backlog_objects", "64")];
+        let rig = world
+            .start_on(Some(1), world.faulty.clone(), &settings)
+            .await;
+        let id = rig.create("orders", 1).await;
+        rig.produce_many(id, 40).await;
+        let owned = rig.context.owned.borrow_mut().remove(id);
+        let mut compacting = pin!(Compactor::new(rig.context.clone()).run());
+        let mut turns = 0;
+        let counted = std::future::poll_fn(|cx| {
+            turns += 1;
+            compacting.as_mut().poll(cx)
+        });
+        let ended = tokio::time::timeout(Duration::from_millis(500), counted).await;
+        assert!(ended.is_err(), "it runs for ever");
+        assert!(turns < 100, "{turns} turns in half a second");
+        drop(owned);
+        rig.crash().await;
     });
 }
 

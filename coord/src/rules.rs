@@ -82,6 +82,8 @@ pub enum Rule {
     CutOffSessionsMeetTheFence,
     /// H11: out of range is answered only by a session proven after the request arrived.
     OutOfRangeNeedsProof,
+    /// H11: out of order is answered only by a session proven after the request arrived.
+    OutOfOrderNeedsProof,
     /// H11: a 404 on a WAL object re-reads the record, and moves nothing.
     MissingObjectsAreLookedInto,
     /// H12: a compaction writes a producer snapshot, and a taker loads it.

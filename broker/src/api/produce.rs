@@ -9,6 +9,7 @@
 //!   they are appended; the connection waits for that, and nobody else.
 //! - acks=all and acks=1 both mean durable in the object store. acks=0 gets no reply; if a batch of it is
 //!   refused, the connection is closed, as in Kafka, so that the client learns of it.
+//! - OUT_OF_ORDER_SEQUENCE_NUMBER is answered only while nobody else can own the partition (log protocol H11).
 //! - v0-2 are advertised because librdkafka up to 2.10 otherwise turns compression off (KIP-896); they
 //!   are answered UNSUPPORTED_VERSION as in Kafka 4.
 //! - v7: zstd may be used (KIP-110). v8: error messages, and which records a compacted topic refused, the first
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use coord::rules::{self, Rule};
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use segment::batch::{BatchError, BatchHeader, BatchLimits, Codec, TimestampType};
@@ -36,8 +38,9 @@ use wire::{DecodeError, ErrorCode, Records, VersionRange};
 use super::{Reply, RequestContext, Reserved, Slot, error, throttle_ms};
 use crate::control::{ControlMsg, Recode};
 use crate::metadata::{Metadata, Topic};
-use crate::partition::PartitionHandle;
-use crate::shard::{ProduceCall, ProduceOutcome, ProducePart, ShardId};
+use crate::partition::producers::SequenceError;
+use crate::partition::{AppendError, PartitionHandle};
+use crate::shard::{ProduceCall, ProduceError, ProduceOutcome, ProducePart, ShardId};
 use crate::topic_config::TopicConfig;
 
 /// Versions served.
@@ -535,10 +538,32 @@ async fn finish(cx: RequestContext, plan: Plan, calls: Vec<Answer>, reserved: Re
         };
         outcomes.push(outcome);
     }
+    confirm_out_of_order(&cx, &mut outcomes).await;
     let reply = answer(&cx, &plan, &outcomes);
     cx.shard.metrics.produce_latency.record_time(cx.took());
     drop(reserved);
     reply
+}
+
+/// OUT_OF_ORDER_SEQUENCE_NUMBER makes a producer give its sequence up, so it is answered only by a broker that was
+/// proven after the request arrived: others may have gone on with the producer. Any other sends the client to ask for
+/// the leader.
+async fn confirm_out_of_order(cx: &RequestContext, outcomes: &mut [Option<ProduceOutcome>]) {
+    let is_out = |outcome: &Result<_, ProduceError>| {
+        let out = SequenceError::is_out_of_order;
+        matches!(outcome, Err(ProduceError::Append(AppendError::Sequence(error))) if out(error))
+    };
+    let found = outcomes.iter_mut().flatten().flatten();
+    let refused: Vec<_> = found.filter(|outcome| is_out(outcome)).collect();
+    if refused.is_empty()
+        || !rules::holds(Rule::OutOfOrderNeedsProof)
+        || cx.shard.proven_since(cx.started).await
+    {
+        return;
+    }
+    for outcome in refused {
+        *outcome = Err(ProduceError::NotOwner);
+    }
 }
 
 fn answer(cx: &RequestContext, plan: &Plan, outcomes: &[Option<ProduceOutcome>]) -> Reply {

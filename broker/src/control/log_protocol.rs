@@ -97,6 +97,8 @@ enum Violation {
     StaleRead,
     /// A consumer is told to start anew, although its offset is in range.
     ConsumerReset,
+    /// A producer is told to give its sequence up, although its batch is next.
+    ProducerReset,
     /// A retry was appended once more, at this offset.
     Duplicate {
         /// Of the second copy.

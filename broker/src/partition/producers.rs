@@ -68,6 +68,13 @@ pub enum SequenceError {
     },
 }
 
+impl SequenceError {
+    /// Whether the batch does not follow the last one that is known here.
+    pub const fn is_out_of_order(&self) -> bool {
+        matches!(self, Self::OutOfOrder { .. })
+    }
+}
+
 /// What to do with a batch that passed the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

@@ -3,16 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use segment::{Offset, PartitionIndex};
 use wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
-use wire::{ApiKey, ErrorCode, RequestHeader};
+use wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use wire::{ApiKey, ErrorCode, Records, RequestHeader};
 
 use super::*;
 use crate::api;
 use crate::net::{Reply, Slot};
 use crate::security::identity::Identity;
 use crate::shard::ReadError;
+use crate::start::tests::idempotent;
 
 /// An idle owner is cut off from everything, so that it meets no fence. Its time to live is over,
 /// others have taken over and gone on: its high watermark stands still for ever.
@@ -130,6 +132,7 @@ fn h11_a_wal_object_that_is_gone_re_reads_the_record() {
 }
 
 const VERSION: i16 = 12;
+const PRODUCE_VERSION: i16 = 9;
 
 /// A fetch at `offset` of partition 0 of "orders", as a client sends it.
 fn fetch_frame(offset: i64) -> BytesMut {
@@ -175,6 +178,75 @@ async fn fetch(rig: &Rig, id: TopicPartition, offset: i64) -> ErrorCode {
     let partition = &reply.responses[0].partitions[0];
     assert_eq!(partition.partition_index, PartitionIndex::ZERO.get());
     partition.error_code
+}
+
+/// What a broker answers to a batch for partition 0 of "orders".
+async fn produce(rig: &Rig, id: TopicPartition, batch: Bytes) -> ErrorCode {
+    let header = RequestHeader {
+        api_key: ApiKey::Produce.as_i16(),
+        api_version: PRODUCE_VERSION,
+        correlation_id: 1,
+        client_id: None,
+    };
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 20_000,
+        topic_data: vec![TopicProduceData {
+            name: "orders",
+            partition_data: vec![PartitionProduceData {
+                index: PartitionIndex::ZERO.get(),
+                records: Records::Chunks(vec![batch]),
+            }],
+            ..TopicProduceData::default()
+        }],
+        ..ProduceRequest::default()
+    };
+    let frame = wire::encode_request(&header, &request).unwrap();
+    let frame = BytesMut::from(&frame.body()[..]);
+    let reply = rig.context.shard_of(id).call_task(move |shard| async move {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let reserved = shard.connections.memory.start();
+        let slot = api::dispatch(&shard, frame, reserved, peer, &Default::default()).await;
+        let reply = match slot {
+            Slot::Ready(reply) => reply,
+            Slot::Pending(reply) => reply.await,
+        };
+        match reply {
+            Reply::Frame(parts, _) => parts.concat(),
+            _ => panic!("a batch is answered"),
+        }
+    });
+    let reply = reply.await.unwrap();
+    let body = &reply[wire::LENGTH_PREFIX_BYTES..];
+    let (_, reply) = wire::decode_response::<ProduceRequest>(body, PRODUCE_VERSION).unwrap();
+    reply.responses[0].partition_responses[0].error_code
+}
+
+/// A producer has gone on at the new owner and comes back to the old one, which is proven by what it sent before its
+/// lease was lost and does not know the latest batch.
+#[test]
+fn h11_a_producer_is_not_refused_by_a_zombie() {
+    closes(
+        Rule::OutOfOrderNeedsProof,
+        async || {
+            let (world, mut old, id) = orders(Some(1), 2).await;
+            old.hears_nothing();
+            assert_eq!(produce(&old, id, idempotent(0)).await, ErrorCode::NONE);
+            let refused = produce(&old, id, idempotent(2)).await;
+            assert_eq!(refused, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+            old.lose_lease().await;
+            let new = world.start_as(Some(2)).await;
+            assert_eq!(produce(&new, id, idempotent(1)).await, ErrorCode::NONE);
+            let before = Instant::now() - Duration::from_millis(20);
+            old.context.proof.prove(before);
+            match produce(&old, id, idempotent(2)).await {
+                ErrorCode::NOT_LEADER_OR_FOLLOWER => Ok(()),
+                ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => Err(Violation::ProducerReset),
+                other => panic!("{other:?}"),
+            }
+        },
+        Violation::ProducerReset,
+    );
 }
 
 /// A consumer has read up to 15 at the new owner and asks the old one, which is proven by what it

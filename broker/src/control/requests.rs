@@ -27,7 +27,7 @@ use super::reassign::{reassign, under_way};
 use super::slots::Slots;
 use super::time_index::time_block;
 use super::users::UsersMsg;
-use super::{broker_configs, missing, quarantine, quotas, users};
+use super::{broker_configs, missing, pool, quarantine, quotas, users};
 use crate::config::Mode;
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
@@ -70,7 +70,7 @@ impl Requests {
                         return;
                     };
                     // A panic inside fails that batch: the answer never comes.
-                    let _ = tokio::task::spawn_blocking(move || reply.send(recoded(recode))).await;
+                    let _ = pool::run(move || reply.send(recoded(recode))).await;
                 });
                 continue;
             }

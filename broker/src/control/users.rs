@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use super::context::Context;
 use super::follow::{Followed, Update, follow, read};
+use super::pool;
 use super::retry::Pauses;
 use crate::security::{Credentials, Security};
 
@@ -185,9 +186,7 @@ impl Users {
         tokio::task::spawn_local(async move {
             let permit = this.hashing.clone().acquire_owned().await;
             let security = this.security.clone();
-            let hashed = tokio::task::spawn_blocking(move || {
-                security.is_password(&message.user, &message.password)
-            });
+            let hashed = pool::run(move || security.is_password(&message.user, &message.password));
             let _ = reply.send(hashed.await.unwrap_or(false));
             drop(permit);
             this.waiting.set(this.waiting.get() - 1);

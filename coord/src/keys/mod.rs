@@ -10,6 +10,7 @@ mod space;
 #[cfg(test)]
 mod record_tests;
 
+pub mod acl;
 pub mod broker;
 pub mod broker_config;
 pub mod cluster;

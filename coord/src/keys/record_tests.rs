@@ -171,6 +171,7 @@ proptest! {
             salt: vec![sequence as u8; 3], iterations: sequence as u32,
             stored_key: sequence.to_be_bytes().to_vec(), server_key: number.to_be_bytes().to_vec(),
         });
+        round_trips(&acl::AclRecord { by: text.clone() });
         round_trips(&decoy::DecoyRecord { secret: format!("{sequence:064}") });
         round_trips(&broker_config::BrokerConfigRecord {
             values: many.iter().map(|many| (text.clone(), many.to_string())).collect(),
@@ -236,6 +237,14 @@ proptest! {
             let key = broker_config::key(&space, broker);
             prop_assert!(broker_config::span(&space).contains(&key));
             prop_assert_eq!(broker_config::parse(&space, &key), Ok(broker));
+        for host in ["*", "::1", "a/b"] {
+            let rule = acl::AclKey {
+                resource: 2, pattern: 4, name: group_name.clone(), principal: format!("User:{group_name}"),
+                host: host.to_owned(), operation: (index % 128) as i8, permission: -3,
+            };
+            let key = acl::key(&space, &rule);
+            prop_assert!(acl::span(&space).contains(&key));
+            prop_assert_eq!(acl::parse(&space, &key), Ok(rule));
         }
         let key = pin::key(&space, partition);
         prop_assert!(pin::topic_span(&space, partition.topic).contains(&key));
@@ -295,6 +304,12 @@ fn foreign_keys_are_errors() {
         "/kafscale/c/quotas/host=a",
         "/kafscale/c/broker-configs/1",
         "/kafscale/c/broker-configs/all",
+        "/kafscale/c/acls/",
+        "/kafscale/c/acls/2/3/t/User%3Aa/%2A/3",
+        "/kafscale/c/acls/2/3/t/User%3Aa/%2A/3/3/3",
+        "/kafscale/c/acls/+2/3/t/User%3Aa/%2A/3/3",
+        "/kafscale/c/acls/2/3/t/User:a/%2A/3/3",
+        "/kafscale/c/acls/2/3/t/User%3Aa/%2A/200/3",
     ];
     for text in texts {
         let key = Key::from(text);
@@ -305,6 +320,7 @@ fn foreign_keys_are_errors() {
         assert!(pin::parse(&space, &key).is_err(), "{text}");
         assert!(quota::parse(&space, &key).is_err(), "{text}");
         assert!(broker_config::parse(&space, &key).is_err(), "{text}");
+        assert!(acl::parse(&space, &key).is_err(), "{text}");
         assert!(group::parse(&space, &key).is_err(), "{text}");
         assert!(session::parse(&space, &key).is_err(), "{text}");
     }

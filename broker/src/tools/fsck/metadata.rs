@@ -14,8 +14,8 @@ use coord::keys::tombstone::{self, TombstoneRecord};
 use coord::keys::topic::{self, TopicRecord};
 use coord::keys::topic_generation::{self, TopicGenerationRecord};
 use coord::keys::{
-    CodecError, KeyError, Keyspace, Record, Seen, broker, broker_config, cluster, decoy, drain,
-    group, pin, producer_block, quota, scram, seen, session,
+    CodecError, KeyError, Keyspace, Record, Seen, acl, broker, broker_config, cluster, decoy,
+    drain, group, pin, producer_block, quota, scram, seen, session,
 };
 use coord::kv::{Key, KeyValue, Kv, KvError, Revision, range_all};
 use segment::keys::TopicDir;
@@ -359,6 +359,10 @@ fn check_other(space: &Keyspace, entry: &KeyValue, folder: &str) -> Result<(), U
         "users" => {
             scram::parse(space, key)?;
             record::<scram::ScramRecord>(entry)?;
+        }
+        "acls" => {
+            acl::parse(space, key)?;
+            record::<acl::AclRecord>(entry)?;
         }
         "decoy" => drop(record::<decoy::DecoyRecord>(entry)?),
         "quotas" => {

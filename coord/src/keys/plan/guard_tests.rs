@@ -8,6 +8,7 @@ use segment::{LeaderEpoch, Offset, ProducerId, TimestampMs, WalSequence};
 use super::testing::{World, me, sequence};
 use super::*;
 use crate::keys::broker_config::{self, BrokerConfigRecord};
+use crate::keys::acl::{self, AclKey, AclRecord};
 use crate::keys::floor::{self, FloorRecord};
 use crate::keys::group::GroupRecord;
 use crate::keys::group_offset::{self, GroupOffsetRecord};
@@ -581,6 +582,38 @@ fn settings_of_a_broker_are_guarded_by_what_was_read_and_by_the_session() {
     };
     world.kill(2);
     world.only_guard(&again, &session_key(&world, 2));
+}
+
+#[test]
+fn rules_are_guarded_by_the_session_and_are_there_once() {
+    let world = World::new();
+    let rule = AclKey {
+        resource: 2,
+        pattern: 3,
+        name: "t".to_owned(),
+        principal: "User:a".to_owned(),
+        host: "*".to_owned(),
+        operation: 3,
+        permission: 3,
+    };
+    let key = acl::key(&world.space, &rule);
+    let rules = std::slice::from_ref(&rule);
+    let record = AclRecord {
+        by: "User:b".to_owned(),
+    };
+    let put = |number: u8| put_acls(&world.space, me(number).session, rules, &record);
+    let delete = |number: u8| delete_acls(&world.space, me(number).session, rules);
+    for number in [1, 2] {
+        assert!(world.send(&put(number)).succeeded);
+        assert_eq!(world.read::<AclRecord>(key.clone()).unwrap().record, record);
+    }
+    for number in [1, 2] {
+        assert!(world.send(&delete(number)).succeeded);
+        assert!(world.read::<AclRecord>(key.clone()).is_none());
+    }
+    world.kill(2);
+    world.only_guard(&put(2), &session_key(&world, 2));
+    world.only_guard(&delete(2), &session_key(&world, 2));
 }
 
 struct Slot {

@@ -202,7 +202,11 @@ fn who_shows_no_certificate_or_a_bad_one_is_refused_where_one_is_wanted() {
     let list = list.signed_by(&authority.issuer).unwrap();
     std::fs::write(authority.file("crl.pem"), list.pem().unwrap()).unwrap();
     let (ca, crl) = (authority.text("ca.pem"), authority.text("crl.pem"));
-    let broker = authority.broker(&[("tls.client_ca_file", &ca), ("tls.crl_file", &crl)]);
+    let broker = authority.broker(&[
+        ("tls.client_ca_file", &ca),
+        ("tls.crl_file", &crl),
+        ("security.authorizer", "off"),
+    ]);
     create(&mut connect(&broker, &authority, authority.own("alice")).unwrap());
     let refused = [
         ("none", None),

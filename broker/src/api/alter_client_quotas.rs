@@ -8,11 +8,13 @@
 //!   large or a fraction where Kafka wants a whole number, and for a host that cannot be looked up. The other
 //!   entities of the request are changed all the same. REQUEST_TIMED_OUT where the metadata store cannot be
 //!   reached: the change may have been made.
+//! - Needs ALTER_CONFIGS on the cluster: CLUSTER_AUTHORIZATION_FAILED.
 //! - Quotas are enforced by each broker for itself, as in Kafka; see [`crate::quota`].
 
 use std::collections::{BTreeMap, HashSet};
 
 use coord::keys::quota::{QuotaEntity, QuotaName};
+use security::acl::Operation;
 use wire::messages::alter_client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasResponse, EntityData, RequestEntryData,
     ResponseEntryData,
@@ -41,6 +43,18 @@ enum Numbers {
 }
 
 pub(crate) async fn handle(cx: &RequestContext, request: AlterClientQuotasRequest<'_>) -> Reply {
+    if let Err((error_code, text)) = cx.authorize_cluster(Operation::AlterConfigs) {
+        cx.failed(error_code);
+        let entries = request.entries.iter().map(|entry| ResponseEntryData {
+            error_code,
+            error_message: Some(text),
+            entity: entry.entity.clone(),
+        });
+        return cx.reply(&AlterClientQuotasResponse {
+            entries: entries.collect(),
+            ..AlterClientQuotasResponse::default()
+        });
+    }
     let checked = check(&request.entries);
     let changes = checked.iter().filter_map(|it| it.as_ref().ok().cloned());
     let changes: Vec<QuotaChange> = changes.collect();

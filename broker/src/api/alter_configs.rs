@@ -10,6 +10,8 @@
 //! - The answer comes when the settings are durable; REQUEST_TIMED_OUT after 30 s, as this request
 //!   has no timeout of its own.
 //!
+//! - Needs ALTER_CONFIGS on the topic or group, on the cluster for anything else, before anything is looked up.
+//!
 //! Left out: policies.
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use security::acl::Operation;
 use segment::TopicName;
 use wire::messages::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
@@ -26,7 +29,7 @@ use wire::{ErrorCode, VersionRange};
 use super::create_topics::{Refusal, timed_out};
 use super::describe_configs::{
     RESOURCE_BROKER, RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP,
-    RESOURCE_TOPIC, check_broker,
+    RESOURCE_TOPIC, authorize, check_broker,
 };
 use super::dynamic_configs::{Op, SET, alter_broker};
 use super::{Reply, RequestContext, create_topics, error};
@@ -50,10 +53,12 @@ pub(crate) async fn handle(cx: &RequestContext, request: AlterConfigsRequest<'_>
         if repeated.contains_key(&(resource.resource_type, resource.resource_name)) {
             return Err(named_twice());
         }
+        let (kind, name) = (resource.resource_type, resource.resource_name);
+        authorize(cx, Operation::AlterConfigs, kind, name)?;
         if resource.resource_type == RESOURCE_BROKER {
             let own = resource.configs.iter();
             let ops: Vec<Op<'_>> = own.map(|own| (own.name, SET, own.value)).collect();
-            let (name, validate_only) = (resource.resource_name, request.validate_only);
+            let validate_only = request.validate_only;
             return alter_broker(cx, name, &ops, true, validate_only).await;
         }
         let overrides = overrides(resource)?;

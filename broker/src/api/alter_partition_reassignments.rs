@@ -11,10 +11,12 @@
 //!   NO_REASSIGNMENT_IN_PROGRESS, REQUEST_TIMED_OUT where the metadata store does not answer in the
 //!   request's timeout (at least a second), INVALID_REQUEST for partitions beyond those that one request
 //!   may name.
+//! - Needs ALTER on the cluster: CLUSTER_AUTHORIZATION_FAILED.
 //! - v1: whether the number of replicas may change (KIP-860). It never does.
 
 use std::collections::HashMap;
 
+use security::acl::Operation;
 use segment::{BrokerId, PartitionIndex, TopicPartition};
 use wire::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
@@ -34,6 +36,9 @@ pub(crate) async fn handle(
     cx: &RequestContext,
     request: AlterPartitionReassignmentsRequest<'_>,
 ) -> Reply {
+    if let Err((error_code, text)) = cx.authorize_cluster(Operation::Alter) {
+        return denied(cx, &request, error_code, text);
+    }
     let metadata = cx.shard.metadata();
     let limit = cx.shard.shared.config.request.partitions_max;
     let mut named = 0;
@@ -72,6 +77,36 @@ pub(crate) async fn handle(
         }
     };
     answer(cx, &request, &topics, &outcomes)
+}
+
+/// Refuses the whole, and each partition that it names.
+fn denied(
+    cx: &RequestContext,
+    request: &AlterPartitionReassignmentsRequest<'_>,
+    error_code: ErrorCode,
+    text: &str,
+) -> Reply {
+    cx.failed(error_code);
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|it| ReassignablePartitionResponse {
+                partition_index: it.partition_index,
+                error_code,
+                error_message: Some(text),
+            });
+        ReassignableTopicResponse {
+            name: topic.name,
+            partitions: partitions.collect(),
+        }
+    });
+    cx.reply(&AlterPartitionReassignmentsResponse {
+        error_code,
+        error_message: Some(text),
+        responses: topics.collect(),
+        ..AlterPartitionReassignmentsResponse::default()
+    })
 }
 
 /// What is asked for one partition.

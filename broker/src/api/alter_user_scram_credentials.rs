@@ -8,10 +8,12 @@
 //!   named twice, RESOURCE_NOT_FOUND for one to remove that is not there. REQUEST_TIMED_OUT where the metadata store
 //!   cannot be reached: the change may have been made. The administrator of the settings is refused with
 //!   UNACCEPTABLE_CREDENTIAL: its password is changed in the settings.
+//! - Needs ALTER on the cluster: CLUSTER_AUTHORIZATION_FAILED for each user.
 //! - A change ends no connection: who is connected stays so until it must authenticate again.
 
 use std::collections::{BTreeMap, HashSet};
 
+use security::acl::Operation;
 use security::scram::{ScramHash, Verifier};
 use wire::messages::alter_user_scram_credentials::{
     AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
@@ -32,7 +34,11 @@ pub(crate) async fn handle(
     cx: &RequestContext,
     request: AlterUserScramCredentialsRequest<'_>,
 ) -> Reply {
-    let checked = check(&request, &|user| cx.shard.shared.security.is_admin(user));
+    let mut checked = check(&request, &|user| cx.shard.shared.security.is_admin(user));
+    if let Err((code, text)) = cx.authorize_cluster(Operation::Alter) {
+        let denied = checked.values_mut();
+        denied.for_each(|checked| *checked = Err((code, text.to_owned())));
+    }
     let changes = checked.values().filter_map(|it| it.as_ref().ok().cloned());
     let changes: Vec<Vec<CredentialChange>> = changes.collect();
     let control = &cx.shard.shared.control;

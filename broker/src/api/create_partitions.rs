@@ -6,6 +6,7 @@
 //!   INVALID_PARTITIONS for a count that is no increase or above the broker's bound,
 //!   INVALID_REPLICA_ASSIGNMENT for a manual assignment that Kafka would refuse, REQUEST_TIMED_OUT when the
 //!   request's timeout (at least a second) is over.
+//! - Needs ALTER on each topic: TOPIC_AUTHORIZATION_FAILED, whether it exists or not.
 //! - A manual assignment chooses the owners of the new partitions, as in CreateTopics.
 //!
 //! - New partitions count against `controller_mutation_rate` (KIP-599), also those that are only validated:
@@ -15,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use security::acl::{Operation, ResourceType};
 use segment::{PartitionIndex, TopicId};
 use wire::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
@@ -54,6 +56,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreatePartitionsRequest
                 "Duplicate topic name.".to_owned(),
             ));
         }
+        cx.authorize_or_tell(Operation::Alter, ResourceType::Topic, topic.name)?;
         let (id, count, owners) = validate(cx, &metadata, topic)?;
         let before = metadata.topic_by_id(id).map_or(0, |it| it.partitions.len());
         cx.charge_partitions(STRICT_FROM, (count as usize).saturating_sub(before))?;

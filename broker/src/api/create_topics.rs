@@ -19,6 +19,9 @@
 //! - Partitions count against `controller_mutation_rate` (KIP-599), also those that are only validated:
 //!   THROTTLING_QUOTA_EXCEEDED from v6 on, before it the reply tells to pause.
 //!
+//! - Needs CREATE on the cluster or on the topic: TOPIC_AUTHORIZATION_FAILED, whether it exists or not. Without DESCRIBE_CONFIGS
+//!   on it its settings are not described.
+//!
 //! Left out: creation policies.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -26,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use security::acl::{CLUSTER, Operation, ResourceType};
 use segment::{BrokerId, PartitionIndex, TopicId, TopicName, TopicPartition};
 use wire::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
@@ -74,12 +78,17 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreateTopicsRequest<'_>
         .collect();
     let metadata = cx.shard.metadata();
     let wait = wait_of(request.timeout_ms);
+    let may_all = cx.allows_quietly(Operation::Create, ResourceType::Cluster, CLUSTER);
     let work = topics.iter().map(|topic| async {
         if counts.get(topic.name).is_some_and(|count| *count > 1) {
             return Err((
                 ErrorCode::INVALID_REQUEST,
                 "Duplicate topic name.".to_owned(),
             ));
+        }
+        if !may_all && !cx.allows(Operation::Create, ResourceType::Topic, topic.name) {
+            let text = "Authorization failed.".to_owned();
+            return Err((ErrorCode::TOPIC_AUTHORIZATION_FAILED, text));
         }
         let (new, owners) = validate(cx, &metadata, topic)?;
         cx.charge_partitions(STRICT_FROM, new.partitions as usize)?;
@@ -141,9 +150,14 @@ fn validate(
             .topics()
             .find(|other| other.name.collides_with(&name))
     {
+        let other = other.name.as_str();
+        let other = match cx.allows_quietly(Operation::Describe, ResourceType::Topic, other) {
+            true => other,
+            false => "another one",
+        };
         return Err(refusal(&TopicError::Collision(
             name.to_string(),
-            other.name.to_string(),
+            other.to_owned(),
         )));
     }
     let config = config(topic)?;
@@ -354,6 +368,15 @@ fn result<'a>(
             }
         }
         Ok(created) => {
+            if !cx.allows_quietly(Operation::DescribeConfigs, ResourceType::Topic, name) {
+                return CreatableTopicResult {
+                    name,
+                    topic_id: created.id,
+                    error_message: None,
+                    topic_config_error_code: ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+                    ..CreatableTopicResult::default()
+                };
+            }
             let configs = created.rows.iter().map(|row| CreatableTopicConfigs {
                 name: row.name,
                 value: Some(&row.value),

@@ -5,12 +5,15 @@
 //! - GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP, or a retriable code of the coordinator, for each group; v3: with a
 //!   text (KIP-1043).
 //!
+//! - Needs DELETE on each group: GROUP_AUTHORIZATION_FAILED.
+//!
 //! Left out: nothing.
 
 use std::collections::HashSet;
 
 use coord::groups::{GroupError, GroupId, Reply as GroupReply};
 use futures_util::future::join_all;
+use security::acl::{Operation, ResourceType};
 use wire::VersionRange;
 use wire::messages::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
@@ -47,6 +50,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: DeleteGroupsRequest<'_>
 }
 
 async fn delete(cx: &RequestContext, group: &str) -> Result<(), Refusal> {
+    cx.authorize_or_tell(Operation::Delete, ResourceType::Group, group)?;
     let id = GroupId::from(group);
     let call = cx.shard.group_write(group, |coordinator, token, now, out| {
         coordinator.delete_groups(vec![id], token, now, out);

@@ -8,12 +8,15 @@
 //!   timeout (at least a second) is over, INVALID_REQUEST for partitions beyond those that one
 //!   request may name.
 //!
+//! - Needs DELETE on each topic: TOPIC_AUTHORIZATION_FAILED, whether it exists or not.
+//!
 //! Left out: deleting records inside a segment object. They are not readable any more at once; the
 //! object goes when the log start has passed its end.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use security::acl::{Operation, ResourceType};
 use segment::{Offset, PartitionIndex};
 use wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
@@ -40,11 +43,13 @@ pub(crate) async fn handle(cx: &RequestContext, request: DeleteRecordsRequest<'_
     let mut named = 0;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
+        let may = cx.authorize(Operation::Delete, ResourceType::Topic, topic.name);
         let found = metadata.topic(topic.name);
         let work = topic.partitions.iter().map(|partition| {
             named += 1;
             let is_within = named <= limit;
             async move {
+                may?;
                 if is_within {
                     raise(cx, found.map(AsRef::as_ref), partition, wait).await
                 } else {

@@ -10,12 +10,16 @@
 //! - Partitions count against `controller_mutation_rate` (KIP-599): THROTTLING_QUOTA_EXCEEDED from v5 on,
 //!   before it the reply tells to pause.
 //!
+//! - Needs DELETE on the cluster, or on the topic besides DESCRIBE: TOPIC_AUTHORIZATION_FAILED. Without DESCRIBE nothing
+//!   is told: neither whether a name exists, nor the name of an id.
+//!
 //! Left out: `delete.topic.enable`.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use security::acl::{CLUSTER, Operation, ResourceType};
 use segment::TopicId;
 use wire::messages::delete_topics::{
     DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
@@ -43,8 +47,9 @@ struct Target {
 
 pub(crate) async fn handle(cx: &RequestContext, request: DeleteTopicsRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
+    let leave = |name: &str| leave(cx, name);
     let targets = if cx.version >= STATES_FROM {
-        targets(&metadata, &request.topics)
+        targets(&metadata, &request.topics, &leave)
     } else {
         let names = request.topic_names.iter().copied();
         let topics: Vec<_> = names
@@ -53,7 +58,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: DeleteTopicsRequest<'_>
                 topic_id: Uuid::ZERO,
             })
             .collect();
-        targets(&metadata, &topics)
+        targets(&metadata, &topics, &leave)
     };
     let wait = wait_of(request.timeout_ms);
     let work = targets.iter().map(|target| async {
@@ -90,8 +95,19 @@ pub(crate) async fn handle(cx: &RequestContext, request: DeleteTopicsRequest<'_>
     })
 }
 
+/// Whether a topic may be seen, and whether it may be deleted.
+type Leave<'a> = &'a dyn Fn(&str) -> (bool, bool);
+
+fn leave(cx: &RequestContext, name: &str) -> (bool, bool) {
+    if cx.allows_quietly(Operation::Delete, ResourceType::Cluster, CLUSTER) {
+        return (true, true);
+    }
+    let may = |operation| cx.allows(operation, ResourceType::Topic, name);
+    (may(Operation::Describe), may(Operation::Delete))
+}
+
 /// What the request names, each topic once; by name and by id may be the same one.
-fn targets(metadata: &Metadata, topics: &[DeleteTopicState<'_>]) -> Vec<Target> {
+fn targets(metadata: &Metadata, topics: &[DeleteTopicState<'_>], leave: Leave<'_>) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
     let mut places: HashMap<(Option<&str>, Uuid), usize> = HashMap::new();
     let mut found: HashMap<TopicId, usize> = HashMap::new();
@@ -104,7 +120,7 @@ fn targets(metadata: &Metadata, topics: &[DeleteTopicState<'_>]) -> Vec<Target> 
             continue;
         }
         places.insert(key, targets.len());
-        let mut target = resolve(metadata, topic);
+        let mut target = resolve(metadata, topic, leave);
         if let Ok(id) = target.found
             && found.insert(id, targets.len()).is_some()
         {
@@ -116,28 +132,38 @@ fn targets(metadata: &Metadata, topics: &[DeleteTopicState<'_>]) -> Vec<Target> 
     targets
 }
 
-fn resolve(metadata: &Metadata, topic: &DeleteTopicState<'_>) -> Target {
+fn resolve(metadata: &Metadata, topic: &DeleteTopicState<'_>, leave: Leave<'_>) -> Target {
     let target = |found| Target {
         name: topic.name.map(str::to_owned),
         id: topic.topic_id,
         found,
     };
     let invalid = |text: &str| Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
+    let denied = || {
+        let text = "Topic authorization failed.".to_owned();
+        Err((ErrorCode::TOPIC_AUTHORIZATION_FAILED, text))
+    };
     match (topic.name, topic.topic_id.is_zero()) {
         (Some(_), false) => target(invalid("You may not specify both topic name and topic id.")),
         (None, true) => target(invalid("Neither topic name nor id were specified.")),
-        (Some(name), true) => match metadata.topic(name) {
-            Some(found) => Target {
+        (Some(name), true) => match (leave(name), metadata.topic(name)) {
+            ((false, _), _) | ((_, false), Some(_)) => target(denied()),
+            (_, Some(found)) => Target {
                 id: Uuid(found.id.get()),
                 ..target(Ok(found.id))
             },
-            None => target(Err(refusal(&TopicError::Unknown))),
+            (_, None) => target(Err(refusal(&TopicError::Unknown))),
         },
         (None, false) => match metadata.topic_by_id(TopicId::new(topic.topic_id.0)) {
-            Some(found) => Target {
-                name: Some(found.name.to_string()),
-                ..target(Ok(found.id))
-            },
+            Some(found) => {
+                let (may_see, may_delete) = leave(found.name.as_str());
+                let name = (may_see || may_delete).then(|| found.name.to_string());
+                let found = if may_delete { Ok(found.id) } else { denied() };
+                Target {
+                    name,
+                    ..target(found)
+                }
+            }
             None => {
                 let text = "This server does not host this topic ID.".to_owned();
                 target(Err((ErrorCode::UNKNOWN_TOPIC_ID, text)))
@@ -198,7 +224,7 @@ mod tests {
                 .found
                 .map_or_else(|(code, _)| code, |_| ErrorCode::NONE)
         };
-        targets(&metadata(), &topics)
+        targets(&metadata(), &topics, &|_| (true, true))
             .into_iter()
             .map(code)
             .collect()

@@ -4,11 +4,13 @@
 //!   strict filter leaves out entities with other types; an empty one that is not strict matches all.
 //! - INVALID_REQUEST for an empty type, one that is named twice, a match that does not fit its kind, an unknown
 //!   kind, and `ip` beside `user` or `client-id`; UNSUPPORTED_VERSION for an unknown type, as in Kafka.
+//! - Needs DESCRIBE_CONFIGS on the cluster: CLUSTER_AUTHORIZATION_FAILED.
 //! - What is answered is what this broker has been told of by the metadata store.
 
 use std::collections::BTreeMap;
 
 use coord::keys::quota::{QuotaEntity, QuotaName, QuotaRecord};
+use security::acl::Operation;
 use wire::messages::describe_client_quotas::{
     ComponentData, DescribeClientQuotasRequest, DescribeClientQuotasResponse, EntityData,
     EntryData, ValueData,
@@ -75,6 +77,9 @@ async fn find(
     cx: &RequestContext,
     request: &DescribeClientQuotasRequest<'_>,
 ) -> Result<Vec<(QuotaEntity, QuotaRecord)>, Refusal> {
+    let denied = |(code, text): (ErrorCode, &str)| (code, text.to_owned());
+    cx.authorize_cluster(Operation::DescribeConfigs)
+        .map_err(denied)?;
     let filter = filter(&request.components)?;
     let all = cx.shard.shared.control.ask(ControlMsg::Quotas).await;
     let mut all = all.map_err(|_| timed_out())?;

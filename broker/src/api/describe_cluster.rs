@@ -2,7 +2,7 @@
 //!
 //! - The live brokers, the cluster id and the controller, which is the node with the smallest id:
 //!   any broker carries out admin requests.
-//! - v0: authorized operations, all of them while there are no ACLs (KIP-700). v1: the type of
+//! - v0: authorized operations, all of them where no ACLs decide, none without DESCRIBE on the cluster (KIP-700). v1: the type of
 //!   endpoints asked for (KIP-919): brokers (1) only; 2 is MISMATCHED_ENDPOINT_TYPE as on any Kafka
 //!   broker, another number UNSUPPORTED_ENDPOINT_TYPE. v2: fenced brokers (KIP-1073): there are
 //!   none, since a broker without a session is not known.
@@ -58,11 +58,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeClusterRequest)
         cluster_id: &metadata.cluster_id,
         controller_id: controller(&metadata),
         brokers: brokers.collect(),
-        cluster_authorized_operations: if with_operations {
-            CLUSTER_OPERATIONS
-        } else {
-            i32::MIN
-        },
+        cluster_authorized_operations: cx.cluster_operations(with_operations, CLUSTER_OPERATIONS),
         ..DescribeClusterResponse::default()
     })
 }

@@ -12,11 +12,13 @@
 //! - A list of names that is not empty filters. UNKNOWN_TOPIC_OR_PARTITION,
 //!   INVALID_TOPIC_EXCEPTION; INVALID_REQUEST for another broker's id, for an empty name of a logger's broker, client
 //!   metrics or a group, and for other kinds of resource.
+//! - Needs DESCRIBE_CONFIGS on the topic or group, on the cluster for anything else, before anything is looked up.
 //! - v1: synonyms and sources (KIP-226). v3: documentation and types (KIP-569).
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use security::acl::{CLUSTER, Operation, ResourceType};
 use segment::TopicName;
 use wire::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
@@ -101,6 +103,7 @@ fn describe(
 ) -> Result<Described, Refusal> {
     let invalid = |text: String| Err((ErrorCode::INVALID_REQUEST, text));
     let (name, config) = (resource.resource_name, &cx.shard.shared.config);
+    authorize(cx, Operation::DescribeConfigs, resource.resource_type, name)?;
     match resource.resource_type {
         RESOURCE_TOPIC => {
             TopicName::new(name)
@@ -145,6 +148,24 @@ fn describe(
         }),
         other => invalid(format!("Unsupported resource type: {other}")),
     }
+}
+
+/// Whether its client may see or change settings. What is no kind of resource with settings is refused later.
+pub(super) fn authorize(
+    cx: &RequestContext,
+    operation: Operation,
+    kind: i8,
+    name: &str,
+) -> Result<(), Refusal> {
+    let (resource, name) = match kind {
+        RESOURCE_TOPIC => (ResourceType::Topic, name),
+        RESOURCE_GROUP => (ResourceType::Group, name),
+        RESOURCE_BROKER | RESOURCE_BROKER_LOGGER | RESOURCE_CLIENT_METRICS => {
+            (ResourceType::Cluster, CLUSTER)
+        }
+        _ => return Ok(()),
+    };
+    cx.authorize_or_tell(operation, resource, name)
 }
 
 /// The name of a broker resource must be a node of this broker.

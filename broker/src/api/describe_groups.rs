@@ -5,21 +5,24 @@
 //! - The chosen protocol and the members' metadata are shown in state `Stable` only, assignments in
 //!   any state.
 //! - A group that is named twice is described once: a few bytes of a request are all members of a group in the reply.
-//! - v3: authorized operations, all of them while there are no ACLs (KIP-430). v4: static members
+//! - v3: authorized operations, all of them where no ACLs decide (KIP-430). v4: static members
 //!   (KIP-345).
+//!
+//! - Needs DESCRIBE on each group: GROUP_AUTHORIZATION_FAILED.
 //!
 //! Left out: groups of the consumer protocol (KIP-848), which have a request of their own.
 
 use std::collections::HashSet;
 
 use coord::groups::{GroupDescription, InstanceId};
+use security::acl::{Operation, ResourceType};
 use wire::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
 use wire::{ErrorCode, VersionRange};
 
 use super::{Reply, RequestContext, error};
-use crate::shard::{GroupUnavailable, slot_of_group};
+use crate::shard::slot_of_group;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 6 };
@@ -31,7 +34,7 @@ const GROUP_OPERATIONS: i32 = 0b1_0100_1000;
 /// One group of the reply, before it borrows.
 struct Found<'a> {
     group: &'a str,
-    outcome: Result<Option<GroupDescription>, GroupUnavailable>,
+    outcome: Result<Option<GroupDescription>, ErrorCode>,
     message: String,
 }
 
@@ -41,10 +44,16 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeGroupsRequest<'
     let groups = request.groups.iter().copied();
     for group in groups.filter(|group| seen.insert(*group)) {
         let name = group.to_owned();
-        let read = cx
-            .shard
-            .slot_read(slot_of_group(group), move |slot| slot.describe(&name));
-        let outcome = read.await;
+        let may = cx.authorize(Operation::Describe, ResourceType::Group, group);
+        let outcome = match may {
+            Ok(()) => {
+                let read = cx
+                    .shard
+                    .slot_read(slot_of_group(group), move |slot| slot.describe(&name));
+                read.await.map_err(error::unavailable_code)
+            }
+            Err(code) => Err(code),
+        };
         let message = format!("Group {group} not found.");
         found.push(Found {
             group,
@@ -59,7 +68,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeGroupsRequest<'
             authorized_operations: if request.include_authorized_operations
                 && group.error_code == ErrorCode::NONE
             {
-                GROUP_OPERATIONS
+                cx.operations(ResourceType::Group, group.group_id, GROUP_OPERATIONS)
             } else {
                 i32::MIN
             },
@@ -77,8 +86,8 @@ fn described<'a>(cx: &RequestContext, found: &'a Found<'_>) -> DescribedGroup<'a
         ..DescribedGroup::default()
     };
     match &found.outcome {
-        Err(error) => {
-            let error_code = error::unavailable_code(*error);
+        Err(error_code) => {
+            let error_code = *error_code;
             cx.failed(error_code);
             DescribedGroup {
                 error_code,

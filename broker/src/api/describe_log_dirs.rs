@@ -7,6 +7,7 @@
 //!   start on, as far as they are acknowledged. There is one replica, so nothing lags, and nothing is
 //!   moved between directories (KIP-113). Topics without a partition here are left out, as in Kafka, and
 //!   so is what is not known or served.
+//! - Needs DESCRIBE on the cluster: CLUSTER_AUTHORIZATION_FAILED (v3), before it no directory.
 //! - v4 (KIP-827): bytes of the volume and what can be used of it; -1 (unknown) for a bucket.
 //!   v5 (KIP-1066): no directory is cordoned.
 
@@ -14,12 +15,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use security::acl::Operation;
 use segment::{PartitionIndex, TopicPartition};
-use wire::VersionRange;
 use wire::messages::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest,
     DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
+use wire::{ErrorCode, VersionRange};
 
 use super::{Reply, RequestContext};
 use crate::config::{Config, Mode};
@@ -29,12 +31,24 @@ use crate::shard::{ShardHandle, ShardId};
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 5 };
+/// First version with an error for the whole reply.
+const ERROR_FROM: i16 = 3;
 /// Partitions that a shard adds up in one turn of its loop.
 const SIZES_AT_ONCE: usize = 256;
 /// "Unknown" in a reply.
 const UNKNOWN: i64 = -1;
 
 pub(crate) async fn handle(cx: &RequestContext, request: DescribeLogDirsRequest<'_>) -> Reply {
+    if let Err((error_code, _)) = cx.authorize_cluster(Operation::Describe) {
+        cx.failed(error_code);
+        return cx.reply(&DescribeLogDirsResponse {
+            error_code: match cx.version >= ERROR_FROM {
+                true => error_code,
+                false => ErrorCode::NONE,
+            },
+            ..DescribeLogDirsResponse::default()
+        });
+    }
     let metadata = cx.shard.metadata();
     let topics = served(cx, &metadata, request.topics.as_deref());
     let sizes = sizes(cx, &topics).await;

@@ -3,12 +3,14 @@
 //! - The idempotent producers whose state a partition holds, as its owner has them, in order of id: epoch, sequence
 //!   of the last record, largest timestamp of the last batch.
 //! - A partition that is named twice is described once: a few bytes of a request are all its producers in the reply.
+//! - Needs READ on each topic: TOPIC_AUTHORIZATION_FAILED, whether it exists or not.
 //! - INVALID_TOPIC_EXCEPTION, UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER.
 //! - There are no transactions: coordinator epoch and start of a transaction are -1.
 
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
+use security::acl::{Operation, ResourceType};
 use segment::{PartitionIndex, TopicName};
 use wire::messages::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState,
@@ -79,6 +81,7 @@ fn response<'a>(cx: &RequestContext, index: i32, found: &'a Found) -> PartitionR
 }
 
 async fn find(cx: &RequestContext, metadata: &Metadata, topic: &str, index: i32) -> Found {
+    cx.authorize_or_tell(Operation::Read, ResourceType::Topic, topic)?;
     TopicName::new(topic).map_err(|error| (error::topic_name_code(&error), error.to_string()))?;
     let handle = metadata
         .topic(topic)

@@ -7,10 +7,13 @@
 //!   name INVALID_TOPIC_EXCEPTION. Nothing is created.
 //! - A cursor whose topic is not among those asked for, or whose partition is negative, is
 //!   INVALID_REQUEST for every topic of the request.
+//! - Needs DESCRIBE on each topic: others are left out of all topics, and TOPIC_AUTHORIZATION_FAILED where they are named,
+//!   whether they exist or not.
 //! - Eligible leader replicas are empty: whoever owns a partition has all its acknowledged records.
 
 use std::collections::BTreeSet;
 
+use security::acl::{Operation, ResourceType};
 use segment::TopicName;
 use wire::messages::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
@@ -42,6 +45,7 @@ pub(crate) async fn handle(
             .topics()
             .map(|topic| topic.name.as_str())
             .filter(|name| *name >= from)
+            .filter(|name| cx.allows_quietly(Operation::Describe, ResourceType::Topic, name))
             .collect()
     } else {
         request
@@ -102,6 +106,15 @@ impl<'a> Page<'a> {
                 });
                 break;
             }
+            // Those of all topics that may not be seen have been left out.
+            if !self.wants_all
+                && let Err(code) = self
+                    .cx
+                    .authorize(Operation::Describe, ResourceType::Topic, name)
+            {
+                response.topics.push(self.refused(name, code));
+                continue;
+            }
             let Some(topic) = self.metadata.topic(name) else {
                 if !self.wants_all {
                     response.topics.push(self.missing(name));
@@ -116,7 +129,7 @@ impl<'a> Page<'a> {
             let partitions = self.partitions(topic, first);
             let next = first + partitions.len();
             self.left -= partitions.len();
-            response.topics.push(described(topic, partitions));
+            response.topics.push(described(self.cx, topic, partitions));
             if next < topic.partitions.len() {
                 let partition_index = i32::try_from(next).unwrap_or(i32::MAX);
                 response.next_cursor = Some(Cursor {
@@ -134,6 +147,14 @@ impl<'a> Page<'a> {
             Ok(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             Err(error) => error::topic_name_code(&error),
         };
+        self.refused(name, error_code)
+    }
+
+    fn refused(
+        &self,
+        name: &'a str,
+        error_code: ErrorCode,
+    ) -> DescribeTopicPartitionsResponseTopic<'a> {
         self.cx.failed(error_code);
         DescribeTopicPartitionsResponseTopic {
             error_code,
@@ -170,16 +191,21 @@ impl<'a> Page<'a> {
     }
 }
 
-fn described(
-    topic: &Topic,
+fn described<'a>(
+    cx: &RequestContext,
+    topic: &'a Topic,
     partitions: Vec<DescribeTopicPartitionsResponsePartition>,
-) -> DescribeTopicPartitionsResponseTopic<'_> {
+) -> DescribeTopicPartitionsResponseTopic<'a> {
     DescribeTopicPartitionsResponseTopic {
         error_code: ErrorCode::NONE,
         name: Some(topic.name.as_str()),
         topic_id: Uuid(topic.id.get()),
         is_internal: topic.name.is_internal(),
         partitions,
-        topic_authorized_operations: TOPIC_OPERATIONS,
+        topic_authorized_operations: cx.operations(
+            ResourceType::Topic,
+            topic.name.as_str(),
+            TOPIC_OPERATIONS,
+        ),
     }
 }

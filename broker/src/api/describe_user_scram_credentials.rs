@@ -2,10 +2,12 @@
 //!
 //! - Mechanisms and iterations of users, of all where none is named; never a salt or a key. RESOURCE_NOT_FOUND for a
 //!   user that is named and has none, DUPLICATE_RESOURCE for one that is named twice.
+//! - Needs DESCRIBE on the cluster: CLUSTER_AUTHORIZATION_FAILED.
 //! - The administrator of the settings is not stored, and not told of.
 
 use std::collections::BTreeMap;
 
+use security::acl::Operation;
 use security::scram::Verifier;
 use wire::messages::describe_user_scram_credentials::{
     CredentialInfo, DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
@@ -26,6 +28,14 @@ pub(crate) async fn handle(
     cx: &RequestContext,
     request: DescribeUserScramCredentialsRequest<'_>,
 ) -> Reply {
+    if let Err((error_code, text)) = cx.authorize_cluster(Operation::Describe) {
+        cx.failed(error_code);
+        return cx.reply(&DescribeUserScramCredentialsResponse {
+            error_code,
+            error_message: Some(text),
+            ..DescribeUserScramCredentialsResponse::default()
+        });
+    }
     let credentials = cx.shard.shared.security.credentials();
     let stored = credentials.users();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();

@@ -8,8 +8,11 @@
 //! - Without a list all partitions are meant; those that need no election are left out then, as in
 //!   Kafka.
 //!
+//! - Needs ALTER on the cluster: CLUSTER_AUTHORIZATION_FAILED.
+//!
 //! Left out: nothing. The timeout does not matter, since nothing is waited for.
 
+use security::acl::Operation;
 use segment::PartitionIndex;
 use wire::messages::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
@@ -39,6 +42,9 @@ enum Election {
 struct Refusal(ErrorCode, String);
 
 pub(crate) async fn handle(cx: &RequestContext, request: ElectLeadersRequest<'_>) -> Reply {
+    if let Err((code, text)) = cx.authorize_cluster(Operation::Alter) {
+        return refuse(cx, &request, code, text);
+    }
     let election = match request.election_type {
         0 => Election::Preferred,
         1 => Election::Unclean,
@@ -107,11 +113,20 @@ fn refusal(metadata: &Metadata, handle: &PartitionHandle, election: Election) ->
 }
 
 fn unknown_election(cx: &RequestContext, request: &ElectLeadersRequest<'_>, kind: i8) -> Reply {
-    let code = ErrorCode::INVALID_REQUEST;
     let text = format!("Unknown election type {kind}");
+    refuse(cx, request, ErrorCode::INVALID_REQUEST, &text)
+}
+
+/// Refuses the whole, and each partition that it names.
+fn refuse(
+    cx: &RequestContext,
+    request: &ElectLeadersRequest<'_>,
+    code: ErrorCode,
+    text: &str,
+) -> Reply {
     let topics = request.topic_partitions.iter().flatten().map(|topic| {
         let refused = topic.partitions.iter();
-        let refused = refused.map(|index| (*index, Refusal(code, text.clone())));
+        let refused = refused.map(|index| (*index, Refusal(code, text.to_owned())));
         (topic.topic, refused.collect())
     });
     cx.failed(code);

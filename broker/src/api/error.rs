@@ -8,7 +8,7 @@ use segment::topic_name::TopicNameError;
 use wire::ErrorCode;
 
 use super::fetch_session::SessionError;
-use crate::control::{LoadError, QuotaError, ReassignError, TopicError, UserError};
+use crate::control::{AclChangeError, LoadError, QuotaError, ReassignError, TopicError, UserError};
 use crate::logging::LevelError;
 use crate::partition::AppendError;
 use crate::partition::producers::SequenceError;
@@ -87,6 +87,15 @@ pub(super) const fn quota_code(error: &QuotaError) -> ErrorCode {
         QuotaError::Address(_) => ErrorCode::INVALID_REQUEST,
         // The outcome may be unknown, as after a time-out of Kafka's controller.
         QuotaError::Unavailable(_) => ErrorCode::REQUEST_TIMED_OUT,
+    }
+}
+
+/// The code where rules were not changed.
+pub(super) const fn acl_code(error: &AclChangeError) -> ErrorCode {
+    match error {
+        AclChangeError::TooMany => ErrorCode::INVALID_REQUEST,
+        // The outcome may be unknown, as after a time-out of Kafka's controller.
+        AclChangeError::Unavailable(_) => ErrorCode::REQUEST_TIMED_OUT,
     }
 }
 

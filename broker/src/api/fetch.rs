@@ -13,6 +13,8 @@
 //!   topic ids (KIP-516). v15-18: fields of followers.
 //! - A fetch that a quota holds back is answered at once, empty, with the time to pause (KIP-219); none returns
 //!   more bytes than its client may use at once, but for the first batch.
+//! - Needs READ on each topic: TOPIC_AUTHORIZATION_FAILED, whether it exists or not. A session is used by whoever began
+//!   it, and is unknown to others.
 //! - Isolation level: without transactions the last stable offset is the high watermark.
 //!
 //! Left out: followers (replica id 0 and up is refused; CVE-2018-1288), diverging epochs (followers only).
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coord::rules::{self, Rule};
+use security::acl::Operation;
 use segment::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use wire::messages::fetch::{
     AbortedTransaction, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -122,6 +125,7 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
     let context = sessions.context(
         request.session_id,
         request.session_epoch,
+        cx.identity.owner(),
         wanted,
         &forgotten,
     );
@@ -234,22 +238,37 @@ fn forgotten(cx: &RequestContext, request: &FetchRequest<'_>) -> Vec<(TopicKey, 
     all
 }
 
-fn find_topic<'a>(metadata: &'a Metadata, key: &TopicKey) -> Result<&'a Arc<Topic>, ErrorCode> {
+fn find_topic<'a>(
+    cx: &RequestContext,
+    metadata: &'a Metadata,
+    key: &TopicKey,
+) -> Result<&'a Arc<Topic>, ErrorCode> {
+    let may_read = |name: &str| match cx.allows_topic(Operation::Read, name) {
+        true => Ok(()),
+        false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+    };
     match key {
-        TopicKey::Name(name) => metadata
-            .topic(name)
-            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        TopicKey::Id(id) => metadata.topic_by_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+        TopicKey::Name(name) => {
+            may_read(name)?;
+            let topic = metadata.topic(name);
+            topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        }
+        TopicKey::Id(id) => {
+            let topic = metadata.topic_by_id(*id);
+            let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?;
+            may_read(topic.name.as_str())?;
+            Ok(topic)
+        }
     }
 }
 
-fn places(metadata: &Metadata, session: &Session) -> Vec<Place> {
+fn places(cx: &RequestContext, metadata: &Metadata, session: &Session) -> Vec<Place> {
     let mut last: Option<(&TopicKey, Result<&Arc<Topic>, ErrorCode>)> = None;
     let mut places = Vec::with_capacity(session.wanted.len());
     for wanted in &session.wanted {
         let topic = match &last {
             Some((key, topic)) if **key == wanted.topic => *topic,
-            _ => find_topic(metadata, &wanted.topic),
+            _ => find_topic(cx, metadata, &wanted.topic),
         };
         last = Some((&wanted.topic, topic));
         places.push(match topic.map(|topic| topic.partition(wanted.partition)) {
@@ -279,7 +298,7 @@ async fn serve(
     read_committed: bool,
 ) -> Reply {
     let metadata = cx.shard.metadata();
-    let places = places(&metadata, session);
+    let places = places(cx, &metadata, session);
     // Most fetches find what they need: only the others look twice.
     let mut read = read_all(cx, session, &places, limits).await;
     let waits = read.waits(limits) && !session.wanted.is_empty();

@@ -71,6 +71,8 @@ pub(crate) struct Session {
     used: u64,
     /// Bytes of its partitions.
     memory: usize,
+    /// Who began it ([`crate::security::identity::Identity::owner`]).
+    owner: u64,
     /// Partitions in order.
     pub(crate) wanted: Vec<Wanted>,
     places: HashMap<(TopicKey, PartitionIndex), usize, RandomState>,
@@ -84,6 +86,7 @@ impl Session {
     pub(crate) fn lend(&mut self) -> Self {
         let left = Self {
             used: self.used,
+            owner: self.owner,
             memory: self.memory,
             ..Self::default()
         };
@@ -205,12 +208,16 @@ impl FetchSessions {
         &self,
         id: i32,
         epoch: i32,
+        owner: u64,
         wanted: Vec<Wanted>,
         forgotten: &[(TopicKey, PartitionIndex)],
     ) -> Result<Context, SessionError> {
         if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
-            self.end(id);
+            if self.is_of(id, owner) {
+                self.end(id);
+            }
             let mut session = Session::of(wanted);
+            session.owner = owner;
             let is_one = epoch == INITIAL_EPOCH && !session.wanted.is_empty();
             if !is_one || self.sessions_max == 0 || session.memory > self.memory_max {
                 return Ok(Context::Sessionless(session));
@@ -219,6 +226,7 @@ impl FetchSessions {
             return Ok(self.begin(session));
         }
         let found = self.sessions.borrow().get(&id).cloned();
+        let found = found.filter(|_| self.is_of(id, owner));
         let session = found.ok_or(SessionError::Unknown(id))?;
         {
             let mut session = session.borrow_mut();
@@ -239,6 +247,13 @@ impl FetchSessions {
         // Where it alone is too much, it goes too: its client is told so at its next fetch, and begins anew.
         while self.memory.get() > self.memory_max && self.evict() {}
         Ok(Context::Incremental(id, session))
+    }
+
+    /// Whether there is a session that this one began.
+    fn is_of(&self, id: i32, owner: u64) -> bool {
+        let sessions = self.sessions.borrow();
+        let session = sessions.get(&id);
+        session.is_some_and(|session| session.borrow().owner == owner)
     }
 
     /// Ends a session.
@@ -301,6 +316,8 @@ impl FetchSessions {
 mod tests {
     use super::*;
 
+    const OWNER: u64 = 5;
+
     fn sessions(max: &str) -> FetchSessions {
         let config = Config::with(&[("shard.fetch_sessions_max", max)]).expect("valid settings");
         FetchSessions::new(&config, ShardId(0), 7)
@@ -318,7 +335,7 @@ mod tests {
     }
 
     fn begin(sessions: &FetchSessions) -> i32 {
-        match sessions.context(0, 0, vec![wanted(0, 0), wanted(1, 0)], &[]) {
+        match sessions.context(0, 0, OWNER, vec![wanted(0, 0), wanted(1, 0)], &[]) {
             Ok(Context::Full(id, _)) => id,
             other => panic!("expected a new session, got {other:?}"),
         }
@@ -329,7 +346,7 @@ mod tests {
         let sessions = sessions("10");
         let id = begin(&sessions);
         let forgotten = [(TopicKey::Name("t".into()), PartitionIndex::new(0))];
-        let context = sessions.context(id, 1, vec![wanted(1, 5), wanted(2, 0)], &forgotten);
+        let context = sessions.context(id, 1, OWNER, vec![wanted(1, 5), wanted(2, 0)], &forgotten);
         let Ok(Context::Incremental(same, session)) = context else {
             panic!("{context:?}")
         };
@@ -348,16 +365,16 @@ mod tests {
         let sessions = sessions("10");
         let id = begin(&sessions);
         assert!(matches!(
-            sessions.context(id, 2, vec![], &[]),
+            sessions.context(id, 2, OWNER, vec![], &[]),
             Err(SessionError::Epoch(_))
         ));
         assert!(matches!(
-            sessions.context(id + 99, 1, vec![], &[]),
+            sessions.context(id + 99, 1, OWNER, vec![], &[]),
             Err(SessionError::Unknown(_))
         ));
-        assert!(sessions.context(id, 1, vec![], &[]).is_ok());
+        assert!(sessions.context(id, 1, OWNER, vec![], &[]).is_ok());
         assert!(matches!(
-            sessions.context(id, 1, vec![], &[]),
+            sessions.context(id, 1, OWNER, vec![], &[]),
             Err(SessionError::Epoch(_))
         ));
     }
@@ -366,7 +383,7 @@ mod tests {
     fn the_final_epoch_ends_the_session() {
         let sessions = sessions("10");
         let id = begin(&sessions);
-        let context = sessions.context(id, -1, vec![wanted(0, 0)], &[]);
+        let context = sessions.context(id, -1, OWNER, vec![wanted(0, 0)], &[]);
         assert!(matches!(context, Ok(Context::Sessionless(_))));
         assert_eq!(sessions.len(), 0);
     }
@@ -375,15 +392,26 @@ mod tests {
     fn the_session_unused_for_longest_makes_room() {
         let sessions = sessions("2");
         let (a, b) = (begin(&sessions), begin(&sessions));
-        assert!(sessions.context(a, 1, vec![], &[]).is_ok());
+        assert!(sessions.context(a, 1, OWNER, vec![], &[]).is_ok());
         let c = begin(&sessions);
         assert_eq!(sessions.len(), 2);
         assert!(matches!(
-            sessions.context(b, 1, vec![], &[]),
+            sessions.context(b, 1, OWNER, vec![], &[]),
             Err(SessionError::Unknown(_))
         ));
-        assert!(sessions.context(a, 2, vec![], &[]).is_ok());
-        assert!(sessions.context(c, 1, vec![], &[]).is_ok());
+        assert!(sessions.context(a, 2, OWNER, vec![], &[]).is_ok());
+        assert!(sessions.context(c, 1, OWNER, vec![], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_session_is_unknown_to_others() {
+        let sessions = sessions("10");
+        let id = begin(&sessions);
+        let other = sessions.context(id, 1, OWNER + 1, vec![], &[]);
+        assert!(matches!(other, Err(SessionError::Unknown(_))));
+        let ended = sessions.context(id, -1, OWNER + 1, vec![wanted(0, 0)], &[]);
+        assert!(ended.is_ok() && sessions.len() == 1, "nor can they end it");
+        assert!(sessions.context(id, 1, OWNER, vec![], &[]).is_ok());
     }
 
     #[test]
@@ -397,7 +425,7 @@ mod tests {
             all.collect::<Vec<_>>()
         };
         let begin = |count| {
-            let begun = sessions.context(0, 0, of(0, count), &[]);
+            let begun = sessions.context(0, 0, OWNER, of(0, count), &[]);
             begun.expect("a session or none")
         };
         let Context::Full(a, _) = begin(max / 2) else {
@@ -414,19 +442,19 @@ mod tests {
         };
         lent.replace(taken);
         assert_eq!((sessions.len(), sessions.evicted()), (2, 1));
-        assert!(sessions.context(a, 1, vec![], &[]).is_err());
+        assert!(sessions.context(a, 1, OWNER, vec![], &[]).is_err());
         // It grows, and the other one goes; then what it forgets makes room again.
-        assert!(sessions.context(b, 1, of(max / 2, 9), &[]).is_ok());
-        assert!(sessions.context(c, 1, vec![], &[]).is_err());
+        assert!(sessions.context(b, 1, OWNER, of(max / 2, 9), &[]).is_ok());
+        assert!(sessions.context(c, 1, OWNER, vec![], &[]).is_err());
         let forgotten: Vec<_> = (9..max / 2 + 9)
             .map(|it| (wanted(it, 0).topic, PartitionIndex::new(it)))
             .collect();
-        assert!(sessions.context(b, 2, vec![], &forgotten).is_ok());
+        assert!(sessions.context(b, 2, OWNER, vec![], &forgotten).is_ok());
         assert!(matches!(begin(max - 9), Context::Full(..)));
         assert_eq!((sessions.len(), sessions.evicted()), (2, 2));
         // What is too much for all of it is not begun, or ends.
         assert!(matches!(begin(max + 1), Context::Sessionless(_)));
-        assert!(sessions.context(b, 3, of(0, max + 1), &[]).is_ok());
+        assert!(sessions.context(b, 3, OWNER, of(0, max + 1), &[]).is_ok());
         assert_eq!(sessions.len(), 0);
         assert_eq!(sessions.memory.get(), 0);
     }

@@ -7,8 +7,11 @@
 //! - Share groups (v6, KIP-932) and unknown kinds: INVALID_REQUEST, as on a Kafka broker without share groups.
 //! - v1: texts for errors. v5: TRANSACTION_ABORTABLE (KIP-890): not used.
 //!
+//! - Needs DESCRIBE on the group or transactional id.
+//!
 //! Left out: transactions, share groups.
 
+use security::acl::{Operation, ResourceType};
 use wire::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
@@ -33,7 +36,7 @@ const NO_NODE: i32 = -1;
 pub(crate) async fn handle(cx: &RequestContext, request: FindCoordinatorRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
     let row = |key| {
-        let found = find(request.key_type, key, &metadata);
+        let found = find(cx, request.key_type, key, &metadata);
         if let Err((code, _)) = found {
             cx.failed(code);
         }
@@ -59,7 +62,14 @@ pub(crate) async fn handle(cx: &RequestContext, request: FindCoordinatorRequest<
 
 type Found<'a> = Result<Endpoint<'a>, (ErrorCode, &'static str)>;
 
-fn find<'a>(key_type: i8, key: &str, metadata: &'a Metadata) -> Found<'a> {
+fn find<'a>(cx: &RequestContext, key_type: i8, key: &str, metadata: &'a Metadata) -> Found<'a> {
+    let denied = |code| (code, "The client is not authorized.");
+    match key_type {
+        GROUP => cx.authorize(Operation::Describe, ResourceType::Group, key),
+        TRANSACTION => cx.authorize(Operation::Describe, ResourceType::TransactionalId, key),
+        _ => Ok(()),
+    }
+    .map_err(denied)?;
     match key_type {
         GROUP | TRANSACTION => metadata
             .coordinator(slot_of_group(key))

@@ -4,12 +4,15 @@
 //!   REBALANCE_IN_PROGRESS, and the session is kept all the same.
 //! - v3: static members (KIP-345).
 //!
+//! - Needs READ on the group: GROUP_AUTHORIZATION_FAILED.
+//!
 //! Left out: nothing.
 
 use coord::groups::{
     Generation, GroupId, HeartbeatRequest as GroupHeartbeat, InstanceId, MemberId,
     Reply as GroupReply,
 };
+use security::acl::{Operation, ResourceType};
 use wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use wire::{ErrorCode, VersionRange};
 
@@ -19,6 +22,13 @@ use super::{Reply, RequestContext, error};
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 4 };
 
 pub(crate) async fn handle(cx: &RequestContext, request: HeartbeatRequest<'_>) -> Reply {
+    if let Err(error_code) = cx.authorize(Operation::Read, ResourceType::Group, request.group_id) {
+        cx.failed(error_code);
+        return cx.reply(&HeartbeatResponse {
+            error_code,
+            ..HeartbeatResponse::default()
+        });
+    }
     let heartbeat = GroupHeartbeat {
         group: GroupId::from(request.group_id),
         member: MemberId::from(request.member_id),

@@ -11,11 +11,14 @@
 //!
 //! - To delete settings of client metrics or of a group changes nothing: there are none, as in Kafka where none is set.
 //!
+//! - Needs ALTER_CONFIGS as AlterConfigs does.
+//!
 //! Left out: policies.
 
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use security::acl::Operation;
 use wire::VersionRange;
 use wire::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
@@ -28,7 +31,7 @@ use super::alter_configs::{
 };
 use super::create_topics::Refusal;
 use super::describe_configs::{
-    RESOURCE_BROKER, RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP,
+    RESOURCE_BROKER, RESOURCE_BROKER_LOGGER, RESOURCE_CLIENT_METRICS, RESOURCE_GROUP, authorize,
 };
 use super::dynamic_configs::{
     APPEND, DELETE, Op, SET, SUBTRACT, alter_broker, alter_loggers, unknown_operation,
@@ -57,6 +60,8 @@ pub(crate) async fn handle(
         if repeated.contains_key(&(resource.resource_type, resource.resource_name)) {
             return Err(named_twice());
         }
+        let (kind, name) = (resource.resource_type, resource.resource_name);
+        authorize(cx, Operation::AlterConfigs, kind, name)?;
         change(cx, resource, request.validate_only).await
     });
     let outcomes: Vec<Result<(), Refusal>> = join_all(work).await;

@@ -10,8 +10,11 @@
 //!   transactions. Every client fails at once with that; librdkafka repeats INVALID_REQUEST without end. v4: PRODUCER_FENCED (KIP-588), v5: TRANSACTION_ABORTABLE (KIP-890):
 //!   not used.
 //!
+//! - Needs IDEMPOTENT_WRITE on the cluster, or WRITE on some topic (KIP-679): CLUSTER_AUTHORIZATION_FAILED.
+//!
 //! Left out: transactions.
 
+use security::acl::{CLUSTER, Operation, ResourceType};
 use wire::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use wire::{ErrorCode, VersionRange};
 
@@ -50,6 +53,11 @@ async fn producer_id(
     let has_epoch = request.producer_epoch != NO_PRODUCER_EPOCH;
     if request.transactional_id.is_some() {
         return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    }
+    let may = cx.allows_quietly(Operation::IdempotentWrite, ResourceType::Cluster, CLUSTER)
+        || cx.allows_any(Operation::Write, ResourceType::Topic);
+    if !may {
+        return Err(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
     }
     if has_id != has_epoch {
         return Err(ErrorCode::INVALID_REQUEST);

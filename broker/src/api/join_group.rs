@@ -8,6 +8,8 @@
 //!   error (KIP-559). v8: a reason, which is not used (KIP-800). v9: the leader may be told to skip
 //!   the assignment (KIP-814).
 //!
+//! - Needs READ on the group: GROUP_AUTHORIZATION_FAILED.
+//!
 //! Left out: the consumer protocol of KIP-848, which has requests of its own.
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use coord::groups::{
     GroupId, InstanceId, JoinRefused, JoinRequest, JoinedGroup, MemberId, Protocol,
     Reply as GroupReply,
 };
+use security::acl::{Operation, ResourceType};
 use wire::messages::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
 use wire::{ErrorCode, VersionRange};
 
@@ -32,6 +35,9 @@ const NULL_PROTOCOL_FROM: i16 = 7;
 const SKIP_ASSIGNMENT_FROM: i16 = 9;
 
 pub(crate) async fn handle(cx: &RequestContext, request: JoinGroupRequest<'_>) -> Reply {
+    if let Err(code) = cx.authorize(Operation::Read, ResourceType::Group, request.group_id) {
+        return refuse(cx, code, request.member_id);
+    }
     let join = join_request(cx, &request);
     let call = cx
         .shard

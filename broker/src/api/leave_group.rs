@@ -5,11 +5,14 @@
 //!   (KIP-800).
 //! - Members that leave are forgotten at once, and at most one rebalance follows.
 //!
+//! - Needs READ on the group: GROUP_AUTHORIZATION_FAILED.
+//!
 //! Left out: nothing.
 
 use coord::groups::{
     GroupId, InstanceId, LeaveMember, LeaveReply, LeaveRequest, MemberId, Reply as GroupReply,
 };
+use security::acl::{Operation, ResourceType};
 use wire::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberResponse};
 use wire::{ErrorCode, VersionRange};
 
@@ -21,6 +24,9 @@ pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 5 };
 const SEVERAL_FROM: i16 = 3;
 
 pub(crate) async fn handle(cx: &RequestContext, request: LeaveGroupRequest<'_>) -> Reply {
+    if let Err(code) = cx.authorize(Operation::Read, ResourceType::Group, request.group_id) {
+        return answer(cx, code, &[]);
+    }
     let leave = LeaveRequest {
         group: GroupId::from(request.group_id),
         members: members(cx.version, &request),

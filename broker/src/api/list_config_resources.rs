@@ -2,9 +2,11 @@
 //!
 //! - Topics, brokers, and brokers again for their loggers. Client metrics and groups have no settings here, so none
 //!   is listed.
+//! - Needs DESCRIBE_CONFIGS on the cluster: CLUSTER_AUTHORIZATION_FAILED.
 //! - v0: client metrics only. v1: the types asked for, each listed once however often it is named; an empty list asks
 //!   for all. UNSUPPORTED_VERSION for a type that cannot be listed in the version, as in Kafka.
 
+use security::acl::Operation;
 use wire::messages::list_config_resources::{
     ConfigResource, ListConfigResourcesRequest, ListConfigResourcesResponse,
 };
@@ -34,6 +36,13 @@ fn supported(version: i16) -> &'static [i8] {
 }
 
 pub(crate) async fn handle(cx: &RequestContext, request: ListConfigResourcesRequest) -> Reply {
+    if let Err((error_code, _)) = cx.authorize_cluster(Operation::DescribeConfigs) {
+        cx.failed(error_code);
+        return cx.reply(&ListConfigResourcesResponse {
+            error_code,
+            ..ListConfigResourcesResponse::default()
+        });
+    }
     let supported = supported(cx.version);
     let asked = request.resource_types;
     if asked.iter().any(|kind| !supported.contains(kind)) {

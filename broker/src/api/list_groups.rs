@@ -5,8 +5,11 @@
 //!   of type `classic`. Filters compare without regard to case, and unknown names match nothing.
 //! - COORDINATOR_LOAD_IN_PROGRESS for the whole reply while a slot of this broker is not open.
 //!
+//! - All groups to whom may DESCRIBE the cluster, to others those that they may DESCRIBE.
+//!
 //! Left out: groups of the consumer protocol and share groups.
 
+use security::acl::{CLUSTER, Operation, ResourceType};
 use wire::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 use wire::{ErrorCode, VersionRange};
 
@@ -41,7 +44,12 @@ pub(crate) async fn handle(cx: &RequestContext, request: ListGroupsRequest<'_>) 
             });
         }
     };
-    let groups = slots.iter().flatten().map(|group| ListedGroup {
+    let may_all = cx.allows_quietly(Operation::Describe, ResourceType::Cluster, CLUSTER);
+    let may_see =
+        |name: &str| may_all || cx.allows_quietly(Operation::Describe, ResourceType::Group, name);
+    let groups = slots.iter().flatten();
+    let groups = groups.filter(|group| may_see(group.group.as_str()));
+    let groups = groups.map(|group| ListedGroup {
         group_id: group.group.as_str(),
         protocol_type: &group.protocol_type,
         group_state: group.state.as_str(),

@@ -12,11 +12,13 @@
 //!   v11: -6, the first offset that is not tiered yet (KIP-1023): -1, nothing is going to be.
 //! - INVALID_REQUEST for a partition that is named again, as in Kafka: a lookup by time reads blocks.
 //! - UNSUPPORTED_VERSION for a special time that the version does not have, and for those that there are not.
+//! - Needs DESCRIBE on each topic: TOPIC_AUTHORIZATION_FAILED, whether it exists or not.
 //! - No record that late: offset -1, timestamp -1, no error, as Kafka answers.
 
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use security::acl::{Operation, ResourceType};
 use segment::record::{DecodeLimits, find_timestamp, max_timestamp_offset};
 use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicPartition};
 use wire::messages::list_offsets::{
@@ -62,8 +64,11 @@ pub(super) async fn handle(cx: &RequestContext, request: ListOffsetsRequest<'_>)
     let mut seen = HashSet::new();
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let may = cx.authorize(Operation::Describe, ResourceType::Topic, topic.name);
         for wanted in &topic.partitions {
-            let found = if seen.insert((topic.name, wanted.partition_index)) {
+            let found = if let Err(code) = may {
+                Err(code)
+            } else if seen.insert((topic.name, wanted.partition_index)) {
                 find(cx, &metadata, topic.name, wanted).await
             } else {
                 Err(ErrorCode::INVALID_REQUEST)

@@ -6,10 +6,13 @@
 //! - Topics and partitions that are not known are left out, as in Kafka; REQUEST_TIMED_OUT where the
 //!   broker is going down.
 //!
+//! - Needs DESCRIBE on the cluster: CLUSTER_AUTHORIZATION_FAILED.
+//!
 //! Left out: nothing. The timeout does not matter, since nothing is waited for.
 
 use std::collections::{BTreeMap, HashSet};
 
+use security::acl::Operation;
 use segment::{PartitionIndex, TopicPartition};
 use wire::messages::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
@@ -28,6 +31,14 @@ pub(crate) async fn handle(
     cx: &RequestContext,
     request: ListPartitionReassignmentsRequest<'_>,
 ) -> Reply {
+    if let Err((error_code, text)) = cx.authorize_cluster(Operation::Describe) {
+        cx.failed(error_code);
+        return cx.reply(&ListPartitionReassignmentsResponse {
+            error_code,
+            error_message: Some(text),
+            ..ListPartitionReassignmentsResponse::default()
+        });
+    }
     let asked = cx.shard.shared.control.ask(ControlMsg::Reassignments);
     let Ok(moving) = asked.await else {
         let error_code = ErrorCode::REQUEST_TIMED_OUT;

@@ -2,6 +2,7 @@
 //!
 //! - As a Kafka broker that coordinates no transaction: none, whatever the filters. States that Kafka does not know
 //!   are named as such.
+//! - Kafka leaves out what may not be described: there is nothing to leave out.
 //! - v1: a filter by duration (KIP-994). v2: by a pattern of transactional ids (KIP-1152); INVALID_REGULAR_EXPRESSION
 //!   is never answered, since there is nothing to match.
 

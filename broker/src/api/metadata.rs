@@ -18,9 +18,12 @@
 //! - The controller is the live node with the smallest id: any broker carries out admin requests,
 //!   so that it only has to be the same in every answer.
 //! - v2: cluster id (KIP-78). v5: offline replicas, always none (KIP-112). v7: leader epochs
-//!   (KIP-320). v8: authorized operations, all of them while there are no ACLs (KIP-430); those of
+//!   (KIP-320). v8: authorized operations, all of them where no ACLs decide (KIP-430); those of
 //!   the cluster until v10 (KIP-700). v10: topic ids in the reply; v12: in the request (KIP-516).
 //!   v13: an error for the whole reply, unused (KIP-1102).
+//!
+//! - Needs DESCRIBE on each topic: all topics are those that may be seen, others are TOPIC_AUTHORIZATION_FAILED, whether
+//!   they exist or not; an id is told without its name. To create a topic needs CREATE on the cluster or on it.
 //!
 //! Left out: LISTENER_NOT_FOUND (one listener), rack-dependent answers.
 
@@ -28,6 +31,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use security::acl::{CLUSTER, Operation, ResourceType};
 use segment::{LeaderEpoch, TopicId, TopicName};
 use wire::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -63,14 +67,14 @@ pub(super) const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 enum Entry<'a> {
     Found(Arc<Topic>),
     Missing(ErrorCode, &'a str),
-    MissingId(Uuid),
+    MissingId(ErrorCode, Uuid),
 }
 
 pub(crate) async fn handle(cx: &RequestContext, request: MetadataRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
     let mut entries = match &request.topics {
-        None => all(&metadata),
-        Some(topics) if topics.is_empty() && cx.version == 0 => all(&metadata),
+        None => all(cx, &metadata),
+        Some(topics) if topics.is_empty() && cx.version == 0 => all(cx, &metadata),
         Some(topics) => match named(cx, &metadata, topics) {
             Ok(entries) => entries,
             Err(entries) => return answer(cx, &request, &metadata, &entries),
@@ -82,8 +86,16 @@ pub(crate) async fn handle(cx: &RequestContext, request: MetadataRequest<'_>) ->
     answer(cx, &request, &cx.shard.metadata(), &entries)
 }
 
-fn all(metadata: &Metadata) -> Vec<Entry<'static>> {
-    let mut topics: Vec<Arc<Topic>> = metadata.topics().cloned().collect();
+/// All topics but those that its client may not see.
+fn all(cx: &RequestContext, metadata: &Metadata) -> Vec<Entry<'static>> {
+    let may_see = |topic: &&Arc<Topic>| {
+        cx.allows_quietly(
+            Operation::Describe,
+            ResourceType::Topic,
+            topic.name.as_str(),
+        )
+    };
+    let mut topics: Vec<Arc<Topic>> = metadata.topics().filter(may_see).cloned().collect();
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     topics.into_iter().map(Entry::Found).collect()
 }
@@ -115,8 +127,17 @@ fn named<'a>(
             .filter(|topic| has_id(topic))
             .map(|topic| topic.topic_id);
         let entries = ids.filter(|id| seen.insert(*id)).map(|id| {
-            let found = metadata.topic_by_id(TopicId::new(id.0)).cloned();
-            found.map_or(Entry::MissingId(id), Entry::Found)
+            match metadata.topic_by_id(TopicId::new(id.0)) {
+                None => Entry::MissingId(ErrorCode::UNKNOWN_TOPIC_ID, id),
+                Some(topic) => {
+                    let name = topic.name.as_str();
+                    let may = cx.authorize(Operation::Describe, ResourceType::Topic, name);
+                    may.map_or_else(
+                        |code| Entry::MissingId(code, id),
+                        |()| Entry::Found(topic.clone()),
+                    )
+                }
+            }
         });
         return Ok(entries.collect());
     }
@@ -124,11 +145,14 @@ fn named<'a>(
     let names = topics.iter().filter_map(|topic| topic.name);
     let entries = names
         .filter(|name| seen.insert(*name))
-        .map(|name| by_name(metadata, name));
+        .map(|name| by_name(cx, metadata, name));
     Ok(entries.collect())
 }
 
-fn by_name<'a>(metadata: &Metadata, name: &'a str) -> Entry<'a> {
+fn by_name<'a>(cx: &RequestContext, metadata: &Metadata, name: &'a str) -> Entry<'a> {
+    if let Err(code) = cx.authorize(Operation::Describe, ResourceType::Topic, name) {
+        return Entry::Missing(code, name);
+    }
     match (metadata.topic(name), TopicName::new(name)) {
         (Some(topic), _) => Entry::Found(topic.clone()),
         (None, Ok(_)) => Entry::Missing(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, name),
@@ -139,6 +163,7 @@ fn by_name<'a>(metadata: &Metadata, name: &'a str) -> Entry<'a> {
 /// Creates the topics that are missing, side by side, and puts them in their places.
 async fn create_missing(cx: &RequestContext, entries: &mut [Entry<'_>]) {
     let mut places = Vec::new();
+    let may_all = cx.allows_quietly(Operation::Create, ResourceType::Cluster, CLUSTER);
     for (place, entry) in entries.iter_mut().enumerate() {
         let Entry::Missing(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, name) = entry else {
             continue;
@@ -147,6 +172,13 @@ async fn create_missing(cx: &RequestContext, entries: &mut [Entry<'_>]) {
             continue;
         };
         if name.is_internal() {
+            continue;
+        }
+        let may = may_all || cx.allows(Operation::Create, ResourceType::Topic, name.as_str());
+        if !may {
+            if let Entry::Missing(code, _) = entry {
+                *code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+            }
             continue;
         }
         if places.len() < AUTO_CREATED_MAX {
@@ -160,7 +192,7 @@ async fn create_missing(cx: &RequestContext, entries: &mut [Entry<'_>]) {
         match (result, &mut entries[*place]) {
             (Ok(topic), entry) => *entry = Entry::Found(topic),
             (Err(failed), Entry::Missing(code, _)) => *code = failed,
-            (Err(_), Entry::Found(_) | Entry::MissingId(_)) => {}
+            (Err(_), Entry::Found(_) | Entry::MissingId(..)) => {}
         }
     }
 }
@@ -216,11 +248,7 @@ fn answer(
         cluster_id: Some(&metadata.cluster_id),
         controller_id: controller(metadata),
         topics: topics.collect(),
-        cluster_authorized_operations: if with_cluster {
-            CLUSTER_OPERATIONS
-        } else {
-            i32::MIN
-        },
+        cluster_authorized_operations: cx.cluster_operations(with_cluster, CLUSTER_OPERATIONS),
         ..MetadataResponse::default()
     })
 }
@@ -231,11 +259,6 @@ fn response_topic<'a>(
     entry: &'a Entry<'_>,
     with_operations: bool,
 ) -> MetadataResponseTopic<'a> {
-    let operations = if with_operations {
-        TOPIC_OPERATIONS
-    } else {
-        i32::MIN
-    };
     let failed = |error_code, name, topic_id| {
         cx.failed(error_code);
         MetadataResponseTopic {
@@ -247,14 +270,17 @@ fn response_topic<'a>(
     };
     match entry {
         Entry::Missing(code, name) => failed(*code, Some(*name), Uuid::ZERO),
-        Entry::MissingId(id) => failed(ErrorCode::UNKNOWN_TOPIC_ID, None, *id),
+        Entry::MissingId(code, id) => failed(*code, None, *id),
         Entry::Found(topic) => MetadataResponseTopic {
             error_code: ErrorCode::NONE,
             name: Some(topic.name.as_str()),
             topic_id: Uuid(topic.id.get()),
             is_internal: topic.name.is_internal(),
             partitions: partitions(metadata, topic),
-            topic_authorized_operations: operations,
+            topic_authorized_operations: match with_operations {
+                true => cx.operations(ResourceType::Topic, topic.name.as_str(), TOPIC_OPERATIONS),
+                false => i32::MIN,
+            },
         },
     }
 }

@@ -9,6 +9,7 @@ mod alter_configs;
 mod alter_partition_reassignments;
 mod alter_user_scram_credentials;
 mod api_versions;
+mod authorize;
 mod create_acls;
 mod create_delegation_token;
 mod create_partitions;

@@ -11,6 +11,8 @@
 //!   leader epochs (KIP-320). v7: static members (KIP-345). v9: GROUP_ID_NOT_FOUND for an unknown
 //!   group (KIP-848). v10: topic ids instead of names; UNKNOWN_TOPIC_ID.
 //!
+//! - Needs READ on the group (GROUP_AUTHORIZATION_FAILED) and on each topic (TOPIC_AUTHORIZATION_FAILED).
+//!
 //! Left out: v0, which stored offsets in ZooKeeper.
 
 use std::collections::VecDeque;
@@ -20,6 +22,7 @@ use coord::groups::{
     CommitOffset, CommitReply, CommitRequest, Generation, GroupId, InstanceId, MemberId,
     Reply as GroupReply,
 };
+use security::acl::{Operation, ResourceType};
 use segment::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicPartition};
 use wire::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse,
@@ -41,7 +44,8 @@ const NO_TIME: i64 = -1;
 
 pub(crate) async fn handle(cx: &RequestContext, request: OffsetCommitRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
-    let (places, offsets) = resolve(cx, &metadata, &request);
+    let may = cx.authorize(Operation::Read, ResourceType::Group, request.group_id);
+    let (places, offsets) = resolve(cx, &metadata, &request, may);
     if offsets.is_empty() {
         return answer(cx, &request, &places, &mut VecDeque::new());
     }
@@ -75,17 +79,21 @@ fn codes(replies: &[CommitReply]) -> VecDeque<ErrorCode> {
         .collect()
 }
 
-/// A topic as requests about committed offsets name it.
+/// A topic as requests about committed offsets name it, which they need leave for.
 pub(super) fn find_topic<'a>(
     cx: &RequestContext,
     metadata: &'a Metadata,
     name: &str,
     id: Uuid,
+    operation: Operation,
 ) -> Result<&'a Arc<Topic>, ErrorCode> {
     if cx.version >= TOPIC_IDS_FROM {
         let topic = metadata.topic_by_id(TopicId::new(id.0));
-        topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+        let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?;
+        cx.authorize(operation, ResourceType::Topic, topic.name.as_str())?;
+        Ok(topic)
     } else {
+        cx.authorize(operation, ResourceType::Topic, name)?;
         let topic = metadata.topic(name);
         topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
     }
@@ -96,10 +104,12 @@ fn resolve(
     cx: &RequestContext,
     metadata: &Metadata,
     request: &OffsetCommitRequest<'_>,
+    may: Result<(), ErrorCode>,
 ) -> (Vec<Result<(), ErrorCode>>, Vec<CommitOffset>) {
     let (mut places, mut offsets) = (Vec::new(), Vec::new());
     for topic in &request.topics {
-        let found = find_topic(cx, metadata, topic.name, topic.topic_id);
+        let find = |()| find_topic(cx, metadata, topic.name, topic.topic_id, Operation::Read);
+        let found = may.and_then(find);
         for partition in &topic.partitions {
             let index = PartitionIndex::new(partition.partition_index);
             let id = found.and_then(|found| {

@@ -6,11 +6,14 @@
 //!   topics that the group uses. For the whole request: INVALID_GROUP_ID, GROUP_ID_NOT_FOUND, and
 //!   NON_EMPTY_GROUP for a group with members that are not consumers.
 //!
+//! - Needs DELETE on the group (GROUP_AUTHORIZATION_FAILED for the whole) and READ on each topic.
+//!
 //! Left out: nothing.
 
 use std::collections::VecDeque;
 
 use coord::groups::{DeleteOffsetsRequest, GroupId, OffsetToDelete, Reply as GroupReply};
+use security::acl::{Operation, ResourceType};
 use segment::PartitionIndex;
 use wire::messages::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
@@ -26,7 +29,11 @@ pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 0 };
 
 pub(crate) async fn handle(cx: &RequestContext, request: OffsetDeleteRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
-    let (places, offsets) = resolve(&metadata, &request);
+    let may = cx.authorize(Operation::Delete, ResourceType::Group, request.group_id);
+    if let Err(error_code) = may {
+        return refuse(cx, error_code);
+    }
+    let (places, offsets) = resolve(cx, &metadata, &request);
     let delete = DeleteOffsetsRequest {
         group: GroupId::from(request.group_id),
         offsets,
@@ -49,29 +56,35 @@ pub(crate) async fn handle(cx: &RequestContext, request: OffsetDeleteRequest<'_>
                 .collect();
             answer(cx, &request, &places, codes)
         }
-        Err(error_code) => {
-            cx.failed(error_code);
-            cx.reply(&OffsetDeleteResponse {
-                error_code,
-                ..OffsetDeleteResponse::default()
-            })
-        }
+        Err(error_code) => refuse(cx, error_code),
     }
+}
+
+fn refuse(cx: &RequestContext, error_code: ErrorCode) -> Reply {
+    cx.failed(error_code);
+    cx.reply(&OffsetDeleteResponse {
+        error_code,
+        ..OffsetDeleteResponse::default()
+    })
 }
 
 /// Which partitions of the request exist, in its order, and what is deleted for those.
 fn resolve(
+    cx: &RequestContext,
     metadata: &Metadata,
     request: &OffsetDeleteRequest<'_>,
-) -> (Vec<bool>, Vec<OffsetToDelete>) {
+) -> (Vec<Result<(), ErrorCode>>, Vec<OffsetToDelete>) {
     let (mut places, mut offsets) = (Vec::new(), Vec::new());
     for topic in &request.topics {
-        let found = metadata.topic(topic.name);
+        let may = cx.authorize(Operation::Read, ResourceType::Topic, topic.name);
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let found = may.and_then(|()| metadata.topic(topic.name).ok_or(unknown));
         let topic_name: std::sync::Arc<str> = topic.name.into();
         for partition in &topic.partitions {
             let index = PartitionIndex::new(partition.partition_index);
-            let id = found.and_then(|found| found.partition(index).map(|handle| handle.id));
-            places.push(id.is_some());
+            let id = found.and_then(|found| found.partition(index).ok_or(unknown));
+            let id = id.map(|handle| handle.id);
+            places.push(id.map(drop));
             offsets.extend(id.map(|partition| OffsetToDelete {
                 partition,
                 topic_name: topic_name.clone(),
@@ -84,7 +97,7 @@ fn resolve(
 fn answer(
     cx: &RequestContext,
     request: &OffsetDeleteRequest<'_>,
-    places: &[bool],
+    places: &[Result<(), ErrorCode>],
     mut codes: VecDeque<ErrorCode>,
 ) -> Reply {
     let mut places = places.iter();
@@ -94,11 +107,10 @@ fn answer(
             .partitions
             .iter()
             .zip(places.by_ref())
-            .map(|(asked, exists)| {
-                let error_code = if *exists {
-                    codes.pop_front().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR)
-                } else {
-                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            .map(|(asked, place)| {
+                let error_code = match place {
+                    Ok(()) => codes.pop_front().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR),
+                    Err(code) => *code,
                 };
                 if error_code != ErrorCode::NONE {
                     cx.failed(error_code);

@@ -10,12 +10,16 @@
 //!   looked at: all groups here are classic. v10: topic ids instead of names; UNKNOWN_TOPIC_ID for a topic that does
 //!   not exist.
 //!
+//! - Needs DESCRIBE on the group (GROUP_AUTHORIZATION_FAILED) and on each topic (TOPIC_AUTHORIZATION_FAILED; left out where
+//!   no topics are named).
+//!
 //! Left out: v0, which read from ZooKeeper.
 
 use std::collections::{BTreeMap, HashSet};
 
 use coord::groups::{FetchRequest, FetchedOffset, GroupId, Reply as GroupReply};
 use futures_util::future::join_all;
+use security::acl::{Operation, ResourceType};
 use segment::{PartitionIndex, TopicId, TopicPartition};
 use wire::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseGroup,
@@ -147,6 +151,9 @@ async fn fetch(
     query: &Query<'_>,
     require_stable: bool,
 ) -> Answer {
+    if let Err(code) = cx.authorize(Operation::Describe, ResourceType::Group, query.group) {
+        return failed(cx, query, code);
+    }
     let partitions = query
         .topics
         .as_deref()
@@ -169,27 +176,38 @@ async fn fetch(
     match (fetched, &query.topics) {
         (Ok(fetched), None) => Answer {
             code: ErrorCode::NONE,
-            topics: all(metadata, &fetched),
+            topics: all(cx, metadata, &fetched),
         },
         (Ok(fetched), Some(topics)) => Answer {
             code: ErrorCode::NONE,
             topics: named(cx, metadata, topics, &fetched),
         },
-        (Err(code), topics) => {
-            cx.failed(code);
-            let topics = topics.as_deref().filter(|_| cx.version < GROUP_ERROR_FROM);
-            Answer {
-                code,
-                topics: refused(topics.unwrap_or_default(), code),
-            }
-        }
+        (Err(code), _) => failed(cx, query, code),
     }
+}
+
+fn failed(cx: &RequestContext, query: &Query<'_>, code: ErrorCode) -> Answer {
+    cx.failed(code);
+    let topics = query.topics.as_deref();
+    let topics = topics.filter(|_| cx.version < GROUP_ERROR_FROM);
+    Answer {
+        code,
+        topics: refused(topics.unwrap_or_default(), code),
+    }
+}
+
+fn find<'a>(
+    cx: &RequestContext,
+    metadata: &'a Metadata,
+    asked: &Asked<'_>,
+) -> Result<&'a std::sync::Arc<crate::metadata::Topic>, ErrorCode> {
+    find_topic(cx, metadata, asked.name, asked.id, Operation::Describe)
 }
 
 /// The partitions of topics that exist, in order.
 fn known(cx: &RequestContext, metadata: &Metadata, topics: &[Asked<'_>]) -> Vec<TopicPartition> {
     let ids = topics.iter().filter_map(|asked| {
-        let topic = find_topic(cx, metadata, asked.name, asked.id).ok()?;
+        let topic = find(cx, metadata, asked).ok()?;
         Some((topic.id, asked))
     });
     let partitions = ids.flat_map(|(id, asked)| {
@@ -199,11 +217,18 @@ fn known(cx: &RequestContext, metadata: &Metadata, topics: &[Asked<'_>]) -> Vec<
     partitions.collect()
 }
 
-/// Everything that was fetched, under the topics' names.
-fn all(metadata: &Metadata, fetched: &[FetchedOffset]) -> Vec<Topic> {
+/// Everything that was fetched and may be seen, under the topics' names.
+fn all(cx: &RequestContext, metadata: &Metadata, fetched: &[FetchedOffset]) -> Vec<Topic> {
     let mut topics: BTreeMap<(&str, TopicId), Vec<Row>> = BTreeMap::new();
     for entry in fetched {
-        if let Some(topic) = metadata.topic_by_id(entry.partition.topic) {
+        let topic = metadata.topic_by_id(entry.partition.topic).filter(|topic| {
+            cx.allows_quietly(
+                Operation::Describe,
+                ResourceType::Topic,
+                topic.name.as_str(),
+            )
+        });
+        if let Some(topic) = topic {
             let index = entry.partition.partition.get();
             topics
                 .entry((topic.name.as_str(), topic.id))
@@ -231,12 +256,12 @@ fn named(
     let mut fetched = fetched.iter();
     let mut found = Vec::with_capacity(topics.len());
     for asked in topics {
-        let topic = find_topic(cx, metadata, asked.name, asked.id);
+        let topic = find(cx, metadata, asked);
         let rows = asked.partitions.iter().map(|index| match topic {
             Ok(_) => row(*index, fetched.next()),
             // A name that is not known has no offset, and no error.
-            Err(code) if code == ErrorCode::UNKNOWN_TOPIC_ID => refused_row(*index, code),
-            Err(_) => row(*index, None),
+            Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => row(*index, None),
+            Err(code) => refused_row(*index, code),
         });
         found.push(Topic {
             name: asked.name.to_owned(),

@@ -3,8 +3,10 @@
 //! - Answers where a leader epoch ends, so that a consumer finds out whether its position was truncated
 //!   (KIP-320). Our log never truncates what was acknowledged; the history of epochs is kept all the same.
 //! - An epoch that is not known is answered -1, -1, as Kafka does.
+//! - Needs CLUSTER_ACTION on the cluster or DESCRIBE on each topic: TOPIC_AUTHORIZATION_FAILED, whether it exists or not.
 //! - v2: the client's current leader epoch is checked. v3: replica id, ignored. v4: flexible.
 
+use security::acl::{CLUSTER, Operation, ResourceType};
 use segment::{LeaderEpoch, Offset, PartitionIndex};
 use wire::messages::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
@@ -22,10 +24,18 @@ pub(crate) const VERSIONS: VersionRange = VersionRange { min: 2, max: 4 };
 pub(super) async fn handle(cx: &RequestContext, request: OffsetForLeaderEpochRequest<'_>) -> Reply {
     let metadata = cx.shard.metadata();
     let mut topics = Vec::with_capacity(request.topics.len());
+    let may_all = cx.allows_quietly(Operation::ClusterAction, ResourceType::Cluster, CLUSTER);
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let may = match may_all {
+            true => Ok(()),
+            false => cx.authorize(Operation::Describe, ResourceType::Topic, topic.topic),
+        };
         for wanted in &topic.partitions {
-            let found = find(cx, &metadata, topic.topic, wanted).await;
+            let found = match may {
+                Ok(()) => find(cx, &metadata, topic.topic, wanted).await,
+                Err(code) => Err(code),
+            };
             let response = found.unwrap_or_else(|code| {
                 cx.failed(code);
                 EpochEndOffset {

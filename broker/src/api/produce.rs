@@ -16,6 +16,8 @@
 //!   1,024 of a batch (KIP-467). v10: the new leader (KIP-951) is not
 //!   named: a client asks Metadata. v13: topic ids (KIP-516).
 //!
+//! - Needs WRITE on each topic: TOPIC_AUTHORIZATION_FAILED, whether it exists or not; an id is not told from its name.
+//!
 //! Left out: transactions; a transactional batch is answered INVALID_TXN_STATE.
 
 use std::ops::Range;
@@ -26,6 +28,7 @@ use bytes::BytesMut;
 use coord::rules::{self, Rule};
 use futures_channel::oneshot;
 use futures_util::FutureExt;
+use security::acl::{Operation, ResourceType};
 use segment::batch::{BatchError, BatchHeader, BatchLimits, Codec, TimestampType};
 use segment::record::{Compression, DecodeLimits, RecordSet};
 use segment::{PartitionIndex, TimestampMs, TopicId};
@@ -232,7 +235,12 @@ fn refuse_whole(cx: &RequestContext, request: &ProduceRequest<'_>) -> Option<(Er
     if !(-1..=1).contains(&request.acks) {
         return Some((ErrorCode::INVALID_REQUIRED_ACKS, String::new()));
     }
-    if request.transactional_id.is_some() {
+    if let Some(id) = request.transactional_id {
+        if let Err(refusal) =
+            cx.authorize_or_tell(Operation::Write, ResourceType::TransactionalId, id)
+        {
+            return Some(refusal);
+        }
         let message = "transactions are not supported by this broker".to_owned();
         return Some((ErrorCode::INVALID_TXN_STATE, message));
     }
@@ -257,11 +265,21 @@ fn find_topic<'a>(
 ) -> Result<&'a Arc<Topic>, ErrorCode> {
     if cx.version >= TOPIC_IDS_FROM {
         let topic = metadata.topic_by_id(TopicId::new(data.topic_id.0));
-        topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+        let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?;
+        may_write(cx, topic.name.as_str())?;
+        Ok(topic)
     } else {
+        may_write(cx, data.name)?;
         metadata
             .topic(data.name)
             .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+}
+
+fn may_write(cx: &RequestContext, topic: &str) -> Result<(), ErrorCode> {
+    match cx.allows_topic(Operation::Write, topic) {
+        true => Ok(()),
+        false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
     }
 }
 

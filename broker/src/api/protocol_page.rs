@@ -45,7 +45,8 @@ const SASL: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; reauthentication (KIP-3
 const TOKENS: &str =
     "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED, as Kafka on a connection without authentication";
 const SCRAM: &str = "all but the administrator of the settings";
-const ACLS: &str = "SECURITY_DISABLED, as Kafka without an authorizer: there are no ACLs";
+const ACLS: &str = "rules decide where clients must authenticate (`security.authorizer`); elsewhere SECURITY_DISABLED, \
+                    as Kafka without an authorizer";
 const CONSUMER: &str = "the consumer protocol (KIP-848); clients fall back to classic groups";
 const SHARE: &str = "share groups (KIP-932)";
 const STREAMS: &str = "streams groups (KIP-1071)";

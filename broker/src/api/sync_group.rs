@@ -5,6 +5,8 @@
 //! - v3: static members (KIP-345). v5: protocol type and name, checked against the group's where
 //!   they are given, and returned (KIP-559).
 //!
+//! - Needs READ on the group: GROUP_AUTHORIZATION_FAILED.
+//!
 //! Left out: nothing. (Kafka refuses a request of v5 without protocol type or name; its own clients
 //! always send them, and librdkafka does not in every version.)
 
@@ -12,6 +14,7 @@ use bytes::Bytes;
 use coord::groups::{
     Generation, GroupId, InstanceId, MemberAssignment, MemberId, Reply as GroupReply, SyncRequest,
 };
+use security::acl::{Operation, ResourceType};
 use wire::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use wire::{ErrorCode, VersionRange};
 
@@ -21,6 +24,13 @@ use super::{Reply, RequestContext, error};
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 5 };
 
 pub(crate) async fn handle(cx: &RequestContext, request: SyncGroupRequest<'_>) -> Reply {
+    if let Err(error_code) = cx.authorize(Operation::Read, ResourceType::Group, request.group_id) {
+        cx.failed(error_code);
+        return cx.reply(&SyncGroupResponse {
+            error_code,
+            ..SyncGroupResponse::default()
+        });
+    }
     let sync = sync_request(&request);
     let call = cx
         .shard

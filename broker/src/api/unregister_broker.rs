@@ -5,6 +5,7 @@
 //! - INVALID_REQUEST, with what to do, for one that lives. Kafka drops its registration and fences it until it is
 //!   started again; here it would come back at once.
 
+use security::acl::Operation;
 use wire::messages::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use wire::{ErrorCode, VersionRange};
 
@@ -14,6 +15,14 @@ use super::{Reply, RequestContext};
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 0 };
 
 pub(crate) async fn handle(cx: &RequestContext, request: UnregisterBrokerRequest) -> Reply {
+    if let Err((error_code, text)) = cx.authorize_cluster(Operation::Alter) {
+        cx.failed(error_code);
+        return cx.reply(&UnregisterBrokerResponse {
+            error_code,
+            error_message: Some(text),
+            ..UnregisterBrokerResponse::default()
+        });
+    }
     let id = request.broker_id;
     let metadata = cx.shard.metadata();
     let lives = metadata.endpoints().any(|node| node.id.get() == id);

@@ -3,8 +3,10 @@
 //! - Kafka's checks of each feature against what this broker supports ([`FEATURES`]), of which every level is 0: to
 //!   set one to 0 is what holds already, and any other level is INVALID_UPDATE_VERSION, as is an unknown feature, a
 //!   level below 0 and an unknown kind of update. Validation only is honored.
+//! - Needs ALTER on the cluster: CLUSTER_AUTHORIZATION_FAILED.
 //! - v0-1: an outcome for each feature where all went through; after an error only that of the whole, as in Kafka.
 
+use security::acl::Operation;
 use wire::messages::update_features::{
     FeatureUpdateKey, UpdatableFeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
@@ -32,6 +34,14 @@ pub(super) const FEATURES: &[(&str, i16)] = &[
 const KINDS: std::ops::RangeInclusive<i8> = 1..=3;
 
 pub(crate) async fn handle(cx: &RequestContext, request: UpdateFeaturesRequest<'_>) -> Reply {
+    if let Err((error_code, text)) = cx.authorize_cluster(Operation::Alter) {
+        cx.failed(error_code);
+        return cx.reply(&UpdateFeaturesResponse {
+            error_code,
+            error_message: Some(text),
+            ..UpdateFeaturesResponse::default()
+        });
+    }
     let mut updates = request.feature_updates.iter();
     if let Some(text) = updates.find_map(|update| refusal(cx.version, update)) {
         cx.failed(ErrorCode::INVALID_UPDATE_VERSION);

@@ -2,9 +2,9 @@
 
 use super::error::Problem;
 use super::kind::{
-    Addr, Bytes, Checksums, ClientAuth, Count, Encryption, File, Hidden, IoDriver, KeyPrefix, Kind,
-    List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Ratio, Seconds, Switch, Text,
-    TlsVersion,
+    Addr, AuthorizerMode, Bytes, Checksums, ClientAuth, Count, Encryption, File, Hidden, IoDriver,
+    KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Ratio, Seconds,
+    Switch, Text, TlsVersion,
 };
 use super::layered::Layered;
 use super::setting::{Allowed, Setting, settings};
@@ -147,6 +147,22 @@ settings! {
             Some("max-reauth-ms"), ["KAFSCALE_MAX_REAUTH_MS"], "security.max_reauth_ms",
             default "" or "for ever", in Allowed::Millis(1000, YEAR),
             "How long an authentication holds; a client that knows KIP-368 authenticates again before."
+        }
+        authorizer: AuthorizerMode {
+            Some("authorizer"), ["KAFSCALE_AUTHORIZER"], "security.authorizer",
+            default "auto", in Allowed::OneOf(AuthorizerMode::WORDS),
+            "Whether rules (ACLs) decide what clients may do; `auto`: where they must authenticate."
+        }
+        super_users: List {
+            Some("super-users"), ["KAFSCALE_SUPER_USERS"], "security.super_users",
+            default "" or "the administrator alone", in Allowed::Text(1024),
+            "Who may do everything beside the administrator, as `User:name`."
+        }
+        allow_everyone_if_no_acl: Switch {
+            Some("allow-everyone-if-no-acl"), ["KAFSCALE_ALLOW_EVERYONE_IF_NO_ACL"],
+            "security.allow_everyone_if_no_acl",
+            default "false", in Allowed::Any,
+            "Whether what no rule is about is allowed to everybody (`allow.everyone.if.no.acl.found`)."
         }
     }
 

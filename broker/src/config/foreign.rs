@@ -36,7 +36,7 @@ const OTHER_PROGRAMS: &[&str] = &[
 
 const DURABLE: &str = "an acknowledged batch is always in the store";
 const NO_ACL: &str =
-    "access control is not available yet; without it every client may do everything";
+    "its rules are not taken: make users and rules (security.sasl_mechanisms, `kafscale acl`)";
 const NO_GATE: &str = "topic administration cannot be turned off yet";
 const NO_PROXY: &str = "the PROXY protocol is not available yet";
 const NO_MEMORY_STORE: &str = "there is no store in memory; use a data directory on a tmpfs";

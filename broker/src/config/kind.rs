@@ -313,6 +313,18 @@ choice! {
 }
 
 choice! {
+    /// Whether rules decide what clients may do.
+    AuthorizerMode {
+        /// Where clients must say who they are.
+        Auto = "auto",
+        /// Always.
+        On = "on",
+        /// Never.
+        Off = "off",
+    }
+}
+
+choice! {
     /// How the store encrypts objects at rest, where no KMS key is named.
     Encryption {
         /// As the bucket is set up.

@@ -30,8 +30,10 @@ pub use declaration::{
     ShardSettings, TlsSettings, TopicSettings,
 };
 pub use error::{ConfigError, Problem, Source, Warning};
+pub use kind::{
+    AuthorizerMode, Checksums, ClientAuth, Encryption, IoDriver, LogFormat, LogLevel, TlsVersion,
+};
 pub(crate) use kind::{Bytes, Kind};
-pub use kind::{Checksums, ClientAuth, Encryption, IoDriver, LogFormat, LogLevel, TlsVersion};
 pub use machine::Machine;
 pub use secret::Secret;
 pub use security::SecurityError;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use security::Mechanism;
+use security::{Mechanism, Principal};
 
-use super::{Config, Secret};
+use super::{AuthorizerMode, ClientAuth, Config, Secret};
 
 /// Bytes of a file that holds a password, at most.
 const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
@@ -61,6 +61,17 @@ impl Config {
         Ok(Some(Secret::new(line)))
     }
 
+    /// Whether rules decide what clients may do.
+    pub fn has_authorizer(&self) -> bool {
+        let has_to_show =
+            self.tls.client_ca_file.is_some() && self.tls.client_auth == ClientAuth::Required;
+        match self.security.authorizer {
+            AuthorizerMode::Off => false,
+            AuthorizerMode::On => true,
+            AuthorizerMode::Auto => has_to_show || !self.security.sasl_mechanisms.is_empty(),
+        }
+    }
+
     /// What contradicts itself or cannot be, of what is said about authentication.
     pub(super) fn find_security_conflicts(&self, require: &mut impl FnMut(bool, &str)) {
         let settings = &self.security;
@@ -103,6 +114,24 @@ impl Config {
             settings.sasl_mechanisms.is_empty() || has_admin,
             "security.sasl_mechanisms needs an administrator, who makes the other users: set \
              security.admin_password_file (or KAFSCALE_ADMIN_PASSWORD)",
+        );
+        self.find_authorizer_conflicts(require);
+    }
+
+    fn find_authorizer_conflicts(&self, require: &mut impl FnMut(bool, &str)) {
+        let settings = &self.security;
+        let mut super_users = settings.super_users.iter();
+        require(
+            super_users.all(|name| Principal::parse(name).is_ok()),
+            "security.super_users takes principals, as User:alice",
+        );
+        let has_admin = settings.admin_password.is_some() || settings.admin_password_file.is_some();
+        let has_super = has_admin || !settings.super_users.is_empty();
+        require(
+            !self.has_authorizer() || has_super || settings.allow_everyone_if_no_acl,
+            "nobody could add rules: where clients must authenticate rules decide what they may do \
+             (security.authorizer), so set security.super_users, which takes User:name, or \
+             security.admin_password_file",
         );
     }
 }

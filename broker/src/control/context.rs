@@ -21,6 +21,7 @@ use segment::{ProducerId, SessionId, TimestampMs, TopicId, TopicPartition, WalSe
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::acls::Acls;
 use super::directories::Block;
 use super::objects::Objects;
 use super::quotas::Quotas;
@@ -255,6 +256,8 @@ pub struct Context {
     pub quotas: Rc<Quotas>,
     /// Users and what is stored of their passwords.
     pub users: Rc<Users>,
+    /// Rules of who may do what.
+    pub acls: Rc<Acls>,
     /// Topics that are being swept.
     pub sweeping: RefCell<HashSet<TopicId>>,
 }

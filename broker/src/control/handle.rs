@@ -12,6 +12,7 @@ use segment::record::{Compression, DecodeLimits, RecodeError};
 use segment::{Offset, TopicId, TopicName, TopicPartition};
 use store::local::VolumeSpace;
 
+use super::acls::AclsMsg;
 use super::broker_configs::BrokerConfigChange;
 use super::missing::Missing;
 use super::quotas::{QuotaChange, QuotaError};
@@ -198,6 +199,8 @@ pub enum ControlMsg {
     Limits(Arc<str>, Arc<str>, oneshot::Sender<FoundLimits>),
     /// What is about users.
     Users(UsersMsg),
+    /// What is about rules of who may do what.
+    Acls(AclsMsg),
     /// How large the volume of the data directory is; none where it is unknown, as for a bucket.
     Volume(oneshot::Sender<Option<VolumeSpace>>),
     /// Bring a batch into another codec. The header is that of the result then.

@@ -13,6 +13,7 @@
 //! | [`slots`] | coordinator slots, groups, committed offsets |
 //! | [`quotas`], [`broker_configs`] | client quotas; settings of brokers that change while they run |
 //! | [`certificates`] | files of TLS that change |
+//! | [`acls`] | rules of who may do what |
 //! | [`users`] | users: their stored credentials, and passwords that are to be checked |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
 //! | [`flusher`], [`own_objects`] | WAL objects, in sequence; large sections apart |
@@ -27,6 +28,7 @@
 //! | [`listener`], [`gate`], [`admin`] | sockets, and who may open one |
 //! | [`operator`] | the cluster from outside, for the command line |
 
+pub mod acls;
 pub mod admin;
 pub mod backups;
 pub mod bounds;
@@ -82,6 +84,7 @@ pub mod time_index;
 pub mod users;
 pub mod view;
 
+pub use acls::{AclChangeError, AclsMsg};
 pub use broker_configs::BrokerConfigChange;
 pub use handle::{
     ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, Recode,

@@ -16,6 +16,7 @@ use segment::record::{RecodeError, recode_batch};
 use store::local::{VolumeSpace, volume_space};
 use tokio::sync::Semaphore;
 
+use super::acls::AclsMsg;
 use super::catalog::Catalog;
 use super::commit::CommitError;
 use super::context::Context;
@@ -27,7 +28,7 @@ use super::reassign::{reassign, under_way};
 use super::slots::Slots;
 use super::time_index::time_block;
 use super::users::UsersMsg;
-use super::{broker_configs, missing, pool, quarantine, quotas, users};
+use super::{acls, broker_configs, missing, pool, quarantine, quotas, users};
 use crate::config::Mode;
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
@@ -148,6 +149,7 @@ impl Requests {
             ControlMsg::Users(UsersMsg::Alter(changes, reply)) => {
                 drop(reply.send(users::alter(context, changes).await));
             }
+            ControlMsg::Acls(message) => self.on_acls(message).await,
             ControlMsg::Users(UsersMsg::CheckPassword(message, reply)) => {
                 context.users.check_password(message, reply);
             }
@@ -158,6 +160,19 @@ impl Requests {
             ControlMsg::PersistGroups(..) | ControlMsg::Recode(..) => {
                 unreachable!("these have a way of their own")
             }
+        }
+    }
+
+    async fn on_acls(&self, request: AclsMsg) {
+        let context = &self.context;
+        match request {
+            AclsMsg::Create(rules, by, reply) => {
+                drop(reply.send(acls::create(context, &rules, &by).await));
+            }
+            AclsMsg::Delete(filters, reply) => {
+                drop(reply.send(acls::delete(context, &filters).await));
+            }
+            AclsMsg::Find(filter, reply) => drop(reply.send(context.acls.find(&filter))),
         }
     }
 

@@ -30,6 +30,8 @@ metrics! {
             tls_succeeded = "succeeded",
             tls_failed = "failed",
         }
+        Counter "kafscale_authorization_denied_total" "operations" []
+            "What clients were not allowed to do." { authorization_denied }
         Counter "kafscale_network_bytes_total" "bytes" ["direction"]
             "Bytes read from and written to client connections." {
             bytes_in = "in",

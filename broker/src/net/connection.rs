@@ -48,7 +48,7 @@ pub(super) async fn serve(shard: Rc<Shard>, socket: Socket, admitted: Admitted) 
     else {
         return state.closer.close();
     };
-    let identity = Identity::new(shard.shared.security.clone(), certified);
+    let identity = Identity::new(shard.shared.security.clone(), peer.ip(), certified);
     runtime::spawn(write_replies(
         shard.clone(),
         outbound,

@@ -8,14 +8,18 @@
 //! - an authentication that is over holds for no further request.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use security::acl::{Operation, Question, ResourceType};
 use security::principal::ANONYMOUS;
 use security::{Exchange, Failure, MESSAGE_BYTES_MAX, Mechanism, Principal, Step};
 use wire::ApiKey;
 
 use super::Security;
+use super::authorizer::Remembered;
 use crate::control::{ControlMsg, UsersMsg};
 use crate::shard::Shard;
 
@@ -48,6 +52,10 @@ pub(crate) enum Refused {
 #[derive(Debug)]
 pub(crate) struct Identity {
     security: Arc<Security>,
+    /// From where it connects, as rules name it.
+    host: Box<str>,
+    /// What it may do with topics.
+    remembered: Remembered,
     phase: RefCell<Phase>,
     /// Whether messages of the exchange come without a request around them (SaslHandshake 0).
     is_raw: Cell<bool>,
@@ -58,9 +66,15 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Nobody yet, or whom the certificate is for that the client has shown.
-    pub(crate) fn new(security: Arc<Security>, certified: Option<Principal>) -> Rc<Self> {
+    /// Nobody yet, from there, or whom the certificate is for that the client has shown.
+    pub(crate) fn new(
+        security: Arc<Security>,
+        from: IpAddr,
+        certified: Option<Principal>,
+    ) -> Rc<Self> {
         Rc::new(Self {
+            host: from.to_canonical().to_string().into(),
+            remembered: Remembered::default(),
             phase: RefCell::new(Phase::Idle),
             is_raw: Cell::new(false),
             // Where SASL is on, it alone says who a client is, as on Kafka's SASL_SSL listeners.
@@ -92,6 +106,60 @@ impl Identity {
             || ANONYMOUS.into(),
             |(principal, _)| principal.shared_name(),
         )
+    }
+
+    /// Who it is.
+    pub(crate) fn principal(&self) -> Principal {
+        let known = self.known.borrow();
+        let known = known.as_ref().map(|(principal, _)| principal.clone());
+        known.unwrap_or_else(Principal::anonymous)
+    }
+
+    /// From where it connects, as rules name it.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whose state that outlives a connection is: told by a number, the same for all where everybody may everything.
+    pub(crate) fn owner(&self) -> u64 {
+        if self.security.authorizer().is_none() {
+            return 0;
+        }
+        let mut hasher = DefaultHasher::new();
+        if let Some((principal, _)) = &*self.known.borrow() {
+            principal.hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Whether it may do that.
+    pub(crate) fn may(&self, operation: Operation, resource: ResourceType, name: &str) -> bool {
+        let Some(authorizer) = self.security.authorizer() else {
+            return true;
+        };
+        authorizer.allows(&Question {
+            principal: &self.principal(),
+            host: &self.host,
+            operation,
+            resource,
+            name,
+        })
+    }
+
+    /// Whether it may do that with a topic; what was asked before is remembered, at no cost of memory.
+    pub(crate) fn may_topic(&self, operation: Operation, topic: &str) -> bool {
+        let Some(authorizer) = self.security.authorizer() else {
+            return true;
+        };
+        let ask = || self.may(operation, ResourceType::Topic, topic);
+        self.remembered.get(authorizer, operation, topic, ask)
+    }
+
+    /// Whether it may do that with some resource of a kind.
+    pub(crate) fn may_any(&self, operation: Operation, resource: ResourceType) -> bool {
+        self.security.authorizer().is_none_or(|authorizer| {
+            authorizer.allows_any(&self.principal(), &self.host, operation, resource)
+        })
     }
 
     /// Whether a request of this kind is served now. One that is not ends the connection, as in Kafka.

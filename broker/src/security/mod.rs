@@ -7,10 +7,14 @@
 //! | file | holds |
 //! |---|---|
 //! | [`mod@self`] | what holds for all connections |
+//! | [`authorizer`] | who may do what |
+//! | [`audit`] | what is told of denials |
 //! | [`identity`] | who is at the other end of one connection |
 //! | [`tls`] | TLS of the listener, and its files |
 //! | `subject` | whom a certificate is for |
 
+pub(crate) mod audit;
+pub(crate) mod authorizer;
 pub(crate) mod identity;
 mod subject;
 pub mod tls;
@@ -24,6 +28,8 @@ use client::{ClientTls, SaslCredentials, TlsFiles};
 use security::Mechanism;
 use security::scram::{ITERATIONS_MIN, ScramHash, Verifier};
 use security::secret::Secret;
+
+use authorizer::Authorizer;
 
 use crate::config::{Config, SecurityError};
 use tls::{Tls, TlsError};
@@ -115,6 +121,8 @@ pub struct Security {
     /// From which answers to unknown users are made.
     decoy: Secret,
     credentials: ArcSwap<Credentials>,
+    /// Who may do what; none where everybody may everything.
+    authorizer: Option<Authorizer>,
 }
 
 impl Security {
@@ -145,6 +153,7 @@ impl Security {
                 ));
             }
         }
+        let authorizer = Authorizer::new(config);
         Ok(Self {
             mechanisms,
             tls: Tls::new(config)?,
@@ -153,6 +162,7 @@ impl Security {
             own: ArcSwap::from_pointee(own),
             decoy,
             credentials: ArcSwap::default(),
+            authorizer,
         })
     }
 
@@ -164,6 +174,11 @@ impl Security {
     /// Whether a client has to say who it is.
     pub fn is_on(&self) -> bool {
         !self.mechanisms.is_empty()
+    }
+
+    /// Who may do what; none where everybody may everything.
+    pub fn authorizer(&self) -> Option<&Authorizer> {
+        self.authorizer.as_ref()
     }
 
     /// The mechanisms that are offered, in the order of the settings.

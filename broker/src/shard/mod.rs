@@ -40,6 +40,7 @@ use crate::partition::{
 use crate::proof::Proof;
 use crate::quota::Signal;
 use crate::security::Security;
+use crate::security::audit::Audit;
 
 pub use cold::{ReadError, RunOfTime};
 pub use groups::{GroupSlots, GroupUnavailable, SLOTS, shard_of_slot, slot_of_group};
@@ -111,6 +112,8 @@ pub struct Shard {
     pub(crate) producer_ids: producer_ids::ProducerIds,
     /// Incremental fetch sessions of its connections.
     pub(crate) fetch_sessions: FetchSessions,
+    /// What it tells of denials.
+    pub(crate) audit: Audit,
     /// Its connections.
     pub(crate) connections: Connections,
     partitions: RefCell<PartitionMap<Box<PartitionLog>>>,

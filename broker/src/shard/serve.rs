@@ -67,6 +67,7 @@ pub async fn serve(start: ShardStart) {
         groups: GroupSlots::new(&config),
         producer_ids: super::producer_ids::ProducerIds::default(),
         fetch_sessions: FetchSessions::new(&config, start.id, rand::random()),
+        audit: Default::default(),
         connections: Connections::new(&config),
         metrics: start.metrics,
         shared: start.shared,

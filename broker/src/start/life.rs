@@ -25,6 +25,7 @@ use super::shards::{Shards, start_shards, stop_shards, stop_shards_now, watch_sh
 use super::stores::{health_config, key_space};
 use super::{Running, StartError, Stores};
 use crate::config::{Advertised, Config};
+use crate::control::acls::Acls;
 use crate::control::backups::Schedule;
 use crate::control::catalog::Catalog;
 use crate::control::cleaner::Cleaner;
@@ -221,6 +222,7 @@ impl Parts {
         let decoy = decoy.map_err(StartError::Users)?;
         let security = Arc::new(Security::new(&config, &decoy)?);
         let users = Rc::new(Users::new(security.clone()));
+        let acls = Rc::new(Acls::new(security.clone()));
         let shared = Shared {
             config: config.clone(),
             metadata: metadata.clone(),
@@ -266,6 +268,7 @@ impl Parts {
             lost: Default::default(),
             quotas,
             users,
+            acls,
             sweeping: Default::default(),
         };
         Ok((Rc::new(context), shards))
@@ -420,6 +423,7 @@ impl Broker {
             following.push(follower);
             following.push(context.quotas.follow(context).await?);
             following.push(context.users.follow(context).await?);
+            following.push(context.acls.follow(context).await?);
             let slots = Slots::new(context.clone());
             let ownership = Ownership::new(context.clone(), catalog.clone(), slots.clone());
             ownership.begin().await?;

@@ -237,6 +237,7 @@ proptest! {
             let key = broker_config::key(&space, broker);
             prop_assert!(broker_config::span(&space).contains(&key));
             prop_assert_eq!(broker_config::parse(&space, &key), Ok(broker));
+        }
         for host in ["*", "::1", "a/b"] {
             let rule = acl::AclKey {
                 resource: 2, pattern: 4, name: group_name.clone(), principal: format!("User:{group_name}"),

@@ -43,10 +43,10 @@ pub struct AclBinding {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AclError {
     /// A code that names nothing that a rule can have.
-    #[error("Invalid {0} {1}")]
+    #[error("Invalid {0} {name}", name = code_name(.0, *.1))]
     Code(&'static str, i8),
     /// The name is empty.
-    #[error("Resource name should not be empty")]
+    #[error("Invalid empty resource name")]
     EmptyName,
     /// A name or host is longer than [`NAME_BYTES_MAX`].
     #[error("{0} bytes of a name or host; at most {NAME_BYTES_MAX} are allowed")]
@@ -60,6 +60,15 @@ pub enum AclError {
     /// The host is empty.
     #[error("Host should not be empty")]
     EmptyHost,
+}
+
+/// What Kafka calls a code that no rule can have.
+fn code_name(what: &str, code: i8) -> &'static str {
+    match (what, code) {
+        (_, 1) => "ANY",
+        ("patternType", 2) => "MATCH",
+        _ => "UNKNOWN",
+    }
 }
 
 /// A rule as a request or a store brings it: codes and texts that nobody has looked at.

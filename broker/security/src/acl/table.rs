@@ -37,6 +37,12 @@ impl Entry {
     }
 }
 
+/// An address as hosts of clients are written, whichever way a rule writes it.
+fn canonical(host: String) -> String {
+    let address = host.parse::<std::net::IpAddr>();
+    address.map_or(host, |address| address.to_canonical().to_string())
+}
+
 /// Rules of one kind of resource.
 #[derive(Debug, Default)]
 struct OfType {
@@ -79,7 +85,7 @@ impl AclTable {
             let of_type = by_type.entry(binding.resource).or_default();
             let entry = Entry {
                 principal: binding.principal,
-                host: binding.host,
+                host: canonical(binding.host),
                 operation: binding.operation,
                 permission: binding.permission,
             };

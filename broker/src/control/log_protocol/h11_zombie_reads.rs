@@ -165,7 +165,7 @@ async fn fetch(rig: &Rig, id: TopicPartition, offset: i64) -> ErrorCode {
     let reply = rig.context.shard_of(id).call_task(move |shard| async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let reserved = shard.connections.memory.start();
-        let identity = Identity::new(shard.shared.security.clone(), None);
+        let identity = Identity::new(shard.shared.security.clone(), peer.ip(), None);
         let quota = Default::default();
         match api::dispatch(&shard, frame, reserved, peer, &quota, &identity).await {
             Slot::Ready(Reply::Frame(parts, _)) => parts.concat(),

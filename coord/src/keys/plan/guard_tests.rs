@@ -7,8 +7,8 @@ use segment::{LeaderEpoch, Offset, ProducerId, TimestampMs, WalSequence};
 
 use super::testing::{World, me, sequence};
 use super::*;
-use crate::keys::broker_config::{self, BrokerConfigRecord};
 use crate::keys::acl::{self, AclKey, AclRecord};
+use crate::keys::broker_config::{self, BrokerConfigRecord};
 use crate::keys::floor::{self, FloorRecord};
 use crate::keys::group::GroupRecord;
 use crate::keys::group_offset::{self, GroupOffsetRecord};

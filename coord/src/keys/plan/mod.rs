@@ -8,8 +8,8 @@
 //!
 //! An ambiguous outcome is resolved by [`Planned::resolve`] from a new reading, never assumed.
 
-mod broker_configs;
 mod acls;
+mod broker_configs;
 mod log;
 mod made;
 mod ownership;
@@ -29,8 +29,8 @@ mod testing;
 
 use segment::{Offset, SessionId};
 
-pub use broker_configs::put_broker_config;
 pub use acls::{ACLS_MAX, delete_acls, put_acls};
+pub use broker_configs::put_broker_config;
 pub use log::{
     Finish, SourceTrim, begin_intent, commit_sequence, finish_compaction, raise_floor,
     raise_log_start,

@@ -7,6 +7,7 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{Connection, Fetch, LocalBroker, Topic, Wanted, numbered};
@@ -130,8 +131,12 @@ fn count_one(client: &mut Connection, fetch: &Fetch) -> (u64, usize) {
     (ALLOCATIONS.load(Ordering::Relaxed), with_records)
 }
 
+/// Held by the test that counts: what others do would be counted too.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_fetch_that_hits_allocates_as_often_for_a_hundred_partitions_as_for_one() {
+    let _alone = ALONE.lock();
     let broker = LocalBroker::start(&[("shard.count", "1")]);
     let mut client = broker.connect();
     let topic = client.create("t", PARTITIONS);
@@ -151,4 +156,28 @@ fn a_fetch_that_hits_allocates_as_often_for_a_hundred_partitions_as_for_one() {
             );
         }
     }
+}
+
+#[test]
+fn rules_that_a_fetch_is_measured_by_take_no_memory() {
+    let _alone = ALONE.lock();
+    let of = |settings: &[(&str, &str)]| {
+        let broker = LocalBroker::start(&[&[("shard.count", "1")], settings].concat());
+        let mut client = broker.connect();
+        let topic = client.create("t", 1);
+        client
+            .produce(&topic, 0, &numbered(1, BATCH_BYTES))
+            .offset();
+        let each = [12, 17].into_iter().flat_map(|version| {
+            let forms = [Form::Sessionless, Form::Session, Form::Unchanged];
+            forms.map(|form| (version, form))
+        });
+        each.map(|(version, form)| allocations(&broker, &topic, version, form, 1))
+            .collect::<Vec<_>>()
+    };
+    let on = [
+        ("security.authorizer", "on"),
+        ("security.allow_everyone_if_no_acl", "true"),
+    ];
+    assert_eq!(of(&on), of(&[]));
 }

@@ -16,6 +16,7 @@ use security::secret::Secret;
 use wire::messages::create_acls::AclCreation;
 use wire::messages::create_topics::CreatableTopic;
 use wire::messages::delete_acls::DeleteAclsFilter;
+use wire::messages::delete_topics::DeleteTopicState;
 use wire::messages::metadata::MetadataRequestTopic;
 use wire::messages::*;
 use wire::{ApiKey, ErrorCode, Uuid};
@@ -320,6 +321,9 @@ fn denial(case: &Case, place: usize) -> ErrorCode {
     }
 }
 
+/// Asks for everything there is of something.
+type List<'a> = &'a dyn Fn(&mut Connection) -> Vec<u8>;
+
 #[test]
 fn lists_leave_out_what_may_not_be_seen() {
     let mut world = World::new(&[]);
@@ -327,11 +331,13 @@ fn lists_leave_out_what_may_not_be_seen() {
     let list_groups =
         |connection: &mut Connection| connection.call(4, &ListGroupsRequest::default());
     let describe_all = |connection: &mut Connection| {
-        let mut request = DescribeTopicPartitionsRequest::default();
-        request.response_partition_limit = 1;
+        let request = DescribeTopicPartitionsRequest {
+            response_partition_limit: 1,
+            ..DescribeTopicPartitionsRequest::default()
+        };
         connection.call(0, &request)
     };
-    let lists: [&dyn Fn(&mut Connection) -> Vec<u8>; 4] = [
+    let lists: [List<'_>; 4] = [
         &|connection| metadata(connection, 9, None).1,
         &|connection| connection.call(0, &MetadataRequest::default()),
         &list_groups,
@@ -364,6 +370,48 @@ fn lists_leave_out_what_may_not_be_seen() {
     assert!(
         !names(&metadata(&mut alice, 9, None).1, MARK),
         "but not its topics"
+    );
+}
+
+#[test]
+fn to_delete_a_topic_by_its_id_tells_its_name_to_whoever_may_see_it() {
+    let mut world = World::new(&[]);
+    let mut alice = world.alice();
+    let id = world.existing.topic.id;
+    let delete = |connection: &mut Connection, topics: &[(Option<&'static str>, Uuid)]| {
+        let topics = topics.iter().map(|(name, topic_id)| DeleteTopicState {
+            name: *name,
+            topic_id: *topic_id,
+        });
+        let request = DeleteTopicsRequest {
+            topics: topics.collect(),
+            timeout_ms: 15_000,
+            ..DeleteTopicsRequest::default()
+        };
+        let body = connection.call(6, &request);
+        let (_, response) = wire::decode_response::<DeleteTopicsRequest<'_>>(&body, 6).unwrap();
+        let rows = response.responses.iter();
+        rows.map(|it| (it.error_code, it.name.map(str::to_owned), it.topic_id))
+            .collect::<Vec<_>>()
+    };
+    let denied = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+    let name = Some("zq-topic".to_owned());
+    assert_eq!(delete(&mut alice, &[(None, id)]), [(denied, None, id)]);
+    // Nor that a name and an id are the same topic.
+    let both = delete(&mut alice, &[(None, id), (Some("zq-topic"), Uuid::ZERO)]);
+    assert_eq!(
+        both,
+        [(denied, None, id), (denied, name.clone(), Uuid::ZERO)]
+    );
+    world.add(&[Rule::topic("zq-topic", Operation::Describe)]);
+    assert_eq!(
+        delete(&mut alice, &[(None, id)]),
+        [(denied, name.clone(), id)]
+    );
+    world.add(&[Rule::topic("zq-topic", Operation::Delete)]);
+    assert_eq!(
+        delete(&mut alice, &[(None, id)]),
+        [(ErrorCode::NONE, name, id)]
     );
 }
 
@@ -450,8 +498,10 @@ fn operations_that_are_told_are_those_that_are_allowed() {
     let mut world = World::new(&[]);
     let mut alice = world.alice();
     let of_cluster = |connection: &mut Connection| {
-        let mut request = DescribeClusterRequest::default();
-        request.include_cluster_authorized_operations = true;
+        let request = DescribeClusterRequest {
+            include_cluster_authorized_operations: true,
+            ..DescribeClusterRequest::default()
+        };
         let body = connection.call(0, &request);
         let (_, response) = wire::decode_response::<DescribeClusterRequest>(&body, 0).unwrap();
         response.cluster_authorized_operations

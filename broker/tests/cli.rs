@@ -752,3 +752,66 @@ fn users_are_made_by_the_administrator_and_get_in_until_they_are_removed() {
         "{log}"
     );
 }
+
+#[test]
+fn rules_are_added_shown_and_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, format!("{name}\n")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (admin_file, alice_file) = (file("admin.password"), file("alice.password"));
+    let broker = Broker::start_with(&[
+        "--sasl-mechanisms",
+        "SCRAM-SHA-256",
+        "--admin-password-file",
+        &admin_file,
+    ]);
+    let as_admin = |words: &str| format!("{words} --user admin --password-file {admin_file}");
+    let admin = |words: &str| broker.ok(&as_admin(words));
+    let as_alice = |words: &str| format!("{words} --user alice --password-file {alice_file}");
+    let produce = as_alice("produce orders --request-timeout 10s");
+    admin(&format!("user set alice --new-password-file {alice_file}"));
+    admin("topic create orders --partitions 1");
+    let refused = broker.fails(&as_alice("acl list"), 1);
+    assert!(
+        refused.contains("Cluster authorization failed"),
+        "{refused}"
+    );
+    broker.run(&produce, b"a\n", 1);
+    assert!(
+        broker.log().contains("kafscale::audit: denied"),
+        "{}",
+        broker.log()
+    );
+    admin("acl allow User:alice --operation read,write --topic orders --group billing");
+    broker.run(&produce, b"a\n", 0);
+    let list = || -> Value { serde_json::from_str(&admin("acl list --json")).unwrap() };
+    let rules = list();
+    assert_eq!(
+        rules.as_array().unwrap().len(),
+        3,
+        "a group is not written to: {rules}"
+    );
+    admin("acl deny User:alice --operation write --topic ord --prefixed --host 127.0.0.1");
+    broker.run(&produce, b"a\n", 1);
+    let table = admin("acl list --topic orders");
+    assert!(
+        table.contains("deny") && table.contains("ord...") && !table.contains("billing"),
+        "{table}"
+    );
+    let removed = admin("acl remove User:alice --topic ord");
+    assert!(removed.contains("ord..."), "{removed}");
+    broker.run(&produce, b"a\n", 0);
+    admin("acl remove User:alice");
+    assert_eq!(list(), serde_json::json!([]));
+    for words in [
+        "acl allow User:alice --operation read",
+        "acl allow alice --operation read --topic t",
+        "acl allow User:alice --operation idempotent-write --topic t",
+        "acl allow User:alice --operation fly --topic t",
+    ] {
+        broker.fails(&as_admin(words), 2);
+    }
+}

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acls;
 mod admin;
 mod connection;
 mod consumer;
@@ -31,6 +32,7 @@ mod settings;
 mod stream;
 mod users;
 
+pub use acls::{AclQuery, NameQuery};
 pub use admin::{ConfigChange, ConfigEntry, NewTopic};
 pub use connection::{Closer, Connection, Reply};
 pub use consumer::{Fetched, Fetcher, FetcherSettings, OffsetReset};

@@ -4,6 +4,7 @@
 //! goes to standard output, everything else to standard error. A reader that closes the pipe ends
 //! a command quietly.
 
+mod acl;
 mod adopt;
 mod backup;
 mod broker;
@@ -47,6 +48,7 @@ Examples:
   kafscale consume orders --from-beginning         print what is there, and what comes
   kafscale group describe billing                  show how far a group has read
   kafscale user set alice --new-password-file f    make a user, or change its password
+  kafscale acl allow User:alice --operation read --topic orders
   kafscale cluster describe                        show the brokers of a cluster
   kafscale restore --topic orders --target orders-noon --to 2026-05-01T12:00:00Z
   kafscale export --topic orders --output orders/  write a topic as Parquet files
@@ -79,6 +81,7 @@ enum ClientCommand {
     Consume(consume::ConsumeArgs),
     Group(group::GroupArgs),
     User(user::UserArgs),
+    Acl(acl::AclArgs),
     Cluster(cluster::ClusterArgs),
     Segment(segment::SegmentArgs),
     Restore(restore::RestoreArgs),
@@ -126,6 +129,7 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         ClientCommand::Consume(args) => consume::run(&cli.connect, &args),
         ClientCommand::Group(args) => group::run(&cli.connect, &args),
         ClientCommand::User(args) => user::run(&cli.connect, &args),
+        ClientCommand::Acl(args) => acl::run(&cli.connect, &args),
         ClientCommand::Cluster(args) => cluster::run(&args),
         ClientCommand::Segment(args) => segment::run(&args),
         ClientCommand::Restore(args) => restore::run(&args),

@@ -2,7 +2,9 @@
 
 /// Writes an enumeration whose values have codes.
 macro_rules! coded {
-    ($(#[$about:meta])* $name:ident { $($(#[$what:meta])* $value:ident = $code:literal,)* }) => {
+    ($(#[$about:meta])* $name:ident {
+        $($(#[$what:meta])* $value:ident = $code:literal $word:literal,)*
+    }) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
@@ -20,6 +22,18 @@ macro_rules! coded {
                 }
             }
 
+            /// What people call it.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$value => $word,)*
+                }
+            }
+
+            /// The value that people call so.
+            pub fn of_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|it| it.word() == word)
+            }
+
             /// The value with this code.
             pub fn of_code(code: i8) -> Option<Self> {
                 match code {
@@ -35,17 +49,17 @@ coded! {
     /// `org.apache.kafka.common.resource.ResourceType`.
     ResourceType {
         /// A topic.
-        Topic = 2,
+        Topic = 2 "topic",
         /// A consumer group.
-        Group = 3,
+        Group = 3 "group",
         /// The cluster itself.
-        Cluster = 4,
+        Cluster = 4 "cluster",
         /// A transactional id.
-        TransactionalId = 5,
+        TransactionalId = 5 "transactional-id",
         /// A delegation token.
-        DelegationToken = 6,
+        DelegationToken = 6 "delegation-token",
         /// A user, for tokens.
-        User = 7,
+        User = 7 "user",
     }
 }
 
@@ -53,9 +67,9 @@ coded! {
     /// `org.apache.kafka.common.resource.PatternType`, of those that a rule can have.
     PatternType {
         /// One name, or `*` for any.
-        Literal = 3,
+        Literal = 3 "literal",
         /// All names that begin so.
-        Prefixed = 4,
+        Prefixed = 4 "prefixed",
     }
 }
 
@@ -63,33 +77,33 @@ coded! {
     /// `org.apache.kafka.common.acl.AclOperation`.
     Operation {
         /// Everything.
-        All = 2,
+        All = 2 "all",
         /// Read records, commit offsets, join groups.
-        Read = 3,
+        Read = 3 "read",
         /// Write records.
-        Write = 4,
+        Write = 4 "write",
         /// Create topics.
-        Create = 5,
+        Create = 5 "create",
         /// Delete topics, groups, records.
-        Delete = 6,
+        Delete = 6 "delete",
         /// Alter partitions, quotas, ACLs.
-        Alter = 7,
+        Alter = 7 "alter",
         /// See that it exists, and what it is like.
-        Describe = 8,
+        Describe = 8 "describe",
         /// What brokers ask of brokers.
-        ClusterAction = 9,
+        ClusterAction = 9 "cluster-action",
         /// See settings.
-        DescribeConfigs = 10,
+        DescribeConfigs = 10 "describe-configs",
         /// Change settings.
-        AlterConfigs = 11,
+        AlterConfigs = 11 "alter-configs",
         /// Write with a producer id.
-        IdempotentWrite = 12,
+        IdempotentWrite = 12 "idempotent-write",
         /// Make tokens for a user.
-        CreateTokens = 13,
+        CreateTokens = 13 "create-tokens",
         /// See tokens of a user.
-        DescribeTokens = 14,
+        DescribeTokens = 14 "describe-tokens",
         /// Take part in two-phase commits.
-        TwoPhaseCommit = 15,
+        TwoPhaseCommit = 15 "two-phase-commit",
     }
 }
 
@@ -97,13 +111,50 @@ coded! {
     /// `org.apache.kafka.common.acl.AclPermissionType`.
     Permission {
         /// Denied, whatever else is allowed.
-        Deny = 2,
+        Deny = 2 "deny",
         /// Allowed.
-        Allow = 3,
+        Allow = 3 "allow",
     }
 }
 
 impl Operation {
+    /// Whether there is such an operation with a kind of resource (`AclEntry.supportedOperations`).
+    pub fn applies_to(self, resource: ResourceType) -> bool {
+        use Operation as O;
+        let known: &[Self] = match resource {
+            ResourceType::Topic => &[
+                O::Read,
+                O::Write,
+                O::Create,
+                O::Describe,
+                O::Delete,
+                O::Alter,
+                O::DescribeConfigs,
+                O::AlterConfigs,
+            ],
+            ResourceType::Group => &[
+                O::Read,
+                O::Describe,
+                O::Delete,
+                O::DescribeConfigs,
+                O::AlterConfigs,
+            ],
+            ResourceType::Cluster => &[
+                O::Create,
+                O::ClusterAction,
+                O::DescribeConfigs,
+                O::AlterConfigs,
+                O::IdempotentWrite,
+                O::Alter,
+                O::Describe,
+            ],
+            ResourceType::TransactionalId => &[O::Describe, O::Write, O::TwoPhaseCommit],
+            ResourceType::DelegationToken => &[O::Describe],
+            ResourceType::User => &[O::CreateTokens, O::DescribeTokens],
+        };
+        self == Self::All || known.contains(&self)
+    }
+
     /// Whether leave for `self` is leave for `other` too. Whoever may read, write, delete or alter may see, and whoever
     /// may change settings may see them; to be denied one of them denies nothing else
     /// (`StandardAuthorizerData.IMPLIES_DESCRIBE`).

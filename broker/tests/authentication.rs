@@ -108,7 +108,11 @@ fn the_administrator_makes_users_and_each_gets_in_with_its_own_password_only() {
             Client::connect(settings(&broker, mechanism, "alice", "wonder,land=")).unwrap();
         let denied = alice.users().unwrap_err();
         let code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
-        assert_eq!(denied.code(), Some(code), "she is served, and may not do that");
+        assert_eq!(
+            denied.code(),
+            Some(code),
+            "she is served, and may not do that"
+        );
         for (user, password) in [
             ("alice", "hunter2"),
             ("alice", "x"),

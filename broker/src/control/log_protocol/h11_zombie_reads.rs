@@ -206,7 +206,9 @@ async fn produce(rig: &Rig, id: TopicPartition, batch: Bytes) -> ErrorCode {
     let reply = rig.context.shard_of(id).call_task(move |shard| async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let reserved = shard.connections.memory.start();
-        let slot = api::dispatch(&shard, frame, reserved, peer, &Default::default()).await;
+        let identity = Identity::new(shard.shared.security.clone(), peer.ip(), None);
+        let quota = Default::default();
+        let slot = api::dispatch(&shard, frame, reserved, peer, &quota, &identity).await;
         let reply = match slot {
             Slot::Ready(reply) => reply,
             Slot::Pending(reply) => reply.await,

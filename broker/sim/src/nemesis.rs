@@ -177,7 +177,8 @@ fn clog(cluster: &Rc<Cluster>, random: &mut Random, first: usize) {
     let count = 1 + random.index(cluster.plan.brokers);
     for step in 0..count {
         let broker = (first + step) % cluster.plan.brokers;
-        let ways: &[Way] = *random.choose(&[&[Way::In][..], &[Way::Out], &[Way::In, Way::Out]]);
+        const WAYS: [&[Way]; 3] = [&[Way::In], &[Way::Out], &[Way::In, Way::Out]];
+        let ways = *random.choose(&WAYS);
         let (begin, time) = (random.millis(0..500), random.millis(100..6_000));
         trace!(
             "nemesis",

@@ -166,6 +166,18 @@ impl Scene {
         })
     }
 
+    /// Records that consumers have not reached, of all of them together.
+    pub(crate) fn left(&self, observers: std::ops::Range<u32>) -> i64 {
+        let positions = self.positions.borrow();
+        let of_them = positions
+            .iter()
+            .filter(|((consumer, ..), _)| observers.contains(consumer));
+        let left = of_them.map(|((_, topic, partition), position)| {
+            (self.end(*topic, *partition) - position).max(0)
+        });
+        left.sum()
+    }
+
     /// A promise is broken.
     pub(crate) fn violation(&self, what: String) {
         trace!("check", "VIOLATION {what}");

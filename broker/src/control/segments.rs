@@ -4,7 +4,7 @@
 //! length. Segments are created once, with bytes that their intent has decided, and a merge only
 //! makes one longer, so such an entry is right whatever epoch wrote it; a restart without a
 //! compaction does not cost a read of every segment. One that LIST does not show is gone only if a read says
-//! so too: a listing may be old. Any other segment is read once, whole; one that is
+//! so too: a listing may be old, and the manifest late. Any other segment is read once, whole; one that is
 //! damaged does not keep the rest from being served (see [`super::quarantine`]).
 
 use std::collections::BTreeSet;
@@ -81,13 +81,22 @@ pub async fn find_segments(
             Looked::Damaged(damaged) => Err(damaged),
         }))
     };
-    for found in objects.read_many(unknown, read).await {
-        let found =
-            found.map_err(|error: ReadSegmentError| ImageError::Segments(error.to_string()));
-        match found? {
-            Some(Ok(segment)) => sound.push(segment),
-            Some(Err(found)) => drop(damaged.insert(found.survey.base, *found)),
-            None => {}
+    let mut tried = BTreeSet::new();
+    // Each round finds a segment, or is the last.
+    loop {
+        tried.extend(unknown.iter().copied());
+        for found in objects.read_many(unknown, &read).await {
+            let found =
+                found.map_err(|error: ReadSegmentError| ImageError::Segments(error.to_string()));
+            match found? {
+                Some(Ok(segment)) => sound.push(segment),
+                Some(Err(found)) => drop(damaged.insert(found.survey.base, *found)),
+                None => {}
+            }
+        }
+        unknown = where_others_end(&sound, &damaged, record, &tried);
+        if unknown.is_empty() {
+            break;
         }
     }
     let chain = cover(&sound, &damaged, record.compacted_end);
@@ -137,6 +146,31 @@ fn not_listed(
             && !shown.contains(&told.base)
     });
     wanted.map(|told| told.base).collect()
+}
+
+/// Offsets below the compacted end where what is known ends and nothing that is known begins: a segment that neither an
+/// old listing nor a late manifest tells of begins there. It is looked for before the log start is raised.
+fn where_others_end(
+    sound: &[ManifestSegment],
+    damaged: &DamagedSegments,
+    record: &PartitionRecord,
+    tried: &BTreeSet<Offset>,
+) -> Vec<Offset> {
+    let mut known: Vec<(Offset, Offset)> = sound.iter().map(|s| (s.base, s.end)).collect();
+    known.sort_unstable();
+    let mut covered = record.log_start;
+    let mut ends = BTreeSet::new();
+    for (base, end) in known {
+        if base > covered {
+            ends.insert(covered);
+        }
+        covered = covered.max(end);
+    }
+    ends.insert(covered);
+    let wanted = |end: &Offset| {
+        *end < record.compacted_end && !tried.contains(end) && !damaged.contains_key(end)
+    };
+    ends.into_iter().filter(wanted).collect()
 }
 
 /// What a manifest tells of the segment at `base`, if it has so many bytes. Its time points stay in the

@@ -89,7 +89,9 @@ async fn open(
     };
     let by = shard.now_ms() + IDENTIFY_WITHIN.as_millis() as u64;
     state.identify_by_ms.set(by);
-    let accepted = match runtime::tls::accept(tls.current(), read, write).await {
+    // Apart from the task, which keeps the room of all that it ever waits for.
+    let accepted = Box::pin(runtime::tls::accept(tls.current(), read, write));
+    let accepted = match accepted.await {
         Ok(accepted) => accepted,
         Err(error) => {
             shard.metrics.tls_failed.increment();

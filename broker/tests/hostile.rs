@@ -13,10 +13,12 @@
 //! | a length of four bytes that is a buffer of gigabytes (CVE-2026-10142) | [`defects`]`::lengths` |
 //! | a pooled buffer that is used again too early (CVE-2026-35554) | [`defects`]`::buffers_are_not_used_again_too_early` |
 //!
-//! Five belong to authentication, which the broker does not have yet: the nonce of SCRAM (CVE-2024-56128), the
-//! authorization id of PLAIN and SCRAM (CVE-2017-12610), the time of a comparison of secrets (CVE-2021-38153),
-//! tokens without a signature or a key (CVE-2026-33557, CVE-2026-110985), iteration counts of SCRAM
-//! (CVE-2026-10143). SaslHandshake and SaslAuthenticate are not served: [`apis`]`::unknown_keys_and_versions`.
+//! Five belong to authentication and have their tests there (`tests/authentication.rs`, `broker/security`): the nonce of
+//! SCRAM (CVE-2024-56128) and the authorization id of PLAIN and SCRAM (CVE-2017-12610) in
+//! `nobody_gets_in_as_another_or_with_a_proof_of_another_exchange`; the time of a comparison of secrets
+//! (CVE-2021-38153), which `security::secret` makes constant; iteration counts of SCRAM (CVE-2026-10143) in
+//! `scram::tests::iterations_and_salts_are_bounded`; tokens without a signature or a key (CVE-2026-33557,
+//! CVE-2026-110985).
 //!
 //! [`crowds`] also measures that others are served as before, [`limits`] holds the bounds of connections and of their
 //! pace. docs/fuzzing.md tells of both.

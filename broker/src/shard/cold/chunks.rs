@@ -4,6 +4,8 @@
 //! - what is held (cached, read ahead, being read, and chunks that left but are still part of a reply)
 //!   is at most the budget, but for one chunk that is always read, whatever its size, and for what
 //!   replies keep;
+//! - replies that nobody takes push out no more than most of the cache: what they keep has a bound of its own
+//!   (`net::Unsent`), and without a cache each read of what others want most would be a GET;
 //! - chunks read ahead that nobody has reached are no part of the cache, so that neither pushes out the
 //!   other's; they and the reads under way take at most half of the budget.
 
@@ -23,6 +25,8 @@ const FLIGHTS_MAX: usize = 1_024;
 const WAITERS_MAX: usize = 4_096;
 /// Memory of a chunk beside what its run says, about: its places in the maps.
 const ENTRY_OVERHEAD_BYTES: u64 = 256;
+/// The share of the budget that the cache has whatever replies keep, as a divisor.
+const CACHE_SHARE_MIN: u64 = 4;
 /// A chunk read ahead that nobody reached for so long makes room for another: its reader has left.
 const UNREACHED_MAX_MS: u64 = 10_000;
 
@@ -206,9 +210,10 @@ impl<W> Chunks<W> {
         room
     }
 
-    /// Leaves to the cache what the rest does not need.
+    /// Leaves to the cache what the rest does not need, and at least its share.
     fn fit(&mut self) {
-        let room = self.budget_bytes.saturating_sub(self.beside_cache());
+        let left = self.budget_bytes.saturating_sub(self.beside_cache());
+        let room = left.max(self.budget_bytes / CACHE_SHARE_MIN);
         if room != self.cache.budget_bytes() {
             let evicted = self.cache.resize(room);
             self.left(evicted);

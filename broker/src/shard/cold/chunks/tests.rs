@@ -137,6 +137,24 @@ fn a_chunk_larger_than_the_budget_is_read_alone_and_not_kept() {
     assert_eq!(chunks.held_bytes(), 0);
 }
 
+#[test]
+fn what_others_want_stays_whatever_replies_keep() {
+    let bytes = filled();
+    let mut chunks: Chunks<u64> = Chunks::new(20 * CHUNK);
+    read(&mut chunks, 0, &bytes);
+    read(&mut chunks, 0, &bytes);
+    // As much again as the budget, in replies that nobody takes.
+    let kept: Vec<_> = (1..40)
+        .map(|number| read(&mut chunks, number, &bytes))
+        .collect();
+    assert!(chunks.beside_cache() >= 20 * CHUNK);
+    assert!(chunks.is_ready(&key(0, &bytes)));
+    // Something new finds a place as well.
+    read(&mut chunks, 99, &bytes);
+    assert!(chunks.is_ready(&key(99, &bytes)));
+    assert!(chunks.held_bytes() <= (kept.len() as u64 + 6) * (CHUNK + ENTRY_OVERHEAD_BYTES));
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Read(u64),

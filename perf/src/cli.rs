@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use runtime::Driver;
 
+use crate::access::AccessArgs;
 use crate::e2e::EndToEndRun;
 use crate::fetch::FetchRun;
 use crate::floor::{self, FloorRuntime};
@@ -39,6 +40,9 @@ pub struct Common {
         env = "KAFSCALE_PERF_BOOTSTRAP"
     )]
     pub bootstrap: String,
+    /// How brokers are connected to.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// Time before anything is recorded (ms, s or m; a number alone is seconds) [default: 3s].
     #[arg(long, global = true, value_parser = duration)]
     pub warmup: Option<Duration>,
@@ -78,15 +82,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Common {
     /// What a run needs of it. Its own times count where the command line says nothing.
-    pub fn setting(&self, own: Times) -> Setting {
+    ///
+    /// # Errors
+    /// See [`AccessArgs::access`].
+    pub fn setting(&self, own: Times) -> Result<Setting> {
         let mine = Times {
             warmup: self.warmup,
             duration: self.duration,
             patience: self.patience,
         };
         let times = mine.or(own);
-        Setting {
+        Ok(Setting {
             bootstrap: self.bootstrap.clone(),
+            access: self.access.access()?,
             warmup: times.warmup.unwrap_or(WARMUP),
             duration: times.duration.unwrap_or(DURATION),
             broker_pid: self.broker_pid,
@@ -95,7 +103,7 @@ impl Common {
             keep_topics: self.keep_topics,
             patience: times.patience.unwrap_or(PATIENCE),
             progress: String::new(),
-        }
+        })
     }
 }
 
@@ -348,6 +356,12 @@ pub struct FloorArgs {
     /// What the server runs on: the broker's runtime, or (feature of that name) glommio.
     #[arg(long, value_enum, default_value = "monoio")]
     pub runtime: FloorRuntime,
+    /// Speak TLS with the certificate in this PEM file, as the broker does; clients then need --ca-file.
+    #[arg(long, value_name = "FILE", requires = "tls_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_key_file: Option<PathBuf>,
     /// Kernel interface: io_uring, epoll, or io_uring where it works.
     #[arg(long, default_value = "auto", value_parser = driver)]
     pub driver: DriverChoice,
@@ -374,6 +388,7 @@ impl FloorArgs {
             pin: self.pin,
             runtime: self.runtime,
             driver: self.driver.0,
+            tls: self.tls_cert_file.clone().zip(self.tls_key_file.clone()),
             ..Default::default()
         }
     }
@@ -508,7 +523,7 @@ mod tests {
             patience: Some(Duration::from_secs(7)),
             ..Times::default()
         };
-        let setting = cli.common.setting(own);
+        let setting = cli.common.setting(own).unwrap();
         assert_eq!(setting.warmup, Duration::from_millis(500));
         assert_eq!(setting.duration, Duration::from_secs(120));
         assert_eq!(setting.patience, Duration::from_secs(7));

@@ -9,6 +9,7 @@ use wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use wire::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use wire::{ApiKey, ErrorCode, Uuid};
 
+use crate::access::Access;
 use crate::connection::Connection;
 
 /// How long a new topic may take until every partition has a leader.
@@ -44,6 +45,8 @@ pub struct Topic {
     pub id: Uuid,
     /// Its partitions, by index.
     pub partitions: Vec<Partition>,
+    /// How its brokers are connected to.
+    pub access: Access,
 }
 
 /// What one connection works on.
@@ -89,6 +92,14 @@ impl Topic {
         all
     }
 
+    /// A connection to the leader of what is assigned.
+    ///
+    /// # Errors
+    /// See [`Access::open`].
+    pub fn connect(&self, assignment: &Assignment) -> Result<Connection> {
+        self.access.open(&assignment.address)
+    }
+
     /// The version of Produce to use over `connection`.
     ///
     /// # Errors
@@ -120,6 +131,7 @@ impl Topic {
 #[derive(Debug)]
 pub struct Cluster {
     control: Connection,
+    access: Access,
 }
 
 impl Cluster {
@@ -127,15 +139,18 @@ impl Cluster {
     ///
     /// # Errors
     /// None does.
-    pub fn connect(bootstrap: &str) -> Result<Self> {
+    pub fn connect(bootstrap: &str, access: &Access) -> Result<Self> {
         let mut last = None;
         for address in bootstrap
             .split(',')
             .map(str::trim)
             .filter(|a| !a.is_empty())
         {
-            match Connection::open(address) {
-                Ok(control) => return Ok(Self { control }),
+            match access.open(address) {
+                Ok(control) => {
+                    let access = access.clone();
+                    return Ok(Self { control, access });
+                }
                 Err(e) => last = Some(e),
             }
         }
@@ -215,7 +230,7 @@ impl Cluster {
             .find(|b| b.node_id == metadata.controller_id);
         let address = controller.map(|b| format!("{}:{}", b.host, b.port));
         address
-            .map(|address| Connection::open(&address))
+            .map(|address| self.access.open(&address))
             .transpose()
     }
 
@@ -265,6 +280,7 @@ impl Cluster {
             name,
             id,
             partitions,
+            access: self.access.clone(),
         }))
     }
 
@@ -311,6 +327,7 @@ mod tests {
             name: "t".to_owned(),
             id: Uuid::ZERO,
             partitions: partitions.collect(),
+            access: Access::default(),
         }
     }
 

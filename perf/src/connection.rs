@@ -3,11 +3,11 @@
 //! [`Connection::split`] gives the halves to those who keep several requests in flight.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use client::Stream;
 use wire::messages::api_versions::ApiVersionsRequest;
 use wire::{ApiKey, ErrorCode, Request, RequestHeader, decode_response, supported_versions};
 
@@ -19,8 +19,6 @@ const CORRELATION_ID_AT: usize = 8;
 const FRAME_BYTES_MAX: usize = 1 << 30;
 /// First size of a receive buffer; it grows to the largest frame seen.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// How long a connection attempt may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request without an answer for so long has failed.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a blocked receiver looks whether it should stop.
@@ -60,7 +58,7 @@ impl Versions {
 /// Reads length-prefixed frames from a socket into one buffer that is kept.
 #[derive(Debug)]
 pub struct FrameReader {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
@@ -71,7 +69,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// The socket refuses its options.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
+    pub fn new(stream: Stream) -> io::Result<Self> {
         stream.set_read_timeout(Some(POLL_INTERVAL))?;
         Ok(Self {
             stream,
@@ -200,7 +198,7 @@ impl Template {
     ///
     /// # Errors
     /// The socket fails.
-    pub fn send(&mut self, stream: &mut TcpStream, correlation_id: i32) -> io::Result<()> {
+    pub fn send(&mut self, stream: &mut Stream, correlation_id: i32) -> io::Result<()> {
         let place = CORRELATION_ID_AT..CORRELATION_ID_AT + 4;
         self.head[place].copy_from_slice(&correlation_id.to_be_bytes());
         if self.rest.is_empty() {
@@ -217,10 +215,7 @@ impl Template {
 ///
 /// # Errors
 /// The socket fails.
-pub fn write_all_vectored(
-    stream: &mut TcpStream,
-    mut slices: &mut [IoSlice<'_>],
-) -> io::Result<()> {
+pub fn write_all_vectored(stream: &mut Stream, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
     while !slices.is_empty() {
         match stream.write_vectored(slices) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -235,41 +230,26 @@ pub fn write_all_vectored(
 /// A connection with one request in flight.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     reader: FrameReader,
     versions: Versions,
     correlation_id: i32,
 }
 
 impl Connection {
-    /// Connects and asks which versions the broker serves.
+    /// Asks which versions the broker at the other end serves; nothing is in flight.
     ///
     /// # Errors
-    /// The address does not resolve, nobody answers, or the answer makes no sense.
-    pub fn open(address: &str) -> Result<Self> {
-        let open = || -> Result<TcpStream> {
-            let mut last = None;
-            for candidate in address.to_socket_addrs()? {
-                match TcpStream::connect_timeout(&candidate, CONNECT_TIMEOUT) {
-                    Ok(stream) => return Ok(stream),
-                    Err(e) => last = Some(e),
-                }
-            }
-            Err(last.map_or_else(|| anyhow::anyhow!("no address"), Into::into))
-        };
-        let stream = open().with_context(|| format!("connect to {address}"))?;
-        stream.set_nodelay(true)?;
+    /// The socket refuses its options, or the answer makes no sense.
+    pub fn over(stream: Stream) -> Result<Self> {
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        let reader = FrameReader::new(stream.try_clone()?)?;
         let mut connection = Self {
+            reader: FrameReader::new(stream.try_clone()?)?,
             stream,
-            reader,
             versions: Versions::default(),
             correlation_id: 0,
         };
-        connection
-            .negotiate()
-            .with_context(|| format!("negotiate with {address}"))?;
+        connection.negotiate()?;
         Ok(connection)
     }
 
@@ -371,7 +351,20 @@ impl Connection {
     }
 
     /// The sending and the receiving half.
-    pub fn split(self) -> (TcpStream, FrameReader) {
+    pub fn split(self) -> (Stream, FrameReader) {
         (self.stream, self.reader)
+    }
+
+    /// The bytes, with nothing in flight.
+    ///
+    /// # Errors
+    /// Something is in flight.
+    pub fn into_stream(self) -> Result<Stream> {
+        // What TLS has read ahead is in the reader's.
+        let FrameReader {
+            stream, begin, end, ..
+        } = self.reader;
+        ensure!(begin == end, "more than the reply came");
+        Ok(stream)
     }
 }

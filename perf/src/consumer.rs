@@ -3,10 +3,10 @@
 //! [`Cursor`] knows the protocol and no socket: [`Consumer`] drives it with blocking calls, [`crate::drive`]
 //! many of them on one thread.
 
-use std::net::TcpStream;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use client::Stream;
 use segment::batch::Batches;
 use wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use wire::{ErrorCode, Records, Uuid, decode_response};
@@ -221,7 +221,7 @@ impl Consumer {
     /// # Errors
     /// The broker cannot be reached or has no version of Fetch that is known.
     pub fn connect(topic: &Topic, assignment: &Assignment) -> Result<Self> {
-        let connection = Connection::open(&assignment.address)?;
+        let connection = topic.connect(assignment)?;
         let version = topic.fetch_version(&connection)?;
         let cursor = Cursor::new(topic, assignment, version);
         Ok(Self { connection, cursor })
@@ -232,9 +232,12 @@ impl Consumer {
         &mut self.cursor
     }
 
-    /// Its socket, with nothing in flight, and where it is.
-    pub fn into_parts(self) -> (TcpStream, Cursor) {
-        (self.connection.split().0, self.cursor)
+    /// Its bytes, with nothing in flight, and where it is.
+    ///
+    /// # Errors
+    /// Something is in flight.
+    pub fn into_parts(self) -> Result<(Stream, Cursor)> {
+        Ok((self.connection.into_stream()?, self.cursor))
     }
 
     /// Fetches once; see [`Cursor::accept`]. `each` is also given when the answer was complete.
@@ -318,6 +321,7 @@ fn take(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Access;
     use crate::cluster::Partition;
 
     #[test]
@@ -331,6 +335,7 @@ mod tests {
             name: "t".to_owned(),
             id: Uuid::ZERO,
             partitions: vec![partition.clone()],
+            access: Access::default(),
         };
         let assignment = Assignment {
             address: "a:1".to_owned(),

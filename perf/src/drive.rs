@@ -9,15 +9,16 @@
 //! gets no reply until the window's patience is over fails the run.
 
 use std::cell::RefCell;
-use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use client::Stream;
 use futures_channel::oneshot;
-use runtime::{Driver, ReadHalf, Socket, WriteFrame, WriteHalf};
+use runtime::tls::{self, Inbound, Outbound};
+use runtime::{Driver, Socket};
 
 use crate::clock::Window;
 use crate::consumer::{Cursor, FetchLimits};
@@ -35,8 +36,8 @@ const HEAD_BYTES: usize = 8;
 /// A connection that fetches, with nothing in flight.
 #[derive(Debug)]
 pub struct Lane {
-    /// Its socket.
-    pub stream: TcpStream,
+    /// Its bytes.
+    pub stream: Stream,
     /// Where it is.
     pub cursor: Cursor,
     /// The bounds of its fetches.
@@ -95,14 +96,12 @@ async fn fetch(
         mut cursor,
         limits,
     } = lane;
-    stream.set_read_timeout(None)?;
-    stream.set_write_timeout(None)?;
-    let (mut read, mut write, _) = Socket::adopt(stream)?.split();
+    let (mut read, mut write) = adopt(stream)?;
     let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
     let mut id: i32 = 0;
     while Instant::now() < window.to {
         id = id.wrapping_add(1);
-        let request = WriteFrame::new(cursor.request(&limits)?.into_parts(id));
+        let request = cursor.request(&limits)?.into_parts(id);
         let sent = Instant::now();
         exchange(request, id, &mut write, &mut read, &mut buffer).await?;
         let done = Instant::now();
@@ -133,15 +132,29 @@ async fn fetch(
     Ok(())
 }
 
+/// Takes a connection over to this thread's runtime.
+fn adopt(stream: Stream) -> Result<(Inbound, Outbound)> {
+    stream.set_read_timeout(None)?;
+    stream.set_write_timeout(None)?;
+    let parts = stream.into_parts();
+    let (socket, session) = parts.context("another thread has the connection")?;
+    let (read, write, _) = Socket::adopt(socket)?.split();
+    Ok(match session {
+        None => (Inbound::Plain(read), Outbound::Plain(write)),
+        Some((session, sealed)) => tls::resume(session, &sealed, read, write),
+    })
+}
+
 /// Sends a request and receives the reply, length prefix included, into the empty `buffer`.
 async fn exchange(
-    request: WriteFrame,
+    request: Vec<Bytes>,
     id: i32,
-    write: &mut WriteHalf,
-    read: &mut ReadHalf,
+    write: &mut Outbound,
+    read: &mut Inbound,
     buffer: &mut BytesMut,
 ) -> Result<()> {
-    write.write(request).await.context("send a request")?;
+    let written = write.write_telling(request, |_| {}).await;
+    written.context("send a request")?;
     let mut whole = HEAD_BYTES;
     while buffer.len() < whole {
         buffer.reserve((whole - buffer.len()).max(BUFFER_BYTES - buffer.len().min(BUFFER_BYTES)));

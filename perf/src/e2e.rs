@@ -13,7 +13,7 @@ use segment::record::{DecodeLimits, RecordSet};
 
 use crate::clock::{Schedule, Window, process_ns};
 use crate::cluster::{Assignment, Topic};
-use crate::connection::{Connection, Template};
+use crate::connection::Template;
 use crate::consumer::{Consumer, FetchLimits};
 use crate::meter::{Counter, Tally};
 use crate::payload::{RECORD_BYTES_MIN, Shape, Target, produce_request, wall_clock};
@@ -151,7 +151,7 @@ impl EndToEndRun {
         number: usize,
         run_id: u64,
     ) -> Result<Lane<Stamping>> {
-        let mut connection = Connection::open(&assignment.address)?;
+        let mut connection = topic.connect(assignment)?;
         let version = topic.produce_version(&connection)?;
         let opening = self.shape.build(wall_clock(), None)?;
         let mut targets = Vec::new();

@@ -71,7 +71,7 @@ impl FetchRun {
                 readers.push(self.reader(number, Consumer::connect(topic, assignment)?)?);
             }
             let measured = match self.per_second {
-                None => setting.run(title, self.deal(readers), drive::fetch_all)?,
+                None => setting.run(title, self.deal(readers)?, drive::fetch_all)?,
                 Some(rate) => {
                     let count = readers.len();
                     setting.run(title, readers, |reader, window, counter| {
@@ -89,11 +89,11 @@ impl FetchRun {
     }
 
     /// Deals the connections to the threads in turn.
-    fn deal(&self, readers: Vec<Reader>) -> Vec<Vec<Lane>> {
+    fn deal(&self, readers: Vec<Reader>) -> Result<Vec<Vec<Lane>>> {
         let threads = self.threads.clamp(1, readers.len().max(1));
         let mut dealt: Vec<Vec<Lane>> = (0..threads).map(|_| Vec::new()).collect();
         for (number, reader) in readers.into_iter().enumerate() {
-            let (stream, cursor) = reader.consumer.into_parts();
+            let (stream, cursor) = reader.consumer.into_parts()?;
             let limits = reader.limits;
             dealt[number % threads].push(Lane {
                 stream,
@@ -101,7 +101,7 @@ impl FetchRun {
                 limits,
             });
         }
-        dealt
+        Ok(dealt)
     }
 
     fn shape(&self) -> Shape {
@@ -170,7 +170,7 @@ fn load_partitions(
     payload: &Payload,
     count: u64,
 ) -> Result<()> {
-    let mut connection = crate::connection::Connection::open(&assignment.address)?;
+    let mut connection = topic.connect(assignment)?;
     let version = topic.produce_version(&connection)?;
     let mut rotation = Rotation::new(topic, assignment, payload, version, -1)?;
     for _ in &assignment.partitions {

@@ -20,6 +20,7 @@ use wire::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
 use wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use wire::{ApiKey, ErrorCode, decode_response};
 
+use crate::access::Access;
 use crate::clock::Window;
 use crate::connection::{Connection, Template};
 use crate::meter::{Counter, Tally};
@@ -70,6 +71,7 @@ struct Member {
 /// Connections that are free, by address.
 struct Pool {
     bootstrap: String,
+    access: Access,
     control: Connection,
     free: HashMap<String, Vec<Connection>>,
 }
@@ -83,7 +85,7 @@ impl JoinRun {
         let mut workers = Vec::new();
         for kind in [Kind::New, Kind::Further] {
             for _ in 0..self.groups {
-                workers.push((kind, Pool::connect(&setting.bootstrap)?));
+                workers.push((kind, Pool::connect(&setting.bootstrap, &setting.access)?));
             }
         }
         let members = self.members;
@@ -327,14 +329,15 @@ fn join_request(connection: &Connection, group: &str, member_id: &str) -> Result
 }
 
 impl Pool {
-    fn connect(bootstrap: &str) -> Result<Self> {
+    fn connect(bootstrap: &str, access: &Access) -> Result<Self> {
         let mut last = None;
         for address in bootstrap.split(',').map(str::trim) {
-            match Connection::open(address) {
+            match access.open(address) {
                 Ok(control) => {
                     return Ok(Self {
                         bootstrap: bootstrap.to_owned(),
                         control,
+                        access: access.clone(),
                         free: HashMap::new(),
                     });
                 }
@@ -366,7 +369,7 @@ impl Pool {
     fn take(&mut self, address: &str) -> Result<Connection> {
         match self.free.get_mut(address).and_then(Vec::pop) {
             Some(connection) => Ok(connection),
-            None => Connection::open(address),
+            None => self.access.open(address),
         }
     }
 

@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use client::Stream;
 use wire::messages::produce::ProduceRequest;
 use wire::{ErrorCode, decode_response};
 
@@ -188,7 +188,7 @@ impl ProduceRun {
         assignment: &Assignment,
         payload: &Payload,
     ) -> Result<Lane<Rotation>> {
-        let mut connection = Connection::open(&assignment.address)?;
+        let mut connection = topic.connect(assignment)?;
         let version = topic.produce_version(&connection)?;
         let mut opening = Rotation::new(topic, assignment, payload, version, -1)?;
         for template in &mut opening.templates {
@@ -343,7 +343,7 @@ pub fn open_loop<S: Source>(
 }
 
 fn send_all<S: Source>(
-    mut stream: TcpStream,
+    mut stream: Stream,
     mut source: S,
     schedule: Schedule,
     planned: u64,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::access::Access;
 use crate::clock::{Window, sleep_until};
 use crate::cluster::{Cluster, Topic};
 use crate::meter::{Counter, CpuUse, Tally, watch};
@@ -14,6 +15,8 @@ use crate::meter::{Counter, CpuUse, Tally, watch};
 pub struct Setting {
     /// Addresses of brokers, separated by commas.
     pub bootstrap: String,
+    /// How they are connected to.
+    pub access: Access,
     /// Time before anything is recorded.
     pub warmup: Duration,
     /// Time that is recorded.
@@ -54,14 +57,15 @@ impl Setting {
         partitions: usize,
         body: impl FnOnce(&Topic) -> Result<T>,
     ) -> Result<T> {
-        let mut cluster = Cluster::connect(&self.bootstrap)?;
+        let mut cluster = Cluster::connect(&self.bootstrap, &self.access)?;
         let name = format!("kafscale-perf-{kind}-{:08x}", rand::random::<u32>());
         let topic = cluster.create_topic(&name, partitions, self.replicas, &self.topic_config)?;
         drop(cluster);
         let outcome = body(&topic);
         if !self.keep_topics {
             // The connection of the creation may have been closed as idle meanwhile.
-            let _ = Cluster::connect(&self.bootstrap).and_then(|mut c| c.delete_topic(&name));
+            let _ = Cluster::connect(&self.bootstrap, &self.access)
+                .and_then(|mut c| c.delete_topic(&name));
         }
         outcome
     }

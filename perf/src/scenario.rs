@@ -234,7 +234,7 @@ pub fn measure_all(cli: &Cli, plans: &[Plan]) -> Result<Vec<Outcome>> {
     let origin = origin(cli);
     let mut outcomes = Vec::new();
     for (number, plan) in plans.iter().enumerate() {
-        let mut setting = cli.common.setting(plan.times);
+        let mut setting = cli.common.setting(plan.times)?;
         setting.progress = format!("{}/{} ", number + 1, plans.len());
         let measured = plan.case.measure(&plan.name, &setting, &origin);
         outcomes.extend(measured.with_context(|| format!("run {}", plan.name))?);

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use kafscale_perf::access::{Access, AccessArgs};
 use kafscale_perf::e2e::EndToEndRun;
 use kafscale_perf::fetch::FetchRun;
 use kafscale_perf::floor::{FloorServer, Options, Stall};
@@ -30,6 +31,7 @@ fn floor(stall: Option<Stall>) -> FloorServer {
 fn setting(server: &FloorServer, seconds: f64) -> Setting {
     Setting {
         bootstrap: server.address().to_string(),
+        access: Access::default(),
         warmup: Duration::from_millis(100),
         duration: Duration::from_secs_f64(seconds),
         broker_pid: Some(std::process::id()),
@@ -279,6 +281,53 @@ fn glommio_serves_the_same() {
     assert!(tally.requests > 20, "{}", tally.requests);
     // glommio's executor ends with its process.
     std::mem::forget(server);
+}
+
+/// Every kind of run goes through TLS as it goes without.
+#[test]
+fn runs_go_through_tls() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (cert, key) = (directory.path().join("pem"), directory.path().join("key"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let options = Options {
+        tls: Some((cert.clone(), key)),
+        ..Default::default()
+    };
+    let server = FloorServer::start("127.0.0.1:0", &options).unwrap();
+    let mut setting = setting(&server, 0.5);
+    let produce = ProduceRun {
+        connections: 2,
+        partitions: 2,
+        shape: SHAPE,
+        acks: -1,
+        pace: Pace::PerSecond(100.0),
+    };
+    let refused = produce.run(&setting, "test");
+    assert!(refused.is_err(), "the server speaks nothing but TLS");
+    let args = AccessArgs {
+        ca_file: Some(cert),
+        ..Default::default()
+    };
+    setting.access = args.access().unwrap();
+    let tally = produce.run(&setting, "test").unwrap().tally;
+    assert_eq!((tally.errors, tally.latency.count()), (0, 50));
+    // Records of TLS hold 16 KiB at most.
+    for (fetch_bytes, per_second) in [(1 << 10, None), (256 << 10, None), (64 << 10, Some(50.0))] {
+        let run = FetchRun {
+            connections: 2,
+            fetch_bytes,
+            shape: SHAPE,
+            data_bytes: 4 << 20,
+            threads: 1,
+            per_second,
+        };
+        let tally = run.run(&setting, "test").unwrap().tally;
+        assert_eq!((tally.errors, tally.first_error), (0, None));
+        assert_eq!(tally.bytes, tally.requests * fetch_bytes as u64);
+        assert!(tally.requests > 10, "{}", tally.requests);
+    }
 }
 
 /// Whichever shard has the fewest gets the next socket, and a closed one counts no more.

@@ -207,6 +207,11 @@ impl Connection {
         self.stream.socket().map(Closer)
     }
 
+    /// The bytes of the connection, for who speaks the protocol without this client. Nothing is in flight.
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// Takes the connection apart for use by two threads.
     pub(crate) fn into_parts(self) -> (Stream, String, String, Versions) {
         (self.stream, self.address, self.client_id, self.versions)

@@ -82,7 +82,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// A connected socket, with TLS or without.
 #[derive(Debug)]
-pub(crate) struct Stream {
+pub struct Stream {
     tcp: TcpStream,
     tls: Option<Arc<Mutex<ClientConnection>>>,
     /// What has been read and not opened.
@@ -95,7 +95,7 @@ fn lock(session: &Mutex<ClientConnection>) -> MutexGuard<'_, ClientConnection> {
 
 impl Stream {
     /// As the bytes are.
-    pub(crate) fn plain(tcp: TcpStream) -> Self {
+    pub fn plain(tcp: TcpStream) -> Self {
         Self {
             tcp,
             tls: None,
@@ -104,7 +104,10 @@ impl Stream {
     }
 
     /// Through TLS with whom `address` (`host:port`) names; waits for the handshake.
-    pub(crate) fn tls(tcp: TcpStream, address: &str, tls: &ClientTls) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The socket fails, or whoever answers is not whom the name says.
+    pub fn tls(tcp: TcpStream, address: &str, tls: &ClientTls) -> io::Result<Self> {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = host
             .trim_start_matches('[')
@@ -125,7 +128,10 @@ impl Stream {
     }
 
     /// The same connection for another thread. What this one has read and not given out stays here.
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The process has too many files open.
+    pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             tcp: self.tcp.try_clone()?,
             tls: self.tls.clone(),
@@ -133,16 +139,35 @@ impl Stream {
         })
     }
 
+    /// The socket; with TLS, its session and what has been read and not opened. None while another thread shares
+    /// the session.
+    pub fn into_parts(self) -> Option<(TcpStream, Option<(ClientConnection, Vec<u8>)>)> {
+        let Some(session) = self.tls else {
+            return Some((self.tcp, None));
+        };
+        let session = Arc::into_inner(session)?;
+        let session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Some((self.tcp, Some((session, self.sealed))))
+    }
+
     /// The socket, to close it.
     pub(crate) fn socket(&self) -> io::Result<TcpStream> {
         self.tcp.try_clone()
     }
 
-    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Longest wait for bytes; none for ever.
+    ///
+    /// # Errors
+    /// The socket refuses.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.tcp.set_read_timeout(timeout)
     }
 
-    pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Longest wait for room; none for ever.
+    ///
+    /// # Errors
+    /// The socket refuses.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.tcp.set_write_timeout(timeout)
     }
 

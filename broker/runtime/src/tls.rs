@@ -1,5 +1,6 @@
 //! TLS between a socket and what reads and writes it (rustls). All of it happens on the shard of the connection:
-//! nothing here blocks, and every buffer is bounded.
+//! nothing here blocks, and every buffer is bounded. Brokers accept; the load generator goes on as the client of a
+//! connection that it has opened.
 //!
 //! A connection without TLS goes past all this at the price of one branch.
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use rustls::pki_types::CertificateDer;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use super::{ReadHalf, WriteFrame, WriteHalf};
 
@@ -22,7 +23,7 @@ const SEAL_BYTES: usize = 256 * 1024;
 const FLIGHTS_MAX: usize = 64;
 
 /// The state of TLS, shared by both directions of a connection. Shard-owned; never borrowed across a wait.
-type Session = Rc<RefCell<ServerConnection>>;
+type Session = Rc<RefCell<Connection>>;
 
 /// The receiving direction of a connection.
 pub enum Inbound {
@@ -75,6 +76,7 @@ pub async fn accept(
 ) -> io::Result<Accepted> {
     let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
     session.set_buffer_limit(Some(SEAL_BYTES));
+    let mut session = Connection::Server(session);
     let mut sealed = BytesMut::new();
     for _ in 0..FLIGHTS_MAX {
         send(&mut session, &mut write).await?;
@@ -82,14 +84,10 @@ pub async fn accept(
             let certificates = session.peer_certificates();
             let client = certificates.and_then(<[_]>::first);
             let client = client.map(|it| it.clone().into_owned());
-            let session = Rc::new(RefCell::new(session));
+            let (inbound, outbound) = halves(session, sealed, read, write);
             return Ok(Accepted {
-                inbound: Inbound::Tls(TlsInbound {
-                    read,
-                    session: session.clone(),
-                    sealed,
-                }),
-                outbound: Outbound::Tls(TlsOutbound { write, session }),
+                inbound,
+                outbound,
                 client,
             });
         }
@@ -109,8 +107,35 @@ pub async fn accept(
     ))
 }
 
+/// Goes on with a client's session whose handshake is over; `sealed` has been read from the socket and not opened.
+pub fn resume(
+    mut session: ClientConnection,
+    sealed: &[u8],
+    read: ReadHalf,
+    write: WriteHalf,
+) -> (Inbound, Outbound) {
+    session.set_buffer_limit(Some(SEAL_BYTES));
+    halves(Connection::Client(session), sealed.into(), read, write)
+}
+
+fn halves(
+    session: Connection,
+    sealed: BytesMut,
+    read: ReadHalf,
+    write: WriteHalf,
+) -> (Inbound, Outbound) {
+    let session = Rc::new(RefCell::new(session));
+    let inbound = TlsInbound {
+        read,
+        session: session.clone(),
+        sealed,
+    };
+    let outbound = TlsOutbound { write, session };
+    (Inbound::Tls(inbound), Outbound::Tls(outbound))
+}
+
 /// Takes what has arrived.
-fn open(session: &mut ServerConnection, sealed: &mut BytesMut) -> io::Result<()> {
+fn open(session: &mut Connection, sealed: &mut BytesMut) -> io::Result<()> {
     let mut left: &[u8] = sealed;
     while !left.is_empty() {
         // What does not fit before the plaintext is taken stays for the next time.
@@ -130,7 +155,7 @@ fn open(session: &mut ServerConnection, sealed: &mut BytesMut) -> io::Result<()>
 }
 
 /// Sends what TLS itself has to say.
-async fn send(session: &mut ServerConnection, write: &mut WriteHalf) -> io::Result<()> {
+async fn send(session: &mut Connection, write: &mut WriteHalf) -> io::Result<()> {
     let mut bytes = Vec::new();
     while session.wants_write() {
         session.write_tls(&mut bytes)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use rustls::ServerConfig;
 use wire::messages::api_versions::{ApiVersion, ApiVersionsResponse};
 use wire::messages::create_topics::{
     CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
@@ -44,15 +45,22 @@ pub(super) struct Shared {
     partitions: Arc<AtomicI32>,
     data_bytes: u64,
     stall: Option<Stall>,
+    /// How TLS is spoken; none where it is not.
+    pub(super) tls: Option<Arc<ServerConfig>>,
 }
 
 impl Shared {
-    pub(super) fn new(address: SocketAddr, options: &Options) -> Self {
+    pub(super) fn new(
+        address: SocketAddr,
+        options: &Options,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
         Self {
             address,
             partitions: Arc::new(AtomicI32::new(1)),
             data_bytes: options.data_bytes,
             stall: options.stall,
+            tls,
         }
     }
 }

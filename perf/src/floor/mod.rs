@@ -20,8 +20,10 @@ mod shard;
 
 pub use process::{FloorProcess, LISTENING};
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -29,6 +31,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use runtime::Driver;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::machine::allowed_cpus;
 use answers::Shared;
@@ -74,6 +79,8 @@ pub struct Options {
     pub driver: Option<Driver>,
     /// Bytes of a topic, over all partitions, that fetches walk through.
     pub data_bytes: u64,
+    /// Certificate and key, PEM files: the server then speaks TLS, as the broker does.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// A pause, for tests.
     pub stall: Option<Stall>,
 }
@@ -86,6 +93,7 @@ impl Default for Options {
             runtime: FloorRuntime::Monoio,
             driver: None,
             data_bytes: DATA_BYTES,
+            tls: None,
             stall: None,
         }
     }
@@ -93,16 +101,20 @@ impl Default for Options {
 
 impl Options {
     /// The words of the command line that say the same; a stall has none.
-    fn arguments(&self) -> Vec<String> {
-        let mut words = vec!["--shards".to_owned(), self.shards.to_string()];
+    fn arguments(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["--shards".into(), self.shards.to_string().into()];
         if self.pin {
-            words.push("--pin".to_owned());
+            words.push("--pin".into());
         }
         if self.runtime == FloorRuntime::Glommio {
-            words.extend(["--runtime".to_owned(), "glommio".to_owned()]);
+            words.extend(["--runtime".into(), "glommio".into()]);
         }
         if let Some(driver) = self.driver {
-            words.extend(["--driver".to_owned(), driver.name().to_owned()]);
+            words.extend(["--driver".into(), driver.name().into()]);
+        }
+        if let Some((cert, key)) = &self.tls {
+            words.extend(["--tls-cert-file".into(), cert.into()]);
+            words.extend(["--tls-key-file".into(), key.into()]);
         }
         words
     }
@@ -148,7 +160,8 @@ impl FloorServer {
         let address = listener.local_addr()?;
         let (run, on) = program(options)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let shared = Shared::new(address, options);
+        let tls = options.tls.as_ref().map(|(cert, key)| tls(cert, key));
+        let shared = Shared::new(address, options, tls.transpose()?);
         let (mut mailboxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..options.shards {
             let (mailbox, thread) = start_shard(number, options, shared.clone(), run)?;
@@ -204,12 +217,27 @@ impl Drop for FloorServer {
     }
 }
 
+/// TLS with a certificate and its key, and nothing of the client.
+fn tls(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>> {
+    let read = |file: &Path| format!("read {}", file.display());
+    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
+    let chain: Vec<CertificateDer<'static>> = chain.with_context(|| read(cert))?;
+    let key = PrivateKeyDer::from_pem_file(key).with_context(|| read(key))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    Ok(Arc::new(config))
+}
+
 /// The main function of a shard's thread.
 type ShardMain = fn(ShardStart, Driver);
 
 /// What the shards run, with its driver, and the name of both.
 fn program(options: &Options) -> Result<((ShardMain, Driver), &'static str)> {
     if options.runtime == FloorRuntime::Glommio {
+        ensure!(options.tls.is_none(), "TLS needs the broker's runtime");
         #[cfg(feature = "glommio")]
         return Ok(((glommio::run, Driver::IoUring), "glommio, io_uring"));
         #[cfg(not(feature = "glommio"))]

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Buf, BytesMut};
-use runtime::{Closer, Driver, ReadHalf, Socket, WriteFrame};
+use runtime::tls::{self, Inbound, Outbound};
+use runtime::{Closer, Driver, Socket};
 
 use super::ShardStart;
 use super::answers::{Session, Shared};
@@ -107,8 +108,15 @@ impl Drop for Listed {
 }
 
 async fn serve(socket: Socket, shared: Shared, connections: Rc<Connections>) -> Result<()> {
-    let (mut read, mut write, closer) = socket.split();
+    let (read, write, closer) = socket.split();
     let _listed = Listed::new(connections, closer);
+    let (mut read, mut write) = match &shared.tls {
+        None => (Inbound::Plain(read), Outbound::Plain(write)),
+        Some(config) => {
+            let accepted = tls::accept(config.clone(), read, write).await?;
+            (accepted.inbound, accepted.outbound)
+        }
+    };
     let mut session = Session::new(shared);
     let mut buffer = BytesMut::new();
     while let Some(frame) = next_frame(&mut read, &mut buffer).await? {
@@ -118,13 +126,13 @@ async fn serve(socket: Socket, shared: Shared, connections: Rc<Connections>) -> 
         if let Some(pause) = reply.pause {
             runtime::sleep(pause).await;
         }
-        write.write(WriteFrame::new(reply.parts)).await?;
+        write.write_telling(reply.parts, |_| {}).await?;
     }
     Ok(())
 }
 
 /// The next frame without its prefix; none at the end of the stream.
-async fn next_frame(read: &mut ReadHalf, buffer: &mut BytesMut) -> Result<Option<BytesMut>> {
+async fn next_frame(read: &mut Inbound, buffer: &mut BytesMut) -> Result<Option<BytesMut>> {
     while buffer.len() < PREFIX_BYTES {
         buffer.reserve(BUFFER_BYTES);
         if read.fill(buffer, BUFFER_BYTES).await? == 0 {

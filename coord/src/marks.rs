@@ -65,6 +65,8 @@ marks! {
     DamageExamined,
     /// An index is built again.
     IndexRebuilt,
+    /// A range that was not what it should be is read again.
+    RangeReadAgain,
     /// A segment that is there already is compared with ours.
     SegmentAdopted,
     /// A segment was made.

@@ -27,15 +27,19 @@ use store::{Body, GetError, GetRange, PutCondition, PutError};
 use super::cleaner;
 use super::commit::CommitError;
 use super::context::{Context, wall_clock};
+use super::handle::LoadError;
 use super::image::stored_producer;
+use super::loads::load_run;
 use super::merge;
 use super::policy::{Backlog, Policy};
 use super::put_budget::PutBudget;
 use super::quarantine;
 use super::segments::{ReadSegmentError, object_keys, read_manifest, write_manifest};
-use super::takeover::{Owned, OwnedState};
+use super::takeover::{Owned, OwnedState, epoch_history};
 use super::time_index::told;
-use crate::partition::{RunSlot, SegmentPlan, SegmentRef, run};
+use crate::partition::epochs::EpochHistory;
+use crate::partition::run::{Run, Told};
+use crate::partition::{RunSlot, SegmentPlan, SegmentRef};
 use crate::shard::{CompactionCandidate, Shard, ShardGone};
 
 /// How often the shards are asked, while anything is uncompacted.
@@ -70,6 +74,9 @@ pub enum CompactionError {
         /// What is wrong.
         reason: String,
     },
+    /// A section cannot be read back, or is not what was written.
+    #[error("{0}")]
+    Section(#[from] LoadError),
     /// A segment cannot be read.
     #[error("{0}")]
     Segment(#[from] ReadSegmentError),
@@ -401,7 +408,8 @@ async fn write_segment(
     let Planned { plan, next } = planned;
     let id = owned.handle.id;
     let intent = begin(context, id, state, &plan).await?;
-    let chunks = gather(context, &plan).await?;
+    let epochs = epoch_history(&state.seen.record);
+    let chunks = gather(context, &plan, &epochs).await?;
     let (base, created) = (intent.base, intent.created_ms);
     let build = move || {
         let points = time_points(&chunks).unwrap_or_default();
@@ -489,38 +497,43 @@ async fn begin(
 }
 
 /// The bytes of the plan's sections, in order: from memory, else from the WAL objects.
-async fn gather(context: &Context, plan: &SegmentPlan) -> Result<Vec<Bytes>, CompactionError> {
+async fn gather(
+    context: &Context,
+    plan: &SegmentPlan,
+    epochs: &EpochHistory,
+) -> Result<Vec<Bytes>, CompactionError> {
     let mut chunks = Vec::new();
     for (slot, run) in &plan.parts {
         match run {
             Some(run) => chunks.extend(run.chunks().cloned()),
-            None => chunks.push(read_section(context, slot).await?),
+            None => {
+                let run = read_section(context, slot, epochs).await?;
+                chunks.extend(run.chunks().cloned());
+            }
         }
     }
     Ok(chunks)
 }
 
-async fn read_section(context: &Context, slot: &RunSlot) -> Result<Bytes, CompactionError> {
-    let location = &slot.location;
-    let range = GetRange::Range(location.range.clone());
-    let found = context.objects.get(&location.key, range).await?.bytes;
-    let (first, last, bytes) = (slot.first, slot.last, slot.bytes());
-    let parsed = found.clone();
-    let parsed = super::pool::run(move || run::parse(&parsed)).await?;
-    let damaged = |reason: String| CompactionError::Damaged {
-        key: location.key.clone(),
-        position: location.range.start,
-        reason,
+/// Reads a section back, every byte of it checked: the segment that is made of it is all that is left of it.
+async fn read_section(
+    context: &Context,
+    slot: &RunSlot,
+    epochs: &EpochHistory,
+) -> Result<Run, LoadError> {
+    let (first, last, location) = (slot.first, slot.last, &slot.location);
+    let told = Told {
+        offsets: first..last.next().expect("offsets in range"),
+        epochs: epochs.clone(),
     };
-    let run = parsed.map_err(|error| damaged(error.to_string()))?;
-    if run.first() != first || run.last() != last || run.bytes() != bytes {
-        return Err(damaged(format!(
-            "it holds offsets {} to {}, expected {first} to {last}",
-            run.first(),
-            run.last()
-        )));
+    let range = location.range.clone();
+    let run = load_run(&context.objects, &location.key, range, &told).await?;
+    if run.first() != first || run.last() != last {
+        let (from, to) = (run.first(), run.last());
+        let reason = format!("it holds offsets {from} to {to}, expected {first} to {last}");
+        return Err(LoadError::Corrupt(location.key.clone(), reason));
     }
-    Ok(found)
+    Ok(run)
 }
 
 /// Creates the segment; adopts one that is there if it has exactly our bytes.

@@ -22,7 +22,7 @@ use super::users::UsersMsg;
 use crate::metadata::Topic;
 use crate::partition::ChunkSpan;
 use crate::partition::live::Room;
-use crate::partition::run::Run;
+use crate::partition::run::{Run, Told};
 use crate::quota::FoundLimits;
 use crate::shard::ShardId;
 use crate::topic_config::TopicConfig;
@@ -118,6 +118,8 @@ pub enum ControlMsg {
         key: Arc<str>,
         /// Bytes of the batches inside it.
         range: Range<u64>,
+        /// What is known of them.
+        told: Told,
         /// The room of their buffer.
         room: Room,
         /// The batches.

@@ -17,8 +17,8 @@ use store::{Body, GetError, GetRange, PutCondition};
 use super::handle::LoadError;
 use super::objects::Objects;
 use crate::partition::ChunkSpan;
-use crate::partition::live::Room;
-use crate::partition::run::{self, Run};
+use crate::partition::epochs::EpochHistory;
+use crate::partition::run::{self, ParseRunError, Run, Told};
 
 /// Bytes of a span, about: what one cold read brings.
 pub const SPAN_BYTES: u64 = 4 << 20;
@@ -62,8 +62,28 @@ pub async fn load(
     Ok(found.bytes)
 }
 
+/// Why a range is not the batches that it should be.
+struct Unfit {
+    error: LoadError,
+    /// The bytes, if their leader epochs alone are not those that were told.
+    of_other_epochs: Option<Bytes>,
+}
+
+impl From<LoadError> for Unfit {
+    fn from(error: LoadError) -> Self {
+        let of_other_epochs = None;
+        Self {
+            error,
+            of_other_epochs,
+        }
+    }
+}
+
 /// Reads a range of an object that is whole batches, and checks each of them: large ranges off the
 /// control thread, which has acknowledgements to make.
+///
+/// What does not fit is read once more: a bit that flipped on the way is no damage of the object. Leader epochs that
+/// are not told and arrive twice alike are stored so (an adopted log has those of its clients), and believed.
 ///
 /// # Errors
 /// [`LoadError`].
@@ -71,22 +91,54 @@ pub async fn load_run(
     objects: &Objects,
     key: &Arc<str>,
     range: Range<u64>,
-    room: Room,
-) -> Result<Arc<Run>, LoadError> {
-    let bytes = room.hold(load(objects, key, Some(range)).await?);
-    let corrupt = |error: String| {
-        tracing::error!(object = %key, error, "stored batches are damaged");
-        LoadError::Corrupt(key.clone(), error)
+    told: &Told,
+) -> Result<Run, LoadError> {
+    let first = match read_run(objects, key, &range, told).await {
+        Ok(run) => return Ok(run),
+        Err(first) if matches!(first.error, LoadError::Corrupt(..)) => first,
+        Err(other) => return Err(other.error),
     };
+    mark!(RangeReadAgain);
+    tracing::warn!(error = %first.error, "batches are read again");
+    let again = match read_run(objects, key, &range, told).await {
+        Ok(run) => return Ok(run),
+        Err(again) => again,
+    };
+    if let Some(bytes) = again.of_other_epochs
+        && first.of_other_epochs == Some(bytes.clone())
+    {
+        let offsets = told.offsets.clone();
+        let epochs = EpochHistory::default();
+        let parsed = parse(key, bytes, &Told { offsets, epochs }).await;
+        return parsed.map_err(|unfit| unfit.error);
+    }
+    tracing::error!(error = %again.error, "stored batches cannot be read");
+    Err(again.error)
+}
+
+async fn read_run(
+    objects: &Objects,
+    key: &Arc<str>,
+    range: &Range<u64>,
+    told: &Told,
+) -> Result<Run, Unfit> {
+    let bytes = load(objects, key, Some(range.clone())).await?;
+    parse(key, bytes, told).await
+}
+
+async fn parse(key: &Arc<str>, bytes: Bytes, told: &Told) -> Result<Run, Unfit> {
+    let corrupt = |error: String| LoadError::Corrupt(key.clone(), error);
     let parsed = if bytes.len() < PARSE_HERE_BELOW_BYTES {
-        run::parse(&bytes)
+        run::parse(&bytes, told)
     } else {
-        let parse = super::pool::run(move || run::parse(&bytes));
+        let (bytes, told) = (bytes.clone(), told.clone());
+        let parse = super::pool::run(move || run::parse(&bytes, &told));
         parse.await.map_err(|error| corrupt(error.to_string()))?
     };
-    parsed
-        .map(Arc::new)
-        .map_err(|error| corrupt(error.to_string()))
+    parsed.map_err(|error| Unfit {
+        error: corrupt(error.to_string()),
+        of_other_epochs: matches!(error, ParseRunError::Epoch { .. }).then_some(bytes),
+    })
 }
 
 /// The spans of a segment of so many bytes.
@@ -156,7 +208,7 @@ mod tests {
     use super::*;
     use crate::control::testing::{batch, objects_in_memory};
     use segment::kfs::KfsObject;
-    use segment::{Offset, TimestampMs};
+    use segment::{LeaderEpoch, Offset, TimestampMs};
 
     #[tokio::test]
     async fn a_missing_index_is_built_again_and_written() {
@@ -191,5 +243,28 @@ mod tests {
         assert!(matches!(short, Err(LoadError::Corrupt(..))));
         let none = load(&objects, &"s/none".into(), None).await;
         assert!(matches!(none, Err(LoadError::NotFound(_))));
+    }
+
+    #[tokio::test]
+    async fn epochs_that_are_stored_so_are_believed_and_other_offsets_are_not() {
+        let (objects, _) = objects_in_memory();
+        let body: Vec<Bytes> = (0..3).map(|i| batch(i * 10, 10)).collect();
+        let (key, len): (Arc<str>, u64) =
+            ("s/o.wal".into(), body.iter().map(|b| b.len() as u64).sum());
+        let put = objects.put(&key, Body::new(body), PutCondition::None);
+        put.await.unwrap();
+        let told = |from, to, epoch| Told {
+            offsets: Offset::new(from)..Offset::new(to),
+            epochs: EpochHistory::new(vec![(LeaderEpoch::new(epoch), Offset::ZERO)]),
+        };
+        // As those of an adopted log are, which are its clients'.
+        let run = load_run(&objects, &key, 0..len, &told(0, 30, 5))
+            .await
+            .unwrap();
+        assert_eq!((run.first().get(), run.last().get()), (0, 29));
+        for (from, to) in [(1, 30), (0, 29)] {
+            let other = load_run(&objects, &key, 0..len, &told(from, to, 0)).await;
+            assert!(matches!(other, Err(LoadError::Corrupt(..))), "{from}..{to}");
+        }
     }
 }

@@ -95,10 +95,12 @@ impl Requests {
             ControlMsg::LoadRun {
                 key,
                 range,
+                told,
                 room,
                 reply,
             } => {
-                drop(reply.send(load_run(objects, &key, range, room).await));
+                let loaded = load_run(objects, &key, range, &told).await;
+                drop(reply.send(loaded.map(|run| Arc::new(run.held(room)))));
             }
             ControlMsg::LoadSpans {
                 index_key,

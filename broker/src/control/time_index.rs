@@ -38,6 +38,8 @@ pub enum TimeBlock {
         key: Arc<str>,
         /// Bytes inside it.
         range: Range<u64>,
+        /// Their offsets.
+        offsets: Range<Offset>,
     },
     /// Nowhere: go on at this offset, where the segment ends.
     NotBefore(Offset),
@@ -116,7 +118,11 @@ async fn find(
     }
     let key = context.keys.segment(&owned.dir, id.partition, base).into();
     Some(match block_of(&segment, target, from) {
-        Some(range) => TimeBlock::At { key, range },
+        Some((range, offsets)) => TimeBlock::At {
+            key,
+            range,
+            offsets,
+        },
         None => TimeBlock::NotBefore(segment.end),
     })
 }
@@ -130,7 +136,12 @@ pub fn told<'a>(manifest: &'a Manifest, segment: &ManifestSegment) -> Option<&'a
     same.then_some(found)
 }
 
-fn block_of(segment: &ManifestSegment, target: TimeTarget, from: Offset) -> Option<Range<u64>> {
+/// Where the block lies, and between which offsets.
+fn block_of(
+    segment: &ManifestSegment,
+    target: TimeTarget,
+    from: Offset,
+) -> Option<(Range<u64>, Range<Offset>)> {
     let timestamp = match target {
         TimeTarget::From(timestamp) => timestamp,
         TimeTarget::Largest => segment.max_timestamp,
@@ -145,7 +156,8 @@ fn block_of(segment: &ManifestSegment, target: TimeTarget, from: Offset) -> Opti
         .find(|number| points[*number].max_timestamp >= timestamp && end_of(*number) > from)?;
     let end = points.get(number + 1).map(|next| u64::from(next.position));
     let body_end = kfs::body_range(segment.bytes)?.end;
-    Some(u64::from(points[number].position)..end.unwrap_or(body_end))
+    let bytes = u64::from(points[number].position)..end.unwrap_or(body_end);
+    Some((bytes, points[number].offset..end_of(number)))
 }
 
 #[cfg(test)]
@@ -181,7 +193,10 @@ mod tests {
     #[test]
     fn the_first_block_that_may_hold_it_is_read_and_no_other() {
         let segment = segment();
-        let at = |target, from| block_of(&segment, target, Offset::new(from));
+        let at = |target, from| {
+            let found = block_of(&segment, target, Offset::new(from));
+            found.map(|(bytes, _)| bytes)
+        };
         let from = |time| TimeTarget::From(TimestampMs::new(time));
         assert_eq!(at(from(0), 0), Some(32..1_000));
         assert_eq!(at(from(51), 0), Some(1_000..2_000));

@@ -2,12 +2,14 @@
 //!
 //! Shard-owned. Invariant: epochs and start offsets rise; an epoch that wrote nothing is dropped.
 
+use std::sync::Arc;
+
 use segment::{LeaderEpoch, Offset};
 
-/// The history, oldest first.
+/// The history, oldest first. Immutable, shared with the reads that are checked against it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EpochHistory {
-    entries: Box<[(LeaderEpoch, Offset)]>,
+    entries: Arc<[(LeaderEpoch, Offset)]>,
 }
 
 impl EpochHistory {

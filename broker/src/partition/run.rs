@@ -3,9 +3,14 @@
 //! Invariants: batches are contiguous in offsets and in bytes; every chunk holds whole batches; a run
 //! never changes once it is built.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
-use segment::batch::{BatchError, Batches};
-use segment::{Offset, TimestampMs};
+use segment::batch::{BatchError, BatchHeader, Batches};
+use segment::{LeaderEpoch, Offset, TimestampMs};
+
+use super::epochs::EpochHistory;
+use super::live::Room;
 
 /// Batches smaller than this are copied into one buffer of their section when the run is built: a reply of many
 /// batches is then read, by the kernel, from one place, and receive buffers are free again (decision 0010).
@@ -144,6 +149,20 @@ impl Run {
         (end - start, from + count == self.batches.len())
     }
 
+    /// The same, as [`parse`] gives it, its buffer counted in `room` from now on.
+    ///
+    /// # Panics
+    /// If it lies in several buffers, or in a larger one.
+    pub fn held(self, room: Room) -> Self {
+        let Ok([(at, bytes)]) = <[(u64, Bytes); 1]>::try_from(self.chunks.into_vec()) else {
+            panic!("what was read from the store lies in one buffer");
+        };
+        Self {
+            chunks: [(at, room.hold(bytes))].into(),
+            ..self
+        }
+    }
+
     fn slice(&self, start: u64, end: u64, out: &mut Vec<Bytes>) {
         let first = self.chunks.partition_point(|(at, _)| *at <= start) - 1;
         for (at, bytes) in &self.chunks[first..] {
@@ -247,6 +266,46 @@ pub fn build(parts: Vec<RunPart>) -> Run {
     }
 }
 
+/// What is known of stored batches before they are read. The CRC of a batch covers neither its offset nor its leader
+/// epoch: bytes that arrived with a bit flipped there look sound.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The offsets between which all of them lie.
+    pub offsets: Range<Offset>,
+    /// Where leader epochs began.
+    pub epochs: EpochHistory,
+}
+
+impl Told {
+    /// Nothing is known.
+    pub fn nothing() -> Self {
+        Self {
+            offsets: Offset::ZERO..Offset::new(i64::MAX),
+            epochs: EpochHistory::default(),
+        }
+    }
+
+    /// A batch lies where it should, and is of the epoch that its offset belongs to. One of no epoch comes from a log
+    /// that another system wrote.
+    fn check(&self, header: &BatchHeader) -> Result<(), ParseRunError> {
+        let (offset, found) = (header.base_offset, header.leader_epoch);
+        let Range { start, end } = self.offsets;
+        if offset < start || header.next_offset() > end {
+            return Err(ParseRunError::Outside { offset, start, end });
+        }
+        match self.epochs.epoch_at(offset) {
+            Some(expected) if found != expected && found != LeaderEpoch::NONE => {
+                Err(ParseRunError::Epoch {
+                    offset,
+                    expected,
+                    found,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why bytes from the store are not a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseRunError {
@@ -261,17 +320,37 @@ pub enum ParseRunError {
         /// Offset found.
         found: Offset,
     },
+    /// A batch has other offsets than are stored there.
+    #[error("read batches: a batch at offset {offset} where {start} to {end} are stored")]
+    Outside {
+        /// Base offset of the batch.
+        offset: Offset,
+        /// First offset that is stored there.
+        start: Offset,
+        /// Offset after the last.
+        end: Offset,
+    },
+    /// A batch is of another leader epoch than its offset.
+    #[error("read batches: the batch at offset {offset} is of epoch {found}, not of {expected}")]
+    Epoch {
+        /// Base offset of the batch.
+        offset: Offset,
+        /// Epoch in which the log says that it was written.
+        expected: LeaderEpoch,
+        /// Epoch found.
+        found: LeaderEpoch,
+    },
     /// There is no batch.
     #[error("read batches: no batch in the range")]
     Empty,
 }
 
-/// Reads a run out of bytes that come from the store. Every CRC is checked; nothing is copied. Offsets may
-/// have gaps, where log compaction took records out.
+/// Reads a run out of bytes that come from the store. Every CRC is checked, and what no CRC covers against what is
+/// told; nothing is copied. Offsets may have gaps, where log compaction took records out.
 ///
 /// # Errors
-/// The first batch that is damaged or out of order.
-pub fn parse(bytes: &Bytes) -> Result<Run, ParseRunError> {
+/// The first batch that is damaged, out of order, or not what was told.
+pub fn parse(bytes: &Bytes, told: &Told) -> Result<Run, ParseRunError> {
     let mut batches: Vec<BatchRef> = Vec::new();
     let mut max_timestamp = TimestampMs::NONE;
     let mut expected = Offset::ZERO;
@@ -285,6 +364,7 @@ pub fn parse(bytes: &Bytes) -> Result<Run, ParseRunError> {
                 found: header.base_offset,
             });
         }
+        told.check(header)?;
         assert!(
             header.next_offset() > expected,
             "a batch whose header is sound takes offsets"
@@ -392,5 +472,35 @@ mod tests {
             assert_eq!(bytes.len(), batch.len as usize);
             assert_eq!(bytes[0], batch.base.get() as u8);
         }
+    }
+
+    #[test]
+    fn no_bit_of_what_a_crc_does_not_cover_can_flip_unseen() {
+        let chunk: Vec<u8> = (0..3)
+            .flat_map(|i| crate::control::testing::batch(i * 10, 10).to_vec())
+            .collect();
+        let one = chunk.len() / 3;
+        let told = Told {
+            offsets: Offset::ZERO..Offset::new(30),
+            epochs: EpochHistory::new(vec![(LeaderEpoch::ZERO, Offset::ZERO)]),
+        };
+        assert!(parse(&chunk.clone().into(), &told).is_ok());
+        let mut believed = 0;
+        for bit in 0..17 * 8 {
+            for number in 0..3 {
+                let mut flipped = chunk.clone();
+                flipped[number * one + bit / 8] ^= 1 << (bit % 8);
+                let flipped = Bytes::from(flipped);
+                assert!(
+                    parse(&flipped, &told).is_err(),
+                    "bit {bit} of batch {number}"
+                );
+                believed += usize::from(parse(&flipped, &Told::nothing()).is_ok());
+            }
+        }
+        assert!(
+            believed > 0,
+            "the check of the batches alone does not find it"
+        );
     }
 }

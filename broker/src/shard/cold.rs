@@ -23,7 +23,7 @@ use super::Shard;
 use crate::control::{ControlMsg, LoadError, Missing, TimeBlock, TimeTarget};
 use crate::partition::ColdPlace;
 use crate::partition::live::Room;
-use crate::partition::run::Run;
+use crate::partition::run::{Run, Told};
 
 /// Readers whose read-ahead is kept apart at most.
 const STREAMS_MAX: usize = 256;
@@ -256,8 +256,14 @@ impl Shard {
         };
         let told = self.shared.control.ask(ask).await;
         match told.map_err(|_| ReadError::NotServed)? {
-            TimeBlock::At { key, range } => {
-                if let Ok(run) = self.load_chunk((key, range), Visit::Enters, None).await {
+            TimeBlock::At {
+                key,
+                range,
+                offsets,
+            } => {
+                let told = self.told(id, offsets).ok_or(ReadError::NotServed)?;
+                let loaded = self.load_chunk((key, range), told, Visit::Enters, None);
+                if let Ok(run) = loaded.await {
                     return Ok(RunOfTime::Block(run));
                 }
             }
@@ -301,6 +307,12 @@ impl Shard {
         }
     }
 
+    /// What is known of the batches at these offsets.
+    fn told(&self, id: TopicPartition, offsets: Range<Offset>) -> Option<Told> {
+        let epochs = self.with_log(id, |log| log.epochs().clone())?;
+        Some(Told { offsets, epochs })
+    }
+
     /// Loads what a place names; `None` after an index, which tells the place of the chunk.
     async fn load_place(
         self: &Rc<Self>,
@@ -329,7 +341,8 @@ impl Shard {
                     Purpose::Reading => (self.step(id, at), Some((id, at.first))),
                     Purpose::Lookup => (Visit::Enters, None),
                 };
-                let loaded = self.load_chunk((key, range), visit, reader);
+                let told = self.told(id, first..next).ok_or(ReadError::NotServed)?;
+                let loaded = self.load_chunk((key, range), told, visit, reader);
                 loaded.await.map(Some)
             }
             ColdPlace::Lost { key } => {
@@ -363,6 +376,7 @@ impl Shard {
     async fn load_chunk(
         self: &Rc<Self>,
         key: ChunkKey,
+        told: Told,
         visit: Visit,
         reader: Option<(TopicPartition, u64)>,
     ) -> Loaded {
@@ -371,7 +385,8 @@ impl Shard {
             Some(run) => Err(run),
             None => {
                 let (sender, receiver) = oneshot::channel();
-                if self.cold.chunks.borrow_mut().join(key, sender).is_err() {
+                let joined = self.cold.chunks.borrow_mut().join(key, told, sender);
+                if joined.is_err() {
                     return Err(ReadError::Busy);
                 }
                 self.start_loads();
@@ -397,18 +412,21 @@ impl Shard {
     fn start_loads(self: &Rc<Self>) {
         loop {
             let next = self.cold.chunks.borrow_mut().start();
-            let Some((key, room)) = next else { return };
-            self.start_load(key, room);
+            let Some((key, told, room)) = next else {
+                return;
+            };
+            self.start_load(key, told, room);
         }
     }
 
-    fn start_load(self: &Rc<Self>, chunk: ChunkKey, room: Room) {
+    fn start_load(self: &Rc<Self>, chunk: ChunkKey, told: Told, room: Room) {
         let shard = self.clone();
         crate::runtime::spawn(async move {
             let (key, range) = chunk.clone();
             let ask = |reply| ControlMsg::LoadRun {
                 key,
                 range,
+                told,
                 room,
                 reply,
             };
@@ -450,16 +468,22 @@ impl Shard {
             });
             match place.flatten() {
                 Some(ColdPlace::Chunk {
-                    next, key, range, ..
+                    first,
+                    next,
+                    key,
+                    range,
                 }) if next > from => {
                     let named = chunk(from, next, &range);
                     let key = (key, range);
                     let held = self.cold.chunks.borrow().holds(&key);
                     if !held {
+                        let Some(told) = self.told(id, first..next) else {
+                            return;
+                        };
                         let room = self.cold.chunks.borrow_mut().start_ahead(&key, now);
                         let Some(room) = room else { return };
                         self.metrics.read_aheads.increment();
-                        self.start_load(key, room);
+                        self.start_load(key, told, room);
                     }
                     self.cold.ahead.borrow_mut().name(&id, at, named);
                 }

@@ -4,6 +4,7 @@
 mod cleaning;
 mod cluster;
 mod day;
+mod doctored;
 mod garbage;
 mod large;
 mod merge;
@@ -376,7 +377,7 @@ impl Rig {
             };
             let range = store::GetRange::Range(range);
             let found = objects.get(&key, range).await.unwrap();
-            let run = run::parse(&found.bytes).unwrap();
+            let run = run::parse(&found.bytes, &run::Told::nothing()).unwrap();
             let fresh = run.batches().iter().filter(|batch| batch.base >= at);
             bases.extend(fresh.map(|batch| batch.base.get()));
             at = run.last().next().unwrap();

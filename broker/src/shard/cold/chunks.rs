@@ -17,7 +17,7 @@ use cache::s3_fifo::{Cache, Evicted};
 use cache::single_flight::{Flights, Full, Join};
 
 use crate::partition::live::{Live, Room};
-use crate::partition::run::Run;
+use crate::partition::run::{Run, Told};
 
 /// Chunks asked for at most, those that wait for their turn included.
 const FLIGHTS_MAX: usize = 1_024;
@@ -71,7 +71,7 @@ pub(super) struct Chunks<W> {
     next_number: u64,
     flights: Flights<ChunkKey, W>,
     /// Chunks that somebody waits for, whose reads have not begun.
-    queue: VecDeque<ChunkKey>,
+    queue: VecDeque<(ChunkKey, Told)>,
     loading: u64,
     loading_bytes: u64,
     /// Bytes of the buffers of chunks held here.
@@ -134,28 +134,29 @@ impl<W> Chunks<W> {
         self.is_ready(key) || self.flights.contains(key)
     }
 
-    /// Waits for a chunk; it is asked for if nobody has yet. See [`Self::start`].
+    /// Waits for a chunk, of which so much is known; it is asked for if nobody has yet. See [`Self::start`].
     ///
     /// # Errors
     /// The waiter, where as many wait as may.
-    pub(super) fn join(&mut self, key: ChunkKey, waiter: W) -> Result<(), Full<W>> {
+    pub(super) fn join(&mut self, key: ChunkKey, told: Told, waiter: W) -> Result<(), Full<W>> {
         if self.flights.join(key.clone(), waiter)? == Join::First {
-            self.queue.push_back(key);
+            self.queue.push_back((key, told));
         }
         Ok(())
     }
 
     /// The next read that shall begin: one that somebody waits for, as long as there is room. With the room
     /// of its buffer.
-    pub(super) fn start(&mut self) -> Option<(ChunkKey, Room)> {
-        let bytes = len(self.queue.front()?);
+    pub(super) fn start(&mut self) -> Option<(ChunkKey, Told, Room)> {
+        let (next, _) = self.queue.front()?;
+        let bytes = len(next);
         let room = self.budget_bytes / 2;
         // One is always under way: else a chunk larger than the room would never come.
         if self.loading > 0 && self.outstanding() + bytes > room {
             return None;
         }
-        let key = self.queue.pop_front()?;
-        Some((key, self.begin(bytes)))
+        let (key, told) = self.queue.pop_front()?;
+        Some((key, told, self.begin(bytes)))
     }
 
     /// The room of the chunk's buffer, if the chunk, which is not held, shall be read ahead now; it then

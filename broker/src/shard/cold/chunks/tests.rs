@@ -28,7 +28,7 @@ fn key(number: u64, bytes: &Bytes) -> ChunkKey {
 }
 
 fn load(room: Room, bytes: &Bytes) -> Arc<Run> {
-    Arc::new(parse(&room.hold(Bytes::copy_from_slice(bytes))).unwrap())
+    Arc::new(parse(&room.hold(Bytes::copy_from_slice(bytes)), &Told::nothing()).unwrap())
 }
 
 /// Reads a chunk to its end, as a reader that waits does.
@@ -37,8 +37,8 @@ fn read(chunks: &mut Chunks<u64>, number: u64, bytes: &Bytes) -> Arc<Run> {
     if let Some(run) = chunks.find(&key, Visit::Enters) {
         return run;
     }
-    chunks.join(key.clone(), number).unwrap();
-    let (started, room) = chunks.start().unwrap();
+    chunks.join(key.clone(), Told::nothing(), number).unwrap();
+    let (started, _, room) = chunks.start().unwrap();
     assert_eq!(started, key);
     let run = load(room, bytes);
     assert_eq!(chunks.finish(&key, Some(&run), 0), vec![number]);
@@ -111,13 +111,14 @@ fn reads_that_somebody_waits_for_begin_in_turn_and_before_read_ahead() {
     let bytes = filled();
     let mut chunks: Chunks<u64> = Chunks::new(6 * CHUNK);
     for number in 0..10 {
-        chunks.join(key(number, &bytes), number).unwrap();
+        let key = key(number, &bytes);
+        chunks.join(key, Told::nothing(), number).unwrap();
     }
-    let mut started: Vec<(ChunkKey, Room)> = std::iter::from_fn(|| chunks.start()).collect();
+    let mut started: Vec<(ChunkKey, Told, Room)> = std::iter::from_fn(|| chunks.start()).collect();
     assert_eq!(started.len(), 3, "half of the budget");
     assert!(chunks.start_ahead(&key(99, &bytes), 0).is_none());
     let mut done = 0;
-    while let Some((key, room)) = started.pop() {
+    while let Some((key, _, room)) = started.pop() {
         // Failed: its room is free again, and whoever waits is told.
         drop(room);
         assert_eq!(chunks.finish(&key, None, 0).len(), 1);
@@ -191,7 +192,7 @@ proptest! {
                 Act::Read(number) => {
                     let key = key(number, &bytes);
                     if chunks.find(&key, Visit::Enters).is_none() {
-                        chunks.join(key, number).unwrap();
+                        chunks.join(key, Told::nothing(), number).unwrap();
                     }
                 }
                 Act::Ahead(number) => {
@@ -216,7 +217,8 @@ proptest! {
                 }
                 Act::Finish(..) | Act::Sent(_) => {}
             }
-            loading.extend(std::iter::from_fn(|| chunks.start()));
+            let started = std::iter::from_fn(|| chunks.start());
+            loading.extend(started.map(|(key, _, room)| (key, room)));
             let one = bytes.len() as u64;
             let kept = replies.len() as u64 * one;
             prop_assert!(chunks.held_bytes() <= budget + one + kept);

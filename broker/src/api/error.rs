@@ -194,9 +194,9 @@ pub(super) const fn read_code(error: &ReadError) -> ErrorCode {
         // user, who decides; nothing is skipped.
         ReadError::Load(LoadError::Corrupt(..)) => ErrorCode::CORRUPT_MESSAGE,
         // Retriable: a consumer asks again, and nothing is skipped.
-        ReadError::Load(LoadError::NotFound(_) | LoadError::Unavailable(..)) | ReadError::Busy => {
-            ErrorCode::KAFKA_STORAGE_ERROR
-        }
+        ReadError::Load(LoadError::NotFound(_) | LoadError::Unavailable(..))
+        | ReadError::EndsBefore
+        | ReadError::Busy => ErrorCode::KAFKA_STORAGE_ERROR,
     }
 }
 

@@ -31,6 +31,7 @@ use super::{Reply, RequestContext, error, fetch};
 use crate::control::TimeTarget;
 use crate::metadata::Metadata;
 use crate::partition::PartitionHandle;
+use crate::partition::run::Run;
 use crate::shard::{ReadError, RunOfTime, Shard};
 
 /// Versions served.
@@ -225,7 +226,7 @@ async fn first_from(shard: &Rc<Shard>, id: TopicPartition, target: TimestampMs) 
                 }
             }
         }
-        from = run.last().next().ok_or(ReadError::OutOfRange)?;
+        from = after(&run, first)?;
     }
 }
 
@@ -264,9 +265,15 @@ async fn largest(shard: &Rc<Shard>, id: TopicPartition) -> Lookup {
                 .flatten()
                 .or(Some((batch.base, batch.max_timestamp)));
         }
-        first = run.last().next().ok_or(ReadError::OutOfRange)?;
+        first = after(&run, first)?;
     }
     Ok(best.map(|(offset, timestamp)| (offset, timestamp, epoch_at(shard, id, offset))))
+}
+
+/// Where a lookup that has looked through a run from `from` on goes on: always further on.
+fn after(run: &Run, from: Offset) -> Result<Offset, ReadError> {
+    let next = run.last().next().ok_or(ReadError::OutOfRange)?;
+    (next > from).then_some(next).ok_or(ReadError::EndsBefore)
 }
 
 fn epoch_at(shard: &Shard, id: TopicPartition, offset: Offset) -> LeaderEpoch {

@@ -44,6 +44,9 @@ pub enum ReadError {
     /// The store cannot give the bytes now.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// What lies where the offset should be ends before it: an index does not tell the truth.
+    #[error("read: what is stored there ends before the offset")]
+    EndsBefore,
     /// Too many reads wait for the store.
     #[error("read: too many reads wait for the store")]
     Busy,
@@ -136,6 +139,13 @@ impl Shard {
             budget = budget.saturating_sub(bytes);
             at_least_one = at_least_one && bytes == 0;
             let next = run.last().next().ok_or(ReadError::OutOfRange)?;
+            if next <= offset {
+                // Never twice the same: a shard would do nothing else any more.
+                return match out.is_empty() {
+                    true => Err(ReadError::EndsBefore),
+                    false => Ok(out),
+                };
+            }
             if !to_end || budget == 0 {
                 return Ok(out);
             }

@@ -210,6 +210,32 @@ fn a_segment_has_the_epochs_of_the_log_though_a_bit_flipped_while_the_wal_was_re
     }
 }
 
+/// An index that does not tell the truth costs an error, and not the shard, which would look for ever.
+#[test]
+fn a_read_behind_the_end_of_what_is_stored_ends() {
+    test(async {
+        let world = World::new();
+        let rig = world.start().await;
+        let id = rig.create("orders", 1).await;
+        rig.produce_many(id, 3).await;
+        rig.compact_all(id).await;
+        rig.crash().await;
+        let rig = world.start().await;
+        let spans = crate::partition::ChunkSpan {
+            first: Offset::ZERO,
+            range: 32..32 + batch(0, 5).len() as u64,
+        };
+        let set = move |shard: &Rc<Shard>| {
+            shard.with_log(id, |log| log.set_spans(Offset::ZERO, Arc::new([spans])))
+        };
+        rig.context.shard_of(id).call(set).await.unwrap();
+        assert_eq!(rig.read(id, 0).await, Ok(0));
+        assert_eq!(rig.read(id, 5).await, Err(ReadError::EndsBefore));
+        assert_eq!(rig.read(id, 12).await, Err(ReadError::EndsBefore));
+        rig.crash().await;
+    });
+}
+
 /// A session committed a segment and ended before it wrote the manifest, and the listing of the next one is old (seed
 /// 483 of the simulator): the log start, which never falls back, is not raised past a segment that is there.
 #[test]

@@ -61,6 +61,10 @@ struct State {
     rates: EtcdRates,
     random: Random,
     cut: Vec<bool>,
+    /// Of each broker: changes do not arrive.
+    watches_held: Vec<bool>,
+    /// Of each broker: the last lease that it was granted.
+    granted: Vec<Option<SessionLease>>,
     is_down: bool,
 }
 
@@ -72,6 +76,8 @@ impl Shared {
                 rates,
                 random: Random::of(seed, "etcd"),
                 cut: vec![false; brokers],
+                watches_held: vec![false; brokers],
+                granted: vec![None; brokers],
                 is_down: false,
             }),
         })
@@ -91,12 +97,28 @@ impl Shared {
         let mut state = self.lock();
         state.rates = state.rates.calm();
         state.cut.fill(false);
+        state.watches_held.fill(false);
         state.is_down = false;
     }
 
     /// A broker does not reach etcd, or does again.
     pub(crate) fn cut(&self, broker: usize, is_cut: bool) {
         self.lock().cut[broker] = is_cut;
+    }
+
+    /// What a broker watches is held up, or arrives again.
+    pub(crate) fn hold_watches(&self, broker: usize, is_held: bool) {
+        self.lock().watches_held[broker] = is_held;
+    }
+
+    /// The last lease that a broker was granted.
+    pub(crate) fn lease_of(&self, broker: usize) -> Option<SessionLease> {
+        self.lock().granted[broker]
+    }
+
+    fn holds_watches(&self, broker: usize) -> bool {
+        let state = self.lock();
+        state.is_down || state.cut[broker] || state.watches_held[broker]
     }
 
     /// Nobody is answered: a leader is elected.
@@ -322,7 +344,15 @@ impl Kv for ModelEtcd {
         let what = |outcome: &Result<SessionLease, KvError>| {
             format!("GRANT: {}", told(outcome, ToString::to_string))
         };
-        self.request(true, false, what, move |table| table.grant_session(ttl))
+        let (shared, broker) = (self.shared.clone(), self.broker);
+        self.request(true, false, what, move |table| {
+            let granted = table.grant_session(ttl);
+            Box::pin(async move {
+                let lease = granted.await?;
+                shared.lock().granted[broker] = Some(lease);
+                Ok(lease)
+            })
+        })
     }
 
     fn keep_alive(&self, session: SessionLease) -> KvFuture<Duration> {
@@ -371,7 +401,7 @@ impl ModelEtcd {
                     false => usual,
                 }
             };
-            while self.shared.is_cut(self.broker) {
+            while self.shared.holds_watches(self.broker) {
                 delay = delay.max(Duration::from_millis(1));
                 sleep(CUT_EVERY).await;
                 if relay.is_abandoned() {

@@ -62,6 +62,8 @@ faults! {
     EtcdWatchGap,
     /// etcd: a lease ends while its broker runs.
     EtcdLeaseLost,
+    /// etcd: a lease ends while its broker does not reach it, or does not see it.
+    EtcdLeaseLostUnseen,
     /// etcd: keep-alives are slow.
     EtcdSlowKeepAlive,
     /// Network: connections are reset.
@@ -88,12 +90,16 @@ faults! {
     ClockJump,
     /// Client: an acknowledged batch is sent again.
     ClientRetriesAcknowledged,
+    /// Client: the last five acknowledged batches are sent again, all at once.
+    ClientRetriesWindow,
     /// Client: answers are not read for a while.
     ClientSlowReader,
     /// Client: the connection ends in the middle of a request.
     ClientCutsRequest,
     /// Client: a request makes no sense.
     ClientMalformed,
+    /// Client: somebody who does not lead a partition is asked for it.
+    ClientAsksAnother,
     /// Client: many requests at once.
     ClientBurst,
     /// Client: a batch of an old producer epoch.

@@ -20,6 +20,7 @@ mod network;
 mod node;
 mod plan;
 mod random;
+mod records;
 mod run;
 mod store;
 mod trace;

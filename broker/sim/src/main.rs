@@ -44,6 +44,9 @@ struct Arguments {
     /// With `--seeds`: appends a line to this file.
     #[arg(long)]
     ledger: Option<PathBuf>,
+    /// With `--ledger`: the commit that this program was built from, if it is not that of the present directory.
+    #[arg(long)]
+    commit: Option<String>,
     #[command(subcommand)]
     command: Option<Order>,
 }
@@ -156,11 +159,12 @@ fn run_many(seeds: Range<u64>, arguments: &Arguments) -> ExitCode {
         summary.faults_never_injected()
     );
     println!("marks never hit: {:?}", summary.marks_never_hit());
-    if let Some(path) = &arguments.ledger
-        && let Err(error) = append(path, &summary)
-    {
-        println!("{}: {error}", path.display());
-        return ExitCode::FAILURE;
+    if let Some(path) = &arguments.ledger {
+        let commit = arguments.commit.clone().unwrap_or_else(present_commit);
+        if let Err(error) = append(path, &commit, seeds.start, &summary) {
+            println!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
     }
     match summary.failed.is_empty() {
         true => ExitCode::SUCCESS,
@@ -183,24 +187,27 @@ fn tell(summary: &Summary, total: u64, took: Duration) {
     );
 }
 
-/// Appends what was done to the ledger: commit, seeds, simulated hours, seeds that found something; what was
-/// mended is written there by hand.
-fn append(path: &Path, summary: &Summary) -> std::io::Result<()> {
+fn present_commit() -> String {
     let commit = Command::new("git")
         .args(["rev-parse", "--short", "HEAD"])
         .output();
-    let commit = commit.map_or_else(
+    commit.map_or_else(
         |_| "unknown".to_owned(),
         |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    );
+    )
+}
+
+/// Appends what was done to the ledger: commit, first seed, seeds, simulated hours, seeds that found something; what
+/// was mended is written there by hand.
+fn append(path: &Path, commit: &str, first: u64, summary: &Summary) -> std::io::Result<()> {
     let is_new = !path.exists();
     let mut file = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(path)?;
     if is_new {
-        writeln!(file, "commit,seeds,hours,found,fixed")?;
+        writeln!(file, "commit,first,seeds,hours,found,fixed")?;
     }
     let (seeds, hours, found) = (summary.seeds, summary.hours(), summary.failed.len());
-    writeln!(file, "{commit},{seeds},{hours:.2},{found},0")
+    writeln!(file, "{commit},{first},{seeds},{hours:.2},{found},0")
 }

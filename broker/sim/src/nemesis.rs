@@ -161,6 +161,7 @@ fn strike_metadata_or_network(
                 spawn_local(async move { drop(table.revoke(lease).await) });
             }
         }
+        Action::LeaseLostUnseen => lose_lease_unseen(cluster, random, broker),
         Action::Clog => clog(cluster, random, broker),
         Action::Reset => {
             trace::fault(Fault::NetReset);
@@ -169,6 +170,40 @@ fn strike_metadata_or_network(
         }
         _ => unreachable!("everything else is done above"),
     }
+}
+
+/// A lease ends at once while its broker is cut from etcd, or while only what it watches is held up.
+fn lose_lease_unseen(cluster: &Rc<Cluster>, random: &mut Random, broker: usize) {
+    let Some(lease) = cluster.etcd.lease_of(broker) else {
+        return;
+    };
+    trace::fault(Fault::EtcdLeaseLostUnseen);
+    let ttl = cluster.plan.session_ttl.as_millis() as u64;
+    let ttl_part = Duration::from_millis(ttl / 2);
+    let (time, is_cut) = (random.millis(ttl..ttl * 4), random.one_in(2));
+    let seen = if is_cut {
+        "is cut from etcd"
+    } else {
+        "sees no changes"
+    };
+    trace!(
+        "nemesis",
+        "lease {lease} of broker {broker}, which {seen} for {time:?}, is lost"
+    );
+    let hold = move |cluster: &Cluster, is_held| match is_cut {
+        true => cluster.etcd.cut(broker, is_held),
+        false => cluster.etcd.hold_watches(broker, is_held),
+    };
+    hold(cluster, true);
+    let table = cluster.etcd.table.clone();
+    spawn_local(async move { drop(table.revoke(lease).await) });
+    if random.one_in(2) {
+        // Its clients go elsewhere, so that nobody's batches tell it that it is fenced.
+        let cluster = cluster.clone();
+        later(ttl_part, move || cluster.network.reset(broker));
+    }
+    let cluster = cluster.clone();
+    later(time, move || hold(&cluster, false));
 }
 
 /// Swizzle: brokers are clogged one after the other, and free again in another order.

@@ -26,12 +26,13 @@ pub(crate) enum Action {
     EtcdDown,
     EtcdCompact,
     LeaseLost,
+    LeaseLostUnseen,
     Clog,
     Reset,
 }
 
 impl Action {
-    const ALL: [Action; 15] = [
+    const ALL: [Action; 16] = [
         Self::Crash,
         Self::CrashAtRequest,
         Self::CrashAtTurn,
@@ -45,6 +46,7 @@ impl Action {
         Self::EtcdDown,
         Self::EtcdCompact,
         Self::LeaseLost,
+        Self::LeaseLostUnseen,
         Self::Clog,
         Self::Reset,
     ];
@@ -70,6 +72,10 @@ pub(crate) struct Plan {
     pub(crate) members_flap: bool,
     pub(crate) hostile: bool,
     pub(crate) slow_readers: u32,
+    /// Fetches that go to somebody else than the leader, in parts of a million.
+    pub(crate) strays: u32,
+    /// Whether somebody reads everything again and again.
+    pub(crate) repeats: bool,
     pub(crate) store: StoreRates,
     pub(crate) etcd: EtcdRates,
     pub(crate) net_latency_ms: (u64, u64),
@@ -123,6 +129,8 @@ impl Plan {
             members_flap: is_faulty && !random.one_in(3),
             hostile: is_faulty && random.one_in(2),
             slow_readers: if is_faulty { rate(random, 20_000) } else { 0 },
+            strays: if is_faulty { rate(random, 100_000) } else { 0 },
+            repeats: random.one_in(2),
             store,
             etcd: etcd_rates(random, is_faulty, etcd_latency),
             net_latency_ms: (0, net_latency),
@@ -168,7 +176,7 @@ fn store_rates(random: &mut Random, is_faulty: bool) -> StoreRates {
         late_put: rate(random, 4_000),
         duplicate_put: rate(random, 10_000),
         conflict: rate(random, 20_000),
-        truncated: rate(random, 20_000),
+        truncated: rate(random, 60_000),
         flipped: rate(random, 10_000),
         stale_list: rate(random, 200_000),
         partial_list: rate(random, 200_000),

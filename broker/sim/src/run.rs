@@ -25,7 +25,7 @@ use crate::judge;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::trace::{self, trace};
-use crate::{entropy, nemesis, node};
+use crate::{entropy, nemesis, node, records};
 
 /// The stack of a run: debug builds of deep futures take much.
 const STACK_BYTES: usize = 64 << 20;
@@ -43,11 +43,15 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
 const WAKE_PATIENCE: Duration = Duration::from_secs(6);
 /// The longest wait of those who do.
 const LONG_POLL: Duration = Duration::from_secs(30);
+/// How much older than the time to live of a session what a broker tells may be.
+const AGE_GRACE: Duration = Duration::from_millis(500);
 /// How long a broker that is asked to end may take.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 /// Numbers of observers: those that follow from the beginning, those that wait for a last record, those that read all.
 const LISTENERS: u32 = 100;
 const READERS: u32 = 1_000;
+/// Those that read all again and again while faults strike, each time as somebody else.
+const REPEATERS: u32 = 10_000;
 
 /// How to run a seed.
 #[derive(Debug, Clone, Default)]
@@ -141,8 +145,11 @@ async fn world(plan: Plan) -> Outcome {
     let seed = plan.seed;
     trace!("plan", "{plan:?}");
     let cluster = Cluster::new(plan.clone());
-    let scene = Scene::new(cluster.network.clone(), plan.brokers, plan.topics.clone());
+    let network = cluster.network.clone();
+    let age_max = plan.session_ttl + AGE_GRACE;
+    let scene = Scene::new(network, plan.brokers, plan.topics.clone(), age_max);
     spawn_local(cluster.etcd.clone().run());
+    spawn_local(records::watch(cluster.etcd.table.clone(), scene.clone()));
     cluster.start();
     if admin::create_topics(&scene, seed, START_PATIENCE).await {
         live(&cluster, &scene).await;
@@ -252,9 +259,21 @@ fn start_readers(plan: &Plan, scene: &Rc<Scene>) -> Vec<Rc<Group>> {
                 max_wait: random.millis(20..1_000),
                 bytes_max: *random.choose(&[200, 10_000, 1 << 20]),
                 slow: plan.slow_readers,
+                stray: plan.strays,
             };
             let consumer = Consumer::new(scene.clone(), diet, observer, topic, plan.seed);
             spawn_local(async move { drop(consumer.run(|_| false).await) });
+        }
+    }
+    for topic in 0..plan.topics.len() {
+        if plan.repeats {
+            let observer = REPEATERS * (1 + topic as u32);
+            spawn_local(read_again_and_again(
+                scene.clone(),
+                topic,
+                observer,
+                plan.clone(),
+            ));
         }
     }
     if plan.members == 0 {
@@ -267,6 +286,31 @@ fn start_readers(plan: &Plan, scene: &Rc<Scene>) -> Vec<Rc<Group>> {
         spawn_local(member.run());
     }
     vec![group]
+}
+
+/// Reads a topic from its beginning to its end, and again: from the store, where a broker has just begun.
+async fn read_again_and_again(scene: Rc<Scene>, topic: usize, first: u32, plan: Plan) {
+    let mut random = Random::of(plan.seed, &format!("repeater {topic}"));
+    for pass in 0..REPEATERS {
+        if !scene.is_faulty() {
+            return;
+        }
+        let diet = Diet {
+            max_wait: random.millis(20..500),
+            bytes_max: *random.choose(&[200, 10_000, 1 << 20]),
+            slow: 0,
+            stray: plan.strays,
+        };
+        let consumer = Consumer::new(scene.clone(), diet, first + pass, topic, plan.seed);
+        let (partitions, during) = (plan.topics[topic].partitions as usize, scene.clone());
+        let is_done = move |consumer: &Consumer| {
+            let at_end = |(partition, end): (&i32, &i64)| consumer.positions()[partition] >= *end;
+            let ends = consumer.ends();
+            !during.is_faulty() || ends.len() == partitions && ends.iter().all(at_end)
+        };
+        drop(consumer.run(is_done).await);
+        sleep(random.millis(0..2_000)).await;
+    }
 }
 
 /// Waits for a condition; gives what was still wrong when the time was up.
@@ -318,6 +362,7 @@ async fn wake(cluster: &Rc<Cluster>, scene: &Rc<Scene>, lanes: Vec<Lane>) {
                 max_wait: LONG_POLL,
                 bytes_max: 1 << 20,
                 slow: 0,
+                stray: 0,
             };
             let place = (topic, partition, scene.end(topic, partition));
             let listener = Consumer::of_partition(scene.clone(), diet, observer, place, plan.seed);

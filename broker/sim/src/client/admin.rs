@@ -9,7 +9,7 @@ use wire::messages::{CreateTopicsRequest, DeleteRecordsRequest};
 use wire::{ErrorCode, decode_response};
 
 use super::connection::Connection;
-use super::scene::{Keeping, Scene};
+use super::scene::{Keeping, Leaders, Scene};
 use crate::clock::sleep;
 use crate::fault::Fault;
 use crate::random::Random;
@@ -76,6 +76,7 @@ async fn create(scene: &Rc<Scene>, topic: usize, random: &mut Random) -> bool {
 /// Deletes records of a topic that is trimmed, now and then, while faults strike.
 pub(crate) async fn delete_records(scene: Rc<Scene>, topic: usize, seed: u64) {
     let mut random = Random::of(seed, "deleter");
+    let mut leaders = Leaders::default();
     let mut below = vec![0_i64; scene.topics[topic].partitions as usize];
     assert!(
         scene.topics[topic].keeping == Keeping::Trimmed,
@@ -84,7 +85,8 @@ pub(crate) async fn delete_records(scene: Rc<Scene>, topic: usize, seed: u64) {
     while scene.is_faulty() {
         sleep(random.millis(1_000..8_000)).await;
         let partition = random.index(below.len());
-        let Some(leader) = scene.leader(topic, partition as i32) else {
+        leaders.refresh(&scene, &mut random).await;
+        let Some(leader) = leaders.of(topic, partition as i32) else {
             continue;
         };
         let Ok(connection) = Connection::open(&scene.network, leader).await else {

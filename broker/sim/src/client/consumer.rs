@@ -12,7 +12,7 @@ use wire::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::messages::{FetchRequest, ListOffsetsRequest};
 use wire::{ErrorCode, decode_response};
 
-use super::scene::{Connections, Keeping, SMALL_TIMEOUT, Scene};
+use super::scene::{Connections, Keeping, Leaders, SMALL_TIMEOUT, Scene};
 use crate::clock::sleep;
 use crate::fault::Fault;
 use crate::random::Random;
@@ -32,6 +32,8 @@ pub(crate) struct Diet {
     pub(crate) bytes_max: i32,
     /// Answers that are not read for a while, in parts of a million.
     pub(crate) slow: u32,
+    /// Requests to a broker that led the partition once, or never, in parts of a million.
+    pub(crate) stray: u32,
 }
 
 /// One reader of a topic.
@@ -46,10 +48,13 @@ pub(crate) struct Consumer {
     /// High watermarks, as last seen.
     ends: BTreeMap<i32, i64>,
     connections: Connections,
+    leaders: Leaders,
     /// Where the log begins, as far as it had to be asked.
     starts: BTreeMap<i32, i64>,
     /// Partitions whose beginning is to be asked for.
     trimmed: Vec<i32>,
+    /// Whether records were deleted of a partition that it had begun to read.
+    is_torn: bool,
 }
 
 impl Consumer {
@@ -76,7 +81,9 @@ impl Consumer {
             ends: BTreeMap::new(),
             starts: BTreeMap::new(),
             connections: Connections::default(),
+            leaders: Leaders::default(),
             trimmed: Vec::new(),
+            is_torn: false,
         }
     }
 
@@ -134,9 +141,13 @@ impl Consumer {
                 continue;
             }
             let turn = self.random.index(led.len());
-            let Some((leader, partitions)) = led.into_iter().nth(turn) else {
+            let Some((mut leader, partitions)) = led.into_iter().nth(turn) else {
                 continue;
             };
+            if self.random.chance(self.diet.stray) && self.scene.is_faulty() {
+                trace::fault(Fault::ClientAsksAnother);
+                leader = self.random.index(self.scene.brokers);
+            }
             if !self.fetch(leader, &partitions).await {
                 self.pause_and_refresh().await;
             }
@@ -146,13 +157,13 @@ impl Consumer {
 
     async fn pause_and_refresh(&mut self) {
         sleep(self.random.millis(10..250)).await;
-        self.scene.refresh(&mut self.random).await;
+        self.leaders.refresh(&self.scene, &mut self.random).await;
     }
 
     fn by_leader(&self) -> BTreeMap<usize, Vec<i32>> {
         let mut led: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
         for partition in self.positions.keys() {
-            if let Some(leader) = self.scene.leader(self.topic, *partition) {
+            if let Some(leader) = self.leaders.of(self.topic, *partition) {
                 led.entry(leader).or_default().push(*partition);
             }
         }
@@ -255,6 +266,7 @@ impl Consumer {
                 self.name,
                 "{partition}: goes on at the beginning, {}", part.offset
             );
+            self.is_torn |= *position > 0;
             *position = part.offset;
             self.starts.insert(partition, part.offset);
             let event = Event::Seek {
@@ -300,6 +312,7 @@ impl Consumer {
             }
         }
         let high_watermark = part.high_watermark;
+        self.check_age(leader, partition, began, high_watermark);
         self.ends.insert(partition.0, high_watermark);
         let records = match records(part.records.borrowed().unwrap_or_default()) {
             Ok(records) => records,
@@ -351,6 +364,23 @@ impl Consumer {
     }
 }
 
+impl Consumer {
+    /// A broker answers reads as long as its session is proven: what it tells is no older than that.
+    fn check_age(&self, leader: usize, partition: Partition, began: At, high_watermark: i64) {
+        let Some(since) = began.0.checked_sub(self.scene.age_max.as_micros() as u64) else {
+            return;
+        };
+        let acknowledged = self.scene.end_at(self.topic, partition.0, At(since));
+        if high_watermark < acknowledged {
+            let (name, age) = (&self.name, self.scene.age_max);
+            self.scene.violation(format!(
+                "{name}: partition {partition}: broker {leader} answers that the log ends at {high_watermark}, \
+                 {acknowledged} had been acknowledged {age:?} before it was asked"
+            ));
+        }
+    }
+}
+
 /// The records of whole batches, each checked; a batch that is cut off at the end is left out.
 fn records(bytes: &[u8]) -> Result<Vec<Record>, String> {
     let mut found = Vec::new();
@@ -374,19 +404,36 @@ fn records(bytes: &[u8]) -> Result<Vec<Record>, String> {
     Ok(found)
 }
 
-/// Reads everything that a topic holds, once; records it as a full read where everything is kept. Gives where
-/// each partition began and ended, or nothing when the time is up.
+/// Reads everything that a topic holds, and again where records were deleted meanwhile; records it as a full read.
+/// Gives where each partition ended, or nothing when the time is up.
 pub(crate) async fn read_all(
+    scene: &Rc<Scene>,
+    topic: usize,
+    first: u32,
+    seed: u64,
+    patience: Duration,
+) -> Option<BTreeMap<i32, i64>> {
+    for observer in first.. {
+        let (consumer, began) = read_once(scene, topic, observer, seed, patience).await?;
+        if !consumer.is_torn {
+            return Some(read_in_full(scene, topic, &consumer, began));
+        }
+    }
+    None
+}
+
+async fn read_once(
     scene: &Rc<Scene>,
     topic: usize,
     observer: u32,
     seed: u64,
     patience: Duration,
-) -> Option<BTreeMap<i32, i64>> {
+) -> Option<(Consumer, At)> {
     let diet = Diet {
         max_wait: Duration::from_millis(100),
         bytes_max: 1 << 20,
         slow: 0,
+        stray: 0,
     };
     let began = scene.now();
     let consumer = Consumer::new(scene.clone(), diet, observer, topic, seed);
@@ -397,7 +444,10 @@ pub(crate) async fn read_all(
     };
     let read = tokio::time::timeout(patience, consumer.run(is_done)).await;
     crate::clock::read();
-    let consumer = read.ok().filter(is_done)?;
+    Some((read.ok().filter(is_done)?, began))
+}
+
+fn read_in_full(scene: &Scene, topic: usize, consumer: &Consumer, began: At) -> BTreeMap<i32, i64> {
     for (partition, end) in consumer.ends() {
         let start = consumer.starts.get(partition).copied().unwrap_or(0);
         let partition = Partition(*partition);
@@ -411,7 +461,7 @@ pub(crate) async fn read_all(
             scene.record(topic, event);
         }
         let event = Event::FullRead {
-            observer: Observer(observer),
+            observer: consumer.observer,
             partition,
             broker: Broker(-1),
             start,
@@ -421,5 +471,5 @@ pub(crate) async fn read_all(
         scene.record(topic, event);
     }
     scene.record(topic, Event::Settled { at: began });
-    Some(consumer.positions().clone())
+    consumer.positions().clone()
 }

@@ -84,9 +84,12 @@ pub(crate) struct Member {
     flaps: bool,
     id: String,
     connection: Option<Rc<Connection>>,
+    /// What it was given before.
+    before: Option<Share>,
 }
 
 /// What a member was given.
+#[derive(Clone)]
 struct Share {
     generation: i32,
     partitions: Vec<i32>,
@@ -109,6 +112,7 @@ impl Member {
             flaps,
             id: String::new(),
             connection: None,
+            before: None,
         }
     }
 
@@ -117,6 +121,8 @@ impl Member {
         while !self.scene.is_over() {
             match self.join().await {
                 Some(share) => {
+                    self.commit_late(&share).await;
+                    self.before = Some(share.clone());
                     self.live(share).await;
                 }
                 None => {
@@ -283,6 +289,23 @@ impl Member {
         }
     }
 
+    /// A commit of the generation before arrives when the next one has begun: the member is known, its generation
+    /// is over.
+    async fn commit_late(&mut self, share: &Share) {
+        let Some(before) = self.before.take() else {
+            return;
+        };
+        let is_over = before.generation < share.generation;
+        if !is_over || !self.flaps || !self.scene.is_faulty() || !self.random.one_in(2) {
+            return;
+        }
+        if let Some(partition) = before.partitions.first() {
+            trace::fault(Fault::MemberCommitsLate);
+            trace!(self.name, "commits for generation {}", before.generation);
+            self.commit(&before, *partition).await;
+        }
+    }
+
     /// Owns its share until the group rebalances, it fails, or it has had enough.
     async fn live(&mut self, share: Share) {
         for partition in &share.partitions {
@@ -418,7 +441,8 @@ impl Member {
         else {
             self.connection = None;
             let mut book = self.group.book.borrow_mut();
-            book.doubts.insert(partition, share.generation);
+            let doubt = book.doubts.entry(partition).or_insert(share.generation);
+            *doubt = (*doubt).max(share.generation);
             return true;
         };
         let decoded = decode_response::<OffsetCommitRequest<'_>>(&body, OFFSET_COMMIT);

@@ -15,7 +15,7 @@ use wire::messages::{InitProducerIdRequest, ProduceRequest};
 use wire::{ErrorCode, Records, decode_response};
 
 use super::connection::{Connection, Reply};
-use super::scene::{Connections, SMALL_TIMEOUT, Scene};
+use super::scene::{Connections, Leaders, SMALL_TIMEOUT, Scene};
 use crate::clock::sleep;
 use crate::fault::Fault;
 use crate::random::Random;
@@ -23,6 +23,8 @@ use crate::trace::{self, trace};
 
 const PRODUCE: i16 = 9;
 const INIT_PRODUCER_ID: i16 = 4;
+/// Batches of a producer that a broker has to know (Kafka: `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
+const WINDOW: usize = 5;
 /// Longest wait for the answer to a batch.
 const PRODUCE_WAIT: Duration = Duration::from_secs(6);
 /// Time of the records, a day before the run: in no broker's future, however its clock jumps, and not old enough to
@@ -59,7 +61,12 @@ pub(crate) struct Lane {
     has_succeeded: bool,
     /// A batch of the epoch before.
     stale: Option<Bytes>,
+    /// The last batches of this epoch that were acknowledged, the oldest first, and their offsets.
+    recent: VecDeque<(Batch, i64)>,
+    /// Who acknowledged the last one.
+    acknowledged_by: Option<usize>,
     connections: Connections,
+    leaders: Leaders,
 }
 
 /// A batch that is not acknowledged yet.
@@ -72,7 +79,8 @@ struct Batch {
 
 /// What came of the oldest batch.
 enum Outcome {
-    Acknowledged(i64),
+    /// At this offset, by this broker.
+    Acknowledged(i64, usize),
     /// To be sent again, with all after it.
     Again,
     /// A refusal that a correct producer is never given, and the broker that gave it.
@@ -102,7 +110,10 @@ impl Lane {
             waiting: VecDeque::new(),
             has_succeeded: false,
             stale: None,
+            recent: VecDeque::new(),
+            acknowledged_by: None,
             connections: Connections::default(),
+            leaders: Leaders::default(),
         }
     }
 
@@ -148,6 +159,9 @@ impl Lane {
         let burst = self.random.one_in(8);
         if burst {
             trace::fault(Fault::ClientBurst);
+        } else if !self.waiting.is_empty() && !self.random.one_in(4) {
+            // What is on its way arrives first, so that there are bursts, and silence.
+            return;
         }
         let most = if burst { self.window() } else { 1 };
         for _ in 0..most {
@@ -215,7 +229,7 @@ impl Lane {
             return;
         }
         match self.oldest_answer().await {
-            Outcome::Acknowledged(base) => self.acknowledged(base).await,
+            Outcome::Acknowledged(base, broker) => self.acknowledged(base, broker).await,
             Outcome::Again => self.again().await,
             Outcome::Refused(code, broker) => {
                 if self.identity.is_some() {
@@ -237,7 +251,7 @@ impl Lane {
 
     /// Sends what is not on its way, in order; false if there is no way.
     async fn send_all(&mut self) -> bool {
-        let leader = self.scene.leader(self.topic, self.partition);
+        let leader = self.leaders.of(self.topic, self.partition);
         let Some(leader) = leader else { return false };
         let Some(connection) = self.connections.to(&self.scene, leader).await else {
             return false;
@@ -297,7 +311,7 @@ impl Lane {
             return Outcome::Again;
         };
         match code {
-            ErrorCode::NONE => Outcome::Acknowledged(base),
+            ErrorCode::NONE => Outcome::Acknowledged(base, broker),
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
             | ErrorCode::INVALID_PRODUCER_EPOCH
             | ErrorCode::UNKNOWN_PRODUCER_ID
@@ -309,7 +323,7 @@ impl Lane {
         }
     }
 
-    async fn acknowledged(&mut self, base: i64) {
+    async fn acknowledged(&mut self, base: i64, by: usize) {
         let Some(batch) = self.waiting.pop_front() else {
             return;
         };
@@ -322,31 +336,43 @@ impl Lane {
         if let Some(old) = self.stale.take() {
             self.send_stale(old).await;
         }
-        let may_repeat = self.identity.is_some() && self.waiting.is_empty();
-        if may_repeat && self.random.chance(self.habits.repeat) && self.scene.is_faulty() {
-            trace::fault(Fault::ClientRetriesAcknowledged);
-            self.repeat(&batch).await;
-            if self.random.one_in(2) {
-                self.raise_epoch(batch.bytes);
+        if self.identity.is_none() {
+            return;
+        }
+        if self.recent.len() == WINDOW {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((batch, base));
+        let has_moved = self.acknowledged_by.replace(by) != Some(by);
+        let repeats = match has_moved {
+            // Somebody else has to know them.
+            true => self.habits.repeat > 0 && self.random.one_in(2),
+            false => self.random.chance(self.habits.repeat),
+        };
+        if repeats && self.waiting.is_empty() && self.scene.is_faulty() {
+            self.repeat().await;
+            if self.random.one_in(3) {
+                self.raise_epoch();
             }
         }
     }
 
     /// Begins a new epoch, as idempotent producers do on their own, and keeps a batch of the old one.
-    fn raise_epoch(&mut self, old: Bytes) {
+    fn raise_epoch(&mut self) {
         let Some((_, epoch)) = &mut self.identity else {
             return;
         };
         *epoch = ProducerEpoch::new(epoch.get() + 1);
         self.sequence = 0;
         self.has_succeeded = false;
-        self.stale = Some(old);
+        self.stale = self.recent.pop_back().map(|(batch, _)| batch.bytes);
+        self.recent.clear();
     }
 
     /// Sends a batch of the epoch before, which is refused.
     async fn send_stale(&mut self, old: Bytes) {
         trace::fault(Fault::ClientOldEpoch);
-        let Some(leader) = self.scene.leader(self.topic, self.partition) else {
+        let Some(leader) = self.leaders.of(self.topic, self.partition) else {
             return;
         };
         let Some(connection) = self.connections.to(&self.scene, leader).await else {
@@ -356,7 +382,7 @@ impl Lane {
         let reply = send(&connection, &name, self.partition, self.habits.acks, &old);
         match reply.within(PRODUCE_WAIT).await {
             Ok(body) => {
-                if let Outcome::Acknowledged(base) = self.judge(&body, leader) {
+                if let Outcome::Acknowledged(base, _) = self.judge(&body, leader) {
                     let name = &self.name;
                     let what = format!("{name}: a batch of an old epoch is acknowledged at {base}");
                     self.scene.violation(what);
@@ -377,28 +403,59 @@ impl Lane {
         self.scene.record(self.topic, event);
     }
 
-    /// Sends an acknowledged batch again: it is answered with the same offset.
-    async fn repeat(&mut self, batch: &Batch) {
-        let Some(leader) = self.scene.leader(self.topic, self.partition) else {
+    /// Sends acknowledged batches again, the last one or as many as a broker has to know: each is answered with the
+    /// same offset. Nothing else is on its way.
+    async fn repeat(&mut self) {
+        let count = match self.random.one_in(2) {
+            true => self.recent.len(),
+            false => 1,
+        };
+        trace::fault(match count {
+            WINDOW => Fault::ClientRetriesWindow,
+            _ => Fault::ClientRetriesAcknowledged,
+        });
+        let Some(leader) = self.leaders.of(self.topic, self.partition) else {
             return;
         };
         let Some(connection) = self.connections.to(&self.scene, leader).await else {
             return;
         };
-        let name = self.scene.topics[self.topic].name.clone();
-        let reply = send(
-            &connection,
-            &name,
-            self.partition,
-            self.habits.acks,
-            &batch.bytes,
+        trace!(
+            self.name,
+            "sends the last {count} batches again, to broker {leader}"
         );
-        let Ok(body) = reply.within(PRODUCE_WAIT).await else {
-            self.connections.drop_to(leader);
-            return;
+        let name = self.scene.topics[self.topic].name.clone();
+        let first = self.recent.len() - count;
+        let send_again = |(batch, base): &(Batch, i64)| {
+            let (partition, acks) = (self.partition, self.habits.acks);
+            let reply = send(&connection, &name, partition, acks, &batch.bytes);
+            (reply, *base)
         };
-        if let Outcome::Acknowledged(base) = self.judge(&body, leader) {
-            self.record_ok(batch, base);
+        let sent: Vec<(Reply, i64)> = self.recent.iter().skip(first).map(send_again).collect();
+        for (at, (reply, base)) in sent.into_iter().enumerate() {
+            let Ok(body) = reply.within(PRODUCE_WAIT).await else {
+                self.connections.drop_to(leader);
+                return;
+            };
+            match self.judge(&body, leader) {
+                Outcome::Acknowledged(again, _) => {
+                    if again != base {
+                        let name = &self.name;
+                        self.scene.violation(format!(
+                            "{name}: a batch that is stored at {base} is sent again and acknowledged at {again}"
+                        ));
+                    }
+                    let (batch, _) = &self.recent[first + at];
+                    self.record_ok(batch, again);
+                }
+                Outcome::Refused(code, broker) => {
+                    let name = &self.name;
+                    self.scene.violation(format!(
+                        "{name}: broker {broker} refuses one of the last {count} batches, stored at {base}: {code:?}"
+                    ));
+                }
+                Outcome::Again => return,
+            }
         }
     }
 
@@ -409,7 +466,7 @@ impl Lane {
         }
         self.connections = Connections::default();
         sleep(self.random.millis(10..200)).await;
-        self.scene.refresh(&mut self.random).await;
+        self.leaders.refresh(&self.scene, &mut self.random).await;
     }
 
     async fn get_identity(&mut self) {

@@ -56,13 +56,14 @@ pub(crate) struct Scene {
     pub(crate) brokers: usize,
     pub(crate) topics: Vec<Topic>,
     pub(crate) phase: Cell<Phase>,
-    leaders: RefCell<BTreeMap<(usize, i32), usize>>,
+    /// Oldest state of a log that a broker may tell of.
+    pub(crate) age_max: Duration,
     histories: RefCell<Vec<Vec<Event>>>,
     violations: RefCell<Vec<String>>,
     next_value: Cell<u64>,
     next_send: Cell<u64>,
-    /// End of what is acknowledged, by topic and partition.
-    ends: RefCell<BTreeMap<(usize, i32), i64>>,
+    /// End of what is acknowledged, by topic and partition, and when it was known.
+    ends: RefCell<BTreeMap<(usize, i32), Vec<(At, i64)>>>,
     /// Where each consumer is.
     positions: RefCell<BTreeMap<(u32, usize, i32), i64>>,
     /// Batches acknowledged.
@@ -72,14 +73,19 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new(network: Rc<Network>, brokers: usize, topics: Vec<Topic>) -> Rc<Self> {
+    pub(crate) fn new(
+        network: Rc<Network>,
+        brokers: usize,
+        topics: Vec<Topic>,
+        age_max: Duration,
+    ) -> Rc<Self> {
         Rc::new(Self {
             network,
             brokers,
             histories: RefCell::new(vec![Vec::new(); topics.len()]),
             topics,
             phase: Cell::new(Phase::Faults),
-            leaders: RefCell::default(),
+            age_max,
             violations: RefCell::default(),
             next_value: Cell::new(1),
             next_send: Cell::new(1),
@@ -132,18 +138,29 @@ impl Scene {
 
     /// Everything below `end` is acknowledged to somebody.
     pub(crate) fn raise_end(&self, topic: usize, partition: i32, end: i64) {
+        let now = self.now();
         let mut ends = self.ends.borrow_mut();
-        let before = ends.entry((topic, partition)).or_insert(end);
-        *before = (*before).max(end);
+        let known = ends.entry((topic, partition)).or_default();
+        if known.last().is_none_or(|(_, before)| *before < end) {
+            known.push((now, end));
+        }
     }
 
     /// The end of what is acknowledged of a partition.
     pub(crate) fn end(&self, topic: usize, partition: i32) -> i64 {
-        self.ends
-            .borrow()
-            .get(&(topic, partition))
-            .copied()
-            .unwrap_or(0)
+        let ends = self.ends.borrow();
+        let known = ends.get(&(topic, partition)).and_then(|known| known.last());
+        known.map_or(0, |(_, end)| *end)
+    }
+
+    /// The end of what had been acknowledged of a partition by a certain time.
+    pub(crate) fn end_at(&self, topic: usize, partition: i32, at: At) -> i64 {
+        let ends = self.ends.borrow();
+        let Some(known) = ends.get(&(topic, partition)) else {
+            return 0;
+        };
+        let by_then = known.partition_point(|(known_at, _)| known_at.0 <= at.0);
+        by_then.checked_sub(1).map_or(0, |last| known[last].1)
     }
 
     /// A consumer has read up to here.
@@ -188,19 +205,25 @@ impl Scene {
     pub(crate) fn violations(&self) -> Vec<String> {
         self.violations.borrow().clone()
     }
+}
 
+/// Who leads what, as far as one client knows.
+#[derive(Default)]
+pub(crate) struct Leaders(BTreeMap<(usize, i32), usize>);
+
+impl Leaders {
     /// The broker that leads a partition, as far as it is known.
-    pub(crate) fn leader(&self, topic: usize, partition: i32) -> Option<usize> {
-        self.leaders.borrow().get(&(topic, partition)).copied()
+    pub(crate) fn of(&self, topic: usize, partition: i32) -> Option<usize> {
+        self.0.get(&(topic, partition)).copied()
     }
 
     /// Asks some broker who leads what.
-    pub(crate) async fn refresh(&self, random: &mut Random) {
-        let broker = random.index(self.brokers);
-        let Ok(connection) = Connection::open(&self.network, broker).await else {
+    pub(crate) async fn refresh(&mut self, scene: &Scene, random: &mut Random) {
+        let broker = random.index(scene.brokers);
+        let Ok(connection) = Connection::open(&scene.network, broker).await else {
             return;
         };
-        let topics = self.topics.iter().map(|topic| MetadataRequestTopic {
+        let topics = scene.topics.iter().map(|topic| MetadataRequestTopic {
             name: Some(&topic.name),
             ..MetadataRequestTopic::default()
         });
@@ -213,12 +236,11 @@ impl Scene {
             return;
         };
         let Ok((_, response)) = decode_response::<MetadataRequest<'_>>(&body, METADATA) else {
-            self.violation("an answer to Metadata cannot be decoded".to_owned());
+            scene.violation("an answer to Metadata cannot be decoded".to_owned());
             return;
         };
-        let mut leaders = self.leaders.borrow_mut();
         for found in &response.topics {
-            let at = self
+            let at = scene
                 .topics
                 .iter()
                 .position(|topic| found.name == Some(&topic.name));
@@ -226,8 +248,8 @@ impl Scene {
             for partition in &found.partitions {
                 let key = (topic, partition.partition_index);
                 match usize::try_from(partition.leader_id) {
-                    Ok(leader) if leader < self.brokers => leaders.insert(key, leader),
-                    _ => leaders.remove(&key),
+                    Ok(leader) if leader < scene.brokers => self.0.insert(key, leader),
+                    _ => self.0.remove(&key),
                 };
             }
         }

@@ -308,6 +308,7 @@ impl Garbage {
         }
         let failed = store.delete(&gone).await;
         metrics.wal_deleted.add((gone.len() - failed) as u64);
+        coord::mark!(DeadSessionCollected);
         tracing::debug!(
             objects = gone.len(),
             failed,

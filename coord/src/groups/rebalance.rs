@@ -321,6 +321,7 @@ impl Group {
             member.deadline = None;
             return;
         }
+        crate::mark!(MemberExpired);
         tracing::info!(group = %self.id, member = %id, "session has ended, removing the member");
         self.remove_member(id, ctx);
         self.after_removal(ctx);

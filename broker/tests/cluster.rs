@@ -7,6 +7,8 @@
 mod adopt;
 #[path = "cluster/assigned.rs"]
 mod assigned;
+#[path = "common/authority.rs"]
+mod authority;
 #[path = "cluster/backup.rs"]
 mod backup;
 mod common;
@@ -32,6 +34,8 @@ mod quotas;
 mod refusals;
 #[path = "cluster/restore.rs"]
 mod restore;
+#[path = "cluster/tls_stores.rs"]
+mod tls_stores;
 #[path = "cluster/two_clusters.rs"]
 mod two_clusters;
 #[path = "cluster/world.rs"]

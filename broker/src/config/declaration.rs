@@ -490,6 +490,11 @@ settings! {
             default "", in Allowed::Text(1024),
             "URL of an S3-compatible server."
         }
+        ca_file: Maybe<File> {
+            Some("s3-ca-file"), ["KAFSCALE_S3_CA_FILE"], "s3.ca_file",
+            default "" or "the authorities of the system", in Allowed::Any,
+            "PEM file with the authorities that the store's certificate is checked against."
+        }
         path_style: Maybe<Switch> {
             Some("s3-path-style"), ["KAFSCALE_S3_PATH_STYLE"], "s3.path_style",
             default "" or "true if an endpoint is set", in Allowed::Any,

@@ -312,6 +312,11 @@ impl Config {
             etcd.cert_file.is_some() == etcd.key_file.is_some(),
             "etcd.cert_file and etcd.key_file go together: set both or neither",
         );
+        let is_plain = |url: &String| url.starts_with("http://");
+        require(
+            s3.ca_file.is_none() || !s3.endpoint.as_ref().is_some_and(is_plain),
+            "s3.ca_file is for TLS: s3.endpoint must begin https://",
+        );
         require(
             s3.read_bucket.is_some() || (s3.read_region.is_none() && s3.read_endpoint.is_none()),
             "s3.read_region and s3.read_endpoint need s3.read_bucket",

@@ -164,6 +164,7 @@ fn s3_options(config: &Config) -> S3Options {
     S3Options {
         region: s3.region.clone(),
         endpoint: s3.endpoint.clone(),
+        ca_file: s3.ca_file.clone(),
         path_style: config.s3_path_style(),
         credentials,
         sse,

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use client::{Client, ClientSettings};
 use s3_server::{Conditional, Server};
 
+use crate::authority::Authority;
 pub(crate) use crate::common::ports::free;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
@@ -52,15 +53,36 @@ impl Drop for Over<'_> {
 /// A real etcd, alone, in a directory of its own.
 pub(crate) struct Etcd {
     child: Child,
+    scheme: &'static str,
     pub(crate) client: SocketAddr,
     directory: tempfile::TempDir,
 }
 
 impl Etcd {
     fn start() -> Self {
+        Self::start_with("http", &[])
+    }
+
+    /// One that serves TLS, and whose clients show certificates.
+    fn start_tls(authority: &Authority) -> Self {
+        authority.issue("etcd", |_| {});
+        let [cert, key, ca] = ["etcd.pem", "etcd.key", "ca.pem"].map(|name| authority.text(name));
+        let files = [
+            "--cert-file",
+            &cert,
+            "--key-file",
+            &key,
+            "--trusted-ca-file",
+            &ca,
+        ];
+        Self::start_with("https", &[&files[..], &["--client-cert-auth"]].concat())
+    }
+
+    fn start_with(scheme: &'static str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (client, peer) = (free(), free());
         let url = |address: SocketAddr| format!("http://{address}");
+        let client_url = format!("{scheme}://{client}");
         let child = Command::new(etcd_program())
             .args(["--name", "one", "--log-level", "warn", "--logger", "zap"])
             .arg("--data-dir")
@@ -84,6 +106,7 @@ impl Etcd {
             .unwrap();
         let mut etcd = Self {
             child,
+            scheme,
             client,
             directory,
         };
@@ -200,6 +223,15 @@ impl World {
         }
     }
 
+    /// The same with an etcd that has a certificate of this authority, and asks its clients for one.
+    pub(crate) fn start_with_etcd_tls(conditional: Conditional, authority: &Authority) -> Self {
+        Self {
+            etcd: Etcd::start_tls(authority),
+            s3: S3::start(conditional),
+            logs: tempfile::tempdir().unwrap(),
+        }
+    }
+
     /// With the S3 server that the environment names, if it does; for tests that ask nothing of it.
     pub(crate) fn start_named(conditional: Conditional) -> Self {
         let logs = tempfile::tempdir().unwrap();
@@ -229,7 +261,7 @@ impl World {
                 command.env_remove(name);
             }
         }
-        let etcd = format!("http://{}", self.etcd.client);
+        let etcd = format!("{}://{}", self.etcd.scheme, self.etcd.client);
         let (endpoint, namespace) = self.s3.place();
         command
             .args(arguments)

@@ -3,6 +3,7 @@
 //! Invariants: the SDK retries nothing (callers own retries), has no time limit but that for
 //! connections, and reads no environment but through its chains for credentials and region.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -15,8 +16,11 @@ use aws_sdk_s3::config::{
     SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::Bucket;
 use super::options::{ConnectError, RequestChecksums, S3Options, StaticCredentials};
@@ -30,7 +34,7 @@ const POOL_IDLE: Duration = Duration::from_secs(15);
 /// The main bucket and the replica, if there is one.
 pub(super) async fn buckets(options: &S3Options) -> Result<(Bucket, Option<Bucket>), ConnectError> {
     options.check()?;
-    let http = http_client(options);
+    let http = http_client(options)?;
     let region = region(options, &http).await?;
     let credentials = credentials(options, &http, &region).await;
     let main = bucket(
@@ -54,7 +58,7 @@ pub(super) async fn buckets(options: &S3Options) -> Result<(Bucket, Option<Bucke
     Ok((main, replica))
 }
 
-fn http_client(options: &S3Options) -> SharedHttpClient {
+fn http_client(options: &S3Options) -> Result<SharedHttpClient, ConnectError> {
     let endpoints = [
         options.endpoint.as_deref(),
         options
@@ -67,11 +71,34 @@ fn http_client(options: &S3Options) -> SharedHttpClient {
     let builder = Builder::new().pool_idle_timeout(POOL_IDLE);
     // Without TLS no root certificates are needed: minimal images have none.
     if endpoints.iter().all(plain) && options.credentials.is_some() {
-        return builder.build_http();
+        return Ok(builder.build_http());
     }
-    builder
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
+    let builder = builder.tls_provider(Provider::Rustls(CryptoMode::Ring));
+    Ok(match &options.ca_file {
+        None => builder.build_https(),
+        Some(path) => builder.tls_context(trust(path)?).build_https(),
+    })
+}
+
+/// Trust in the authorities of a file, and in no other. The SDK panics on what is no certificate: it is looked at here.
+fn trust(path: &Path) -> Result<TlsContext, ConnectError> {
+    let refused = |reason: String| ConnectError::CaFile {
+        path: path.to_owned(),
+        reason,
+    };
+    let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| refused(error.to_string()))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| refused(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(refused("there is no certificate in it".to_owned()));
+    }
+    let store = TrustStore::empty().with_pem_certificate(pem);
+    let context = TlsContext::builder().with_trust_store(store).build();
+    context.map_err(|error| refused(error.to_string()))
 }
 
 async fn region(options: &S3Options, http: &SharedHttpClient) -> Result<Region, ConnectError> {

@@ -3,6 +3,7 @@
 //! Invariant: nothing here prints a secret ([`Secret`] has no `Display` and a blind `Debug`).
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -28,6 +29,9 @@ pub struct S3Options {
     pub region: Option<String>,
     /// Base URL of an S3-compatible server (`http://` or `https://`); `None` for AWS.
     pub endpoint: Option<String>,
+    /// PEM file with the authorities that certificates of `https` endpoints are checked against; `None` for those of the
+    /// system. Nobody else is trusted then.
+    pub ca_file: Option<PathBuf>,
     /// Whether the bucket is part of the path (`http://host/bucket/key`) and not of the host name.
     pub path_style: bool,
     /// Static credentials; `None` for the SDK's chain: environment, profile, web identity (IRSA),
@@ -61,6 +65,7 @@ impl S3Options {
             bucket: bucket.into(),
             region: None,
             endpoint: None,
+            ca_file: None,
             path_style: false,
             credentials: None,
             sse: Sse::None,
@@ -197,6 +202,17 @@ pub enum ConnectError {
         setting: &'static str,
         /// Its value.
         endpoint: String,
+    },
+    /// The file of authorities cannot be used.
+    #[error(
+        "KAFSCALE_S3_CA_FILE={}: {reason}; name a PEM file with the certificate of the authority that has issued the \
+         store's", path.display()
+    )]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// No region is set and none can be found.
     #[error(

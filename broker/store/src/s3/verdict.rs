@@ -82,7 +82,10 @@ pub(super) fn verdict(failure: Failure, asked: Asked<'_>) -> Verdict {
 
 fn not_sent(reason: &str, asked: Asked<'_>) -> String {
     let mend = match reason.contains("certificate") {
-        true => "; install the CA of the store on this machine, or name its file in SSL_CERT_FILE",
+        true => {
+            "; name the file of the authority that has issued the store's certificate in KAFSCALE_S3_CA_FILE, \
+             and check that KAFSCALE_S3_ENDPOINT has a host name that the certificate is for"
+        }
         false => "",
     };
     let Asked {

@@ -112,7 +112,7 @@ fn failures_without_an_answer_are_unknown_unless_nothing_was_sent() {
         "{refused}"
     );
     let stranger = create(Failure::NotSent("invalid peer certificate".into())).to_string();
-    assert!(stranger.contains("SSL_CERT_FILE"), "{stranger}");
+    assert!(stranger.contains("KAFSCALE_S3_CA_FILE"), "{stranger}");
     for (status, code) in [
         (500, "InternalError"),
         (200, "InternalError"),

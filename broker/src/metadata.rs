@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use segment::{BrokerId, PartitionIndex, TopicId, TopicName};
 
 use crate::hash::RandomState;
-use crate::node::{BrokerNode, Endpoint, NodeId};
+use crate::node::{BrokerNode, Endpoint, NodeId, NodesAt};
 use crate::partition::{Leader, PartitionHandle};
 use crate::topic_config::TopicConfig;
 
@@ -109,20 +109,27 @@ impl Metadata {
         self.brokers.iter().find(|node| node.id == id)
     }
 
-    /// The nodes of all live brokers, as clients are told of them.
-    pub fn endpoints(&self) -> impl Iterator<Item = Endpoint<'_>> {
-        self.brokers.iter().flat_map(BrokerNode::endpoints)
+    /// The nodes of all live brokers, as clients of a listener are told of them.
+    pub fn endpoints<'a>(&'a self, listener: &'a str) -> impl Iterator<Item = Endpoint<'a>> {
+        let at = self.brokers.iter().filter_map(move |it| it.at(listener));
+        at.flat_map(NodesAt::endpoints)
     }
 
-    /// The node that answers for the cluster: the live one with the smallest id, so that all
+    /// Whether a live broker, or a shard of one, is known by that id to clients of some listener.
+    pub fn has_node(&self, id: i32) -> bool {
+        self.brokers.iter().any(|broker| broker.has_node(id))
+    }
+
+    /// The node that answers for the cluster to clients of a listener: the live one with the smallest id, so that all
     /// brokers name the same.
-    pub fn controller(&self) -> Option<NodeId> {
-        self.endpoints().map(|endpoint| endpoint.id).min()
+    pub fn controller(&self, listener: &str) -> Option<NodeId> {
+        self.endpoints(listener).map(|endpoint| endpoint.id).min()
     }
 
-    /// The node of a partition's leader; `None` if that broker is not known to live.
-    pub fn leader_node(&self, handle: &PartitionHandle, leader: Leader) -> Option<NodeId> {
-        Some(self.node(leader.broker)?.of_partition(handle.id).id)
+    /// Who leads a partition, as clients should be told, and is known to live.
+    pub fn live_leader(&self, handle: &PartitionHandle) -> Option<(&BrokerNode, Leader)> {
+        let leader = self.leader(handle)?;
+        Some((self.node(leader.broker)?, leader))
     }
 
     /// Who leads a partition as clients should be told: this broker only once it serves it.

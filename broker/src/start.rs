@@ -16,7 +16,6 @@ use std::cell::Cell;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,12 +35,14 @@ use crate::control::admin::Admin;
 use crate::control::catalog::CatalogError;
 use crate::control::commit::CommitError;
 use crate::control::context::Ending;
-use crate::control::listener::Listener;
+use crate::control::listener::Sockets;
 use crate::control::ownership::OwnershipError;
 use crate::control::session::SessionError;
 use crate::control::slots::SlotsError;
-use crate::control::{admin, listener};
+use crate::control::{admin, certificates, listener};
 use crate::metrics::ControlMetrics;
+use crate::security::SetupError;
+use crate::security::tls::Tls;
 use crate::shard::ShardId;
 use life::{DRAIN_TIMEOUT, Entrance, Lasting, live};
 use pages::Switch;
@@ -83,7 +84,7 @@ pub enum StartError {
     Users(String),
     /// The settings about authentication and TLS cannot be used.
     #[error(transparent)]
-    Security(#[from] crate::security::SetupError),
+    Security(#[from] SetupError),
     /// The operating system refused.
     #[error("{attempt}: {source}")]
     Io {
@@ -212,7 +213,7 @@ impl StartError {
 /// A broker that serves, as a program that embeds it sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Running {
-    /// Where Kafka clients connect.
+    /// Where Kafka clients connect; of several listeners the first.
     pub kafka: std::net::SocketAddr,
     /// Where metrics and health are.
     pub admin: std::net::SocketAddr,
@@ -314,23 +315,23 @@ async fn lives(
     stop: impl Future<Output = ()>,
     ready: impl FnOnce(Running, &str),
 ) -> Result<(), StartError> {
-    let listener = Listener::bind(config.broker.addr).await?;
-    let shard_listeners = match config.broker.direct_port {
-        Some(first) => Listener::bind_shards(config.broker.addr, first, config.shards()).await?,
-        None => Vec::new(),
-    };
-    let admin = Admin::bind(config.admin.addr).await?;
+    let mut listeners = Vec::new();
+    for listener in config.kafka_listeners() {
+        listeners.push(Sockets::bind(&listener, config.shards()).await?);
+    }
+    let admin_tls = config.admin_tls().map(Tls::new).transpose();
+    let admin_tls = admin_tls.map_err(SetupError::from)?.map(Arc::new);
+    let admin = Admin::bind(config.admin.addr)
+        .await?
+        .with_tls(admin_tls.clone());
     let running = Running {
-        kafka: listener.addr(),
+        kafka: listeners[0].all.addr(),
         admin: admin.addr(),
     };
     let lasting = Lasting {
         config: Arc::new(config),
         stores,
-        entrance: Entrance::Listeners {
-            listener: Rc::new(listener),
-            shard_listeners,
-        },
+        entrance: Entrance::Listeners(listeners),
         running,
         metrics: Arc::new(ControlMetrics::default()),
         pages: Arc::new(Switch::default()),
@@ -339,6 +340,9 @@ async fn lives(
     // Dropped at the end, which ends the listener.
     let (_serving, shutdown) = watch::channel(false);
     tokio::task::spawn_local(admin.serve(lasting.pages.clone(), shutdown));
+    if let Some(tls) = admin_tls {
+        tokio::task::spawn_local(certificates::follow_admin(tls));
+    }
     lives_on(lasting, stop, ready).await
 }
 

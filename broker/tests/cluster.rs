@@ -24,6 +24,8 @@ mod gauges;
 mod groups;
 #[path = "cluster/lifecycle.rs"]
 mod lifecycle;
+#[path = "cluster/listeners.rs"]
+mod listeners;
 #[path = "cluster/moves.rs"]
 mod moves;
 #[path = "cluster/operator.rs"]

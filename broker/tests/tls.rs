@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "tls/admin.rs"]
+mod admin;
+#[path = "common/authority.rs"]
+mod authority;
 mod common;
 
 use std::io::{Read, Write};
@@ -9,6 +13,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use authority::Authority;
 use broker::config::Config;
 use client::{
     Client, ClientError, ClientSettings, ClientTls, Fetcher, FetcherSettings, NewTopic, Producer,
@@ -16,83 +21,22 @@ use client::{
 };
 use common::{LocalBroker, REPLY_TIMEOUT, eventually};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
-    date_time_ymd,
+    CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use security::Mechanism;
 use security::scram::ScramHash;
 use security::secret::Secret;
 use segment::record::NewRecord;
 use segment::{Offset, PartitionIndex, TimestampMs};
-use tempfile::TempDir;
 
-/// An authority with the files that it has made.
-struct Authority {
-    directory: TempDir,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "authority");
-        let certificate = params.self_signed(&key).unwrap();
-        std::fs::write(directory.path().join("ca.pem"), certificate.pem()).unwrap();
-        let issuer = Issuer::new(params, key);
-        Self { directory, issuer }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.file(name).to_str().unwrap().to_owned()
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.file("ca.pem")
-    }
-
-    /// A certificate with its key, in files of that name.
-    fn issue(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> Certificate {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "Example");
-        params.distinguished_name.push(DnType::CommonName, name);
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(self.file(&format!("{name}.pem")), certificate.pem()).unwrap();
-        std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
-        certificate
-    }
-
-    fn own(&self, name: &str) -> Option<(PathBuf, PathBuf)> {
-        Some((
-            self.file(&format!("{name}.pem")),
-            self.file(&format!("{name}.key")),
-        ))
-    }
-
-    fn broker(&self, settings: &[(&str, &str)]) -> LocalBroker {
-        self.issue("broker", |_| {});
-        let (cert, key) = (self.text("broker.pem"), self.text("broker.key"));
-        let tls = [
-            ("tls.cert_file", cert.as_str()),
-            ("tls.key_file", key.as_str()),
-        ];
-        LocalBroker::start(&[&tls[..], settings].concat())
-    }
+fn start(authority: &Authority, settings: &[(&str, &str)]) -> LocalBroker {
+    authority.issue("broker", |_| {});
+    let (cert, key) = (authority.text("broker.pem"), authority.text("broker.key"));
+    let tls = [
+        ("tls.cert_file", cert.as_str()),
+        ("tls.key_file", key.as_str()),
+    ];
+    LocalBroker::start(&[&tls[..], settings].concat())
 }
 
 fn settings(broker: &LocalBroker, ca: PathBuf, own: Option<(PathBuf, PathBuf)>) -> ClientSettings {
@@ -160,7 +104,7 @@ fn create(client: &mut Client) {
 #[test]
 fn records_of_any_size_go_through_tls_whole() {
     let authority = Authority::new();
-    let broker = authority.broker(&[]);
+    let broker = start(&authority, &[]);
     let mut client = connect(&broker, &authority, None).unwrap();
     create(&mut client);
     let sizes = [0_usize, 1, 16_383, 16_384, 16_385, 300_000, 900_000, 3];
@@ -202,11 +146,14 @@ fn who_shows_no_certificate_or_a_bad_one_is_refused_where_one_is_wanted() {
     let list = list.signed_by(&authority.issuer).unwrap();
     std::fs::write(authority.file("crl.pem"), list.pem().unwrap()).unwrap();
     let (ca, crl) = (authority.text("ca.pem"), authority.text("crl.pem"));
-    let broker = authority.broker(&[
-        ("tls.client_ca_file", &ca),
-        ("tls.crl_file", &crl),
-        ("security.authorizer", "off"),
-    ]);
+    let broker = start(
+        &authority,
+        &[
+            ("tls.client_ca_file", &ca),
+            ("tls.crl_file", &crl),
+            ("security.authorizer", "off"),
+        ],
+    );
     create(&mut connect(&broker, &authority, authority.own("alice")).unwrap());
     let refused = [
         ("none", None),
@@ -223,7 +170,7 @@ fn who_shows_no_certificate_or_a_bad_one_is_refused_where_one_is_wanted() {
 #[test]
 fn a_broker_that_is_not_whom_it_should_be_is_left() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let broker = authority.broker(&[]);
+    let broker = start(&authority, &[]);
     let settings = settings(&broker, other.ca(), None);
     assert!(Client::connect(settings).is_err());
 }
@@ -231,7 +178,7 @@ fn a_broker_that_is_not_whom_it_should_be_is_left() {
 #[test]
 fn what_is_no_tls_or_too_old_a_version_is_refused_at_once() {
     let authority = Authority::new();
-    let broker = authority.broker(&[("tls.min_version", "tlsv1.3")]);
+    let broker = start(&authority, &[("tls.min_version", "tlsv1.3")]);
     let closed = |bytes: &[u8]| {
         let mut stream = TcpStream::connect(broker.kafka).unwrap();
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).unwrap();
@@ -263,7 +210,7 @@ fn what_is_no_tls_or_too_old_a_version_is_refused_at_once() {
 #[test]
 fn a_certificate_is_replaced_without_a_restart_and_a_broken_one_is_not_taken() {
     let authority = Authority::new();
-    let broker = authority.broker(&[]);
+    let broker = start(&authority, &[]);
     let renewed = Authority::new();
     let old = || Client::connect(settings(&broker, authority.ca(), None));
     let new = || Client::connect(settings(&broker, renewed.ca(), None));
@@ -286,10 +233,13 @@ fn a_certificate_is_replaced_without_a_restart_and_a_broken_one_is_not_taken() {
 #[test]
 fn sasl_goes_through_tls_and_says_who_a_client_is() {
     let authority = Authority::new();
-    let broker = authority.broker(&[
-        ("security.sasl_mechanisms", "PLAIN,SCRAM-SHA-512"),
-        ("security.admin_password", "hunter2"),
-    ]);
+    let broker = start(
+        &authority,
+        &[
+            ("security.sasl_mechanisms", "PLAIN,SCRAM-SHA-512"),
+            ("security.admin_password", "hunter2"),
+        ],
+    );
     let as_admin = |mechanism, password: &str| {
         let mut settings = settings(&broker, authority.ca(), None);
         settings.sasl = Some(SaslCredentials {
@@ -319,7 +269,8 @@ fn settings_of_tls_that_cannot_be_used_are_refused_with_the_file_and_the_reason(
     let refused = |cert: &str, key: &str| {
         let (cert, key) = (authority.text(cert), authority.text(key));
         let config = Config::with(&[("tls.cert_file", &cert), ("tls.key_file", &key)]).unwrap();
-        broker::security::tls::Tls::new(&config)
+        let tls = config.kafka_listeners().remove(0).tls.unwrap();
+        broker::security::tls::Tls::new(tls)
             .unwrap_err()
             .to_string()
     };

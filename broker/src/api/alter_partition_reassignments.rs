@@ -146,11 +146,14 @@ fn broker(metadata: &Metadata, id: TopicPartition, replicas: &[i32]) -> Result<B
         }
     };
     let mut nodes = metadata.brokers.iter();
-    let node = nodes.find(|node| node.of_partition(id).id.get() == replica);
+    let node = nodes.find(|node| {
+        let mut at = node.everywhere();
+        at.any(|at| at.of_partition(id).id.get() == replica)
+    });
     if let Some(node) = node {
         return Ok(node.id);
     }
-    let text = match metadata.endpoints().any(|node| node.id.get() == replica) {
+    let text = match metadata.has_node(replica) {
         true => format!(
             "The manual partition assignment includes node {replica}, a shard that does not serve \
              this partition on its broker."
@@ -241,6 +244,7 @@ mod tests {
     use segment::{TopicId, TopicName};
 
     use super::*;
+    use crate::config::Advertised;
     use crate::metadata::Topic;
     use crate::node::BrokerNode;
     use crate::partition::PartitionHandle;
@@ -257,9 +261,7 @@ mod tests {
     fn cluster() -> Metadata {
         let node = |id, shard_ports: &[u16]| BrokerNode {
             id: BrokerId::new(id),
-            host: "h".to_owned(),
-            port: 1,
-            shard_ports: shard_ports.to_vec(),
+            listeners: vec![Advertised::unnamed("h", 1, shard_ports)],
             rack: None,
         };
         let topic = Topic {

@@ -18,7 +18,6 @@ use wire::{ApiKey, ErrorCode, VersionRange};
 
 use super::update_features::FEATURES;
 use super::{Reply, RequestContext, advertised};
-use crate::node::BrokerNode;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 5 };
@@ -73,9 +72,8 @@ fn check_node(cx: &RequestContext, request: &ApiVersionsRequest<'_>) -> Result<(
         (Some(cluster), node) => (cluster, node),
     };
     let metadata = cx.shard.metadata();
-    let own = metadata.node(metadata.broker).into_iter();
-    let mut own = own.flat_map(BrokerNode::endpoints);
-    if cluster == metadata.cluster_id && own.any(|it| it.id.get() == node) {
+    let own = metadata.node(metadata.broker);
+    if cluster == metadata.cluster_id && own.is_some_and(|own| own.has_node(node)) {
         Ok(())
     } else {
         Err(ErrorCode::REBOOTSTRAP_REQUIRED)

@@ -42,7 +42,6 @@ use super::describe_configs::source_code;
 use super::{Reply, RequestContext, error};
 use crate::control::{ControlMsg, NewTopic, Reassignment, TopicError};
 use crate::metadata::{Metadata, Topic};
-use crate::node::BrokerNode;
 use crate::topic_config::{ConfigRow, TopicConfig};
 
 /// Versions served.
@@ -311,8 +310,9 @@ pub(super) fn owners<'a>(
 /// partition is not chosen.
 fn broker_of(metadata: &Metadata, node: i32) -> Option<BrokerId> {
     let mut brokers = metadata.brokers.iter();
-    let has_node = |broker: &&BrokerNode| broker.endpoints().any(|it| it.id.get() == node);
-    brokers.find(has_node).map(|broker| broker.id)
+    brokers
+        .find(|broker| broker.has_node(node))
+        .map(|broker| broker.id)
 }
 
 /// Gives partitions that have just been created to the brokers that were asked for.
@@ -400,13 +400,13 @@ fn result<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Advertised;
+    use crate::node::BrokerNode;
 
     fn cluster() -> Metadata {
         let node = |id, shard_ports: &[u16]| BrokerNode {
             id: BrokerId::new(id),
-            host: "h".to_owned(),
-            port: 1,
-            shard_ports: shard_ports.to_vec(),
+            listeners: vec![Advertised::unnamed("h", 1, shard_ports)],
             rack: None,
         };
         let nodes = vec![node(1, &[5, 6]), node(2, &[]), node(3, &[])];

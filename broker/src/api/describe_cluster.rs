@@ -1,6 +1,6 @@
 //! DescribeCluster (key 60), versions 0-2.
 //!
-//! - The live brokers, the cluster id and the controller, which is the node with the smallest id:
+//! - The live brokers with their addresses at the listener that the client came by, those without it left out, the cluster id and the controller, which is the node with the smallest id:
 //!   any broker carries out admin requests.
 //! - v0: authorized operations, all of them where no ACLs decide, none without DESCRIBE on the cluster (KIP-700). v1: the type of
 //!   endpoints asked for (KIP-919): brokers (1) only; 2 is MISMATCHED_ENDPOINT_TYPE as on any Kafka
@@ -46,17 +46,19 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeClusterRequest)
         });
     }
     let metadata = cx.shard.metadata();
-    let brokers = metadata.endpoints().map(|node| DescribeClusterBroker {
-        broker_id: node.id.get(),
-        host: node.host,
-        port: i32::from(node.port),
-        rack: node.rack,
-        is_fenced: false,
-    });
+    let brokers = metadata
+        .endpoints(cx.listener())
+        .map(|node| DescribeClusterBroker {
+            broker_id: node.id.get(),
+            host: node.host,
+            port: i32::from(node.port),
+            rack: node.rack,
+            is_fenced: false,
+        });
     let with_operations = request.include_cluster_authorized_operations;
     cx.reply(&DescribeClusterResponse {
         cluster_id: &metadata.cluster_id,
-        controller_id: controller(&metadata),
+        controller_id: controller(cx.listener(), &metadata),
         brokers: brokers.collect(),
         cluster_authorized_operations: cx.cluster_operations(with_operations, CLUSTER_OPERATIONS),
         ..DescribeClusterResponse::default()

@@ -171,21 +171,23 @@ pub(super) fn authorize(
 /// The name of a broker resource must be a node of this broker.
 pub(super) fn check_broker(metadata: &Metadata, name: &str) -> Result<(), Refusal> {
     let own = own_node(metadata);
-    let nodes = metadata.node(metadata.broker).into_iter();
-    let mut nodes = nodes.flat_map(BrokerNode::endpoints);
+    let is_node = |id| {
+        let node = metadata.node(metadata.broker);
+        node.is_some_and(|node| node.has_node(id))
+    };
     let text = match name.parse::<i32>() {
-        Ok(id) if id == own || nodes.any(|node| node.id.get() == id) => return Ok(()),
+        Ok(id) if id == own || is_node(id) => return Ok(()),
         Ok(_) => format!("Unexpected broker id, expected {own}, but received {name}"),
         Err(_) => format!("Node id must be an integer, but it is: {name}"),
     };
     Err((ErrorCode::INVALID_REQUEST, text))
 }
 
-/// The first of this broker's nodes.
+/// The first of this broker's nodes, by its first listener.
 fn own_node(metadata: &Metadata) -> i32 {
-    let first = metadata
-        .node(metadata.broker)
-        .and_then(|node| node.endpoints().next());
+    let node = metadata.node(metadata.broker);
+    let mut nodes = node.into_iter().flat_map(BrokerNode::everywhere);
+    let first = nodes.next().and_then(|at| at.endpoints().next());
     first.map_or(metadata.broker.get(), |node| node.id.get())
 }
 
@@ -279,7 +281,7 @@ static BROKER_SETTINGS: &[BrokerSetting] = &[
         name: "advertised.listeners",
         kind: ConfigType::String,
         value: advertised,
-        about: "Where clients are told to connect (broker.host, broker.port).",
+        about: "Where clients are told to connect (broker.host, broker.port, listeners.advertised).",
     },
     BrokerSetting {
         name: "auto.create.topics.enable",
@@ -323,6 +325,18 @@ static BROKER_SETTINGS: &[BrokerSetting] = &[
         kind: ConfigType::Int,
         value: |config, _| millis(config.group.session_timeout_min),
         about: "Shortest session timeout of a member (group.session_timeout_min_ms).",
+    },
+    BrokerSetting {
+        name: "inter.broker.listener.name",
+        kind: ConfigType::String,
+        value: |config, _| shown(config, &config.inter_broker_listener().name).to_owned(),
+        about: "The listener by which brokers ask each other (listeners.inter_broker).",
+    },
+    BrokerSetting {
+        name: "listener.security.protocol.map",
+        kind: ConfigType::String,
+        value: protocols,
+        about: "The protocol of each listener (listeners.protocols).",
     },
     BrokerSetting {
         name: "log.segment.bytes",
@@ -371,11 +385,34 @@ static BROKER_SETTINGS: &[BrokerSetting] = &[
     },
 ];
 
-fn advertised(_: &Config, metadata: &Metadata) -> String {
+/// A listener's name as Kafka's tools know it: one without a name of its own is called after its protocol.
+fn shown<'a>(config: &Config, name: &'a str) -> &'a str {
+    if !config.listeners.bind.is_empty() {
+        return name;
+    }
+    let listeners = config.kafka_listeners();
+    listeners
+        .first()
+        .map_or(name, |it| it.protocol.kafka_name())
+}
+
+fn advertised(config: &Config, metadata: &Metadata) -> String {
     let own = metadata.node(metadata.broker).into_iter();
-    let nodes = own.flat_map(BrokerNode::endpoints);
-    let listeners = nodes.map(|node| format!("PLAINTEXT://{}:{}", node.host, node.port));
+    let at = own.flat_map(BrokerNode::everywhere).flat_map(|at| {
+        let name = shown(config, &at.advertised().listener);
+        at.endpoints().map(move |node| (name, node))
+    });
+    let listeners = at.map(|(name, node)| format!("{name}://{}:{}", node.host, node.port));
     listeners.collect::<Vec<_>>().join(",")
+}
+
+fn protocols(config: &Config, _: &Metadata) -> String {
+    let listeners = config.kafka_listeners();
+    let pairs = listeners.iter().map(|it| {
+        let name = shown(config, &it.name);
+        format!("{name}:{}", it.protocol.kafka_name())
+    });
+    pairs.collect::<Vec<_>>().join(",")
 }
 
 fn millis(duration: Duration) -> String {

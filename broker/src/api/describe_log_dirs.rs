@@ -108,7 +108,8 @@ fn served<'a>(
     asked: Option<&[DescribableLogDirTopic<'_>]>,
 ) -> Vec<(&'a Arc<Topic>, Vec<TopicPartition>)> {
     let node = metadata.node(metadata.broker);
-    let is_shard_a_node = node.is_some_and(|node| !node.shard_ports.is_empty());
+    let node = node.and_then(|node| node.at(cx.listener()));
+    let is_shard_a_node = node.is_some_and(|node| !node.advertised().shard_ports.is_empty());
     let is_ours = |id: &TopicPartition| !is_shard_a_node || cx.shard.owner(*id).id == cx.shard.id;
     let Some(asked) = asked else {
         let topics = metadata.topics().map(|topic| {

@@ -9,6 +9,7 @@
 //!   INVALID_REQUEST for every topic of the request.
 //! - Needs DESCRIBE on each topic: others are left out of all topics, and TOPIC_AUTHORIZATION_FAILED where they are named,
 //!   whether they exist or not.
+//! - Leaders are told as the listener that the client came by knows them: LISTENER_NOT_FOUND where one does not have it.
 //! - Eligible leader replicas are empty: whoever owns a partition has all its acknowledged records.
 
 use std::collections::BTreeSet;
@@ -170,13 +171,13 @@ impl<'a> Page<'a> {
     ) -> Vec<DescribeTopicPartitionsResponsePartition> {
         let rows = (0..).zip(&topic.partitions).skip(first).take(self.left);
         let rows = rows.map(|(partition_index, handle)| {
-            let leader = leader(self.metadata, handle);
-            let replica = replica(self.metadata, leader);
+            let listener = self.cx.listener();
+            let leader = leader(listener, self.metadata, handle);
+            let error_code = leader.err().unwrap_or(ErrorCode::NONE);
+            let leader = leader.ok();
+            let replica = replica(listener, self.metadata, leader);
             DescribeTopicPartitionsResponsePartition {
-                error_code: match leader {
-                    Some(_) => ErrorCode::NONE,
-                    None => ErrorCode::LEADER_NOT_AVAILABLE,
-                },
+                error_code,
                 partition_index,
                 leader_id: leader.map_or(NO_NODE, |(node, _)| node.get()),
                 leader_epoch: leader.map_or(NO_LEADER_EPOCH, |(_, epoch)| epoch.get()),

@@ -20,7 +20,6 @@ use wire::messages::elect_leaders::{
 };
 use wire::{ErrorCode, VersionRange};
 
-use super::metadata::leader;
 use super::{Reply, RequestContext};
 use crate::metadata::Metadata;
 use crate::partition::PartitionHandle;
@@ -98,7 +97,7 @@ fn all(metadata: &Metadata, election: Election) -> Outcomes<'_> {
 }
 
 fn refusal(metadata: &Metadata, handle: &PartitionHandle, election: Election) -> Refusal {
-    let (code, text) = match (leader(metadata, handle), election) {
+    let (code, text) = match (metadata.live_leader(handle), election) {
         (Some(_), _) => (ErrorCode::ELECTION_NOT_NEEDED, NOT_NEEDED),
         (None, Election::Preferred) => (
             ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE,

@@ -1,6 +1,7 @@
 //! FindCoordinator (key 10), versions 0-6.
 //!
-//! - Groups: the node that owns the group's slot; COORDINATOR_NOT_AVAILABLE between two owners.
+//! - Groups: the node that owns the group's slot, by its address at the listener that the client came by;
+//!   COORDINATOR_NOT_AVAILABLE between two owners, and for one that does not have that listener.
 //!   v4: several keys (KIP-699).
 //! - Transactional ids (v1): the node that owns the slot of a group of that name. It knows no transaction and
 //!   says so to tools (DescribeTransactions); a producer fails at once, when it asks for its id (InitProducerId).
@@ -74,6 +75,7 @@ fn find<'a>(cx: &RequestContext, key_type: i8, key: &str, metadata: &'a Metadata
         GROUP | TRANSACTION => metadata
             .coordinator(slot_of_group(key))
             .and_then(|owner| metadata.node(owner))
+            .and_then(|node| node.at(cx.listener()))
             .map(|node| node.of_slot(slot_of_group(key)))
             .ok_or((
                 ErrorCode::COORDINATOR_NOT_AVAILABLE,

@@ -54,7 +54,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: ListConfigResourcesRequ
     }
     let metadata = cx.shard.metadata();
     let brokers: Vec<String> = metadata
-        .endpoints()
+        .endpoints(cx.listener())
         .map(|node| node.id.get().to_string())
         .collect();
     let mut found = Vec::new();

@@ -50,7 +50,7 @@ pub(crate) async fn handle(
         });
     };
     let metadata = cx.shard.metadata();
-    let topics = topics(&metadata, request.topics.as_deref(), &moving);
+    let topics = topics(cx.listener(), &metadata, request.topics.as_deref(), &moving);
     let topics = topics
         .into_iter()
         .map(|(name, partitions)| OngoingTopicReassignment { name, partitions });
@@ -62,6 +62,7 @@ pub(crate) async fn handle(
 
 /// What is under way and asked for, by name of the topic.
 fn topics<'a>(
+    listener: &str,
     metadata: &'a Metadata,
     asked: Option<&[ListPartitionReassignmentsTopics<'_>]>,
     moving: &[Moving],
@@ -81,16 +82,16 @@ fn topics<'a>(
         }
         if let Some(topic) = metadata.topic_by_id(it.id.topic) {
             let rows = topics.entry(topic.name.as_str()).or_default();
-            rows.push(row(metadata, it));
+            rows.push(row(listener, metadata, it));
         }
     }
     topics
 }
 
-fn row(metadata: &Metadata, moving: &Moving) -> OngoingPartitionReassignment {
-    // A broker that is down is named by its id: what its nodes were is not known.
+fn row(listener: &str, metadata: &Metadata, moving: &Moving) -> OngoingPartitionReassignment {
+    // A broker that is down, or not at this listener, is named by its id: what its nodes were is not known.
     let node = |broker| {
-        let node = metadata.node(broker);
+        let node = metadata.node(broker).and_then(|node| node.at(listener));
         node.map_or(broker.get(), |node| node.of_partition(moving.id).id.get())
     };
     let to = node(moving.to);

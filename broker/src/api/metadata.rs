@@ -25,7 +25,10 @@
 //! - Needs DESCRIBE on each topic: all topics are those that may be seen, others are TOPIC_AUTHORIZATION_FAILED, whether
 //!   they exist or not; an id is told without its name. To create a topic needs CREATE on the cluster or on it.
 //!
-//! Left out: LISTENER_NOT_FOUND (one listener), rack-dependent answers.
+//! - Brokers are told with their addresses at the listener that the client came by; those without it are left out. A
+//!   partition whose leader is such a broker is LISTENER_NOT_FOUND, LEADER_NOT_AVAILABLE before v6.
+//!
+//! Left out: rack-dependent answers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -53,6 +56,8 @@ pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 13 };
 const TOPIC_IDS_FROM: i16 = 12;
 /// Versions that can carry the operations allowed on the cluster.
 const CLUSTER_OPERATIONS_IN: VersionRange = VersionRange { min: 8, max: 10 };
+/// First version that tells that a leader does not have the listener.
+const LISTENER_NOT_FOUND_FROM: i16 = 6;
 /// Topics that one request creates at most.
 const AUTO_CREATED_MAX: usize = 100;
 /// "No node" on the wire.
@@ -231,12 +236,14 @@ fn answer(
     metadata: &Metadata,
     entries: &[Entry<'_>],
 ) -> Reply {
-    let brokers = metadata.endpoints().map(|node| MetadataResponseBroker {
-        node_id: node.id.get(),
-        host: node.host,
-        port: i32::from(node.port),
-        rack: node.rack,
-    });
+    let brokers = metadata
+        .endpoints(cx.listener())
+        .map(|node| MetadataResponseBroker {
+            node_id: node.id.get(),
+            host: node.host,
+            port: i32::from(node.port),
+            rack: node.rack,
+        });
     let with_operations = request.include_topic_authorized_operations;
     let topics = entries
         .iter()
@@ -246,7 +253,7 @@ fn answer(
     cx.reply(&MetadataResponse {
         brokers: brokers.collect(),
         cluster_id: Some(&metadata.cluster_id),
-        controller_id: controller(metadata),
+        controller_id: controller(cx.listener(), metadata),
         topics: topics.collect(),
         cluster_authorized_operations: cx.cluster_operations(with_cluster, CLUSTER_OPERATIONS),
         ..MetadataResponse::default()
@@ -276,7 +283,7 @@ fn response_topic<'a>(
             name: Some(topic.name.as_str()),
             topic_id: Uuid(topic.id.get()),
             is_internal: topic.name.is_internal(),
-            partitions: partitions(metadata, topic),
+            partitions: partitions(cx, metadata, topic),
             topic_authorized_operations: match with_operations {
                 true => cx.operations(ResourceType::Topic, topic.name.as_str(), TOPIC_OPERATIONS),
                 false => i32::MIN,
@@ -285,17 +292,26 @@ fn response_topic<'a>(
     }
 }
 
-fn partitions(metadata: &Metadata, topic: &Topic) -> Vec<MetadataResponsePartition> {
+fn partitions(
+    cx: &RequestContext,
+    metadata: &Metadata,
+    topic: &Topic,
+) -> Vec<MetadataResponsePartition> {
+    let code = |code| match code {
+        ErrorCode::LISTENER_NOT_FOUND if cx.version < LISTENER_NOT_FOUND_FROM => {
+            ErrorCode::LEADER_NOT_AVAILABLE
+        }
+        code => code,
+    };
     let rows = (0..)
         .zip(&topic.partitions)
         .map(|(partition_index, handle)| {
-            let leader = leader(metadata, handle);
-            let replica = replica(metadata, leader);
+            let leader = leader(cx.listener(), metadata, handle);
+            let error_code = leader.err().map_or(ErrorCode::NONE, code);
+            let leader = leader.ok();
+            let replica = replica(cx.listener(), metadata, leader);
             MetadataResponsePartition {
-                error_code: match leader {
-                    Some(_) => ErrorCode::NONE,
-                    None => ErrorCode::LEADER_NOT_AVAILABLE,
-                },
+                error_code,
                 partition_index,
                 leader_id: leader.map_or(NO_NODE, |(node, _)| node.get()),
                 leader_epoch: leader.map_or(NO_LEADER_EPOCH, |(_, epoch)| epoch.get()),
@@ -307,22 +323,30 @@ fn partitions(metadata: &Metadata, topic: &Topic) -> Vec<MetadataResponsePartiti
     rows.collect()
 }
 
-/// Who leads a partition, as clients are told.
+/// Who leads a partition, as clients of a listener are told: LEADER_NOT_AVAILABLE if nobody does, LISTENER_NOT_FOUND if
+/// it is a broker without that listener.
 pub(super) fn leader(
+    listener: &str,
     metadata: &Metadata,
     handle: &PartitionHandle,
-) -> Option<(NodeId, LeaderEpoch)> {
-    let leader = metadata.leader(handle)?;
-    Some((metadata.leader_node(handle, leader)?, leader.epoch))
+) -> Result<(NodeId, LeaderEpoch), ErrorCode> {
+    let found = metadata.live_leader(handle);
+    let (node, leader) = found.ok_or(ErrorCode::LEADER_NOT_AVAILABLE)?;
+    let at = node.at(listener).ok_or(ErrorCode::LISTENER_NOT_FOUND)?;
+    Ok((at.of_partition(handle.id).id, leader.epoch))
 }
 
 /// The one replica that is reported: the owner; between two owners the controller, since clients
 /// do not expect a partition without replicas.
-pub(super) fn replica(metadata: &Metadata, leader: Option<(NodeId, LeaderEpoch)>) -> i32 {
-    leader.map_or_else(|| controller(metadata), |(node, _)| node.get())
+pub(super) fn replica(
+    listener: &str,
+    metadata: &Metadata,
+    leader: Option<(NodeId, LeaderEpoch)>,
+) -> i32 {
+    leader.map_or_else(|| controller(listener, metadata), |(node, _)| node.get())
 }
 
 /// The controller on the wire.
-pub(super) fn controller(metadata: &Metadata) -> i32 {
-    metadata.controller().map_or(NO_NODE, NodeId::get)
+pub(super) fn controller(listener: &str, metadata: &Metadata) -> i32 {
+    metadata.controller(listener).map_or(NO_NODE, NodeId::get)
 }

@@ -105,6 +105,11 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
+    /// The name of the listener that its client came by.
+    pub(crate) fn listener(&self) -> &str {
+        self.identity.listener()
+    }
+
     /// How long the request took, by when this is first asked for.
     pub(crate) fn took(&self) -> Duration {
         *self.took.get_or_init(|| self.started.elapsed())

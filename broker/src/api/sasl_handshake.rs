@@ -20,7 +20,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: SaslHandshakeRequest<'_
     if !error_code.is_none() {
         cx.failed(error_code);
     }
-    let mechanisms = cx.shard.shared.security.mechanisms().iter();
+    let mechanisms = cx.identity.mechanisms().iter();
     cx.reply(&SaslHandshakeResponse {
         error_code,
         mechanisms: mechanisms.map(|mechanism| mechanism.name()).collect(),

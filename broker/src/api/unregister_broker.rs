@@ -25,7 +25,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: UnregisterBrokerRequest
     }
     let id = request.broker_id;
     let metadata = cx.shard.metadata();
-    let lives = metadata.endpoints().any(|node| node.id.get() == id);
+    let lives = metadata.has_node(id);
     let (error_code, text) = if lives {
         let text = format!(
             "Broker {id} is running: stop it, and it is forgotten by itself; drain it first to move what it \

@@ -3,10 +3,11 @@
 use super::error::Problem;
 use super::kind::{
     Addr, AuthorizerMode, Bytes, Checksums, ClientAuth, Count, Encryption, File, Hidden, IoDriver,
-    KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Ratio, Seconds,
-    Switch, Text, TlsVersion,
+    KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Principals, Ratio,
+    Seconds, Switch, Text, TlsVersion,
 };
 use super::layered::Layered;
+use super::listeners::{HostPort, PerListener, Protocol, Slashed};
 use super::setting::{Allowed, Setting, settings};
 
 const KIB: u64 = 1 << 10;
@@ -71,6 +72,65 @@ settings! {
             Some("session-ttl-ms"), ["KAFSCALE_SESSION_TTL_MS"], "broker.session_ttl_ms",
             default "10000", in Allowed::Millis(1000, 600_000),
             "How long a broker may go unproven before its partitions move."
+        }
+    }
+
+    /// Several Kafka listeners with names, in place of the one of `[broker]`; names are the same on all brokers.
+    listeners: ListenerSettings {
+        bind: PerListener<Slashed<Addr>> {
+            Some("listeners"), ["KAFSCALE_LISTENERS"], "listeners.bind",
+            default "" or "one listener, of `broker.addr`", in Allowed::Any,
+            "Listeners as `NAME://ip:port` (Kafka's `listeners`); the first is the one of older brokers."
+        }
+        advertised: PerListener<Slashed<HostPort>> {
+            Some("advertised-listeners"), ["KAFSCALE_ADVERTISED_LISTENERS"], "listeners.advertised",
+            default "" or "where each listens, as for `broker.host`", in Allowed::Any,
+            "Where clients of a listener are told to connect, as `NAME://host:port`."
+        }
+        protocols: PerListener<Protocol> {
+            Some("listener-protocols"), ["KAFSCALE_LISTENER_PROTOCOLS"], "listeners.protocols",
+            default "" or "that of its name", in Allowed::Any,
+            "`NAME:PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL` (`listener.security.protocol.map`)."
+        }
+        inter_broker: Maybe<Text> {
+            Some("inter-broker-listener"), ["KAFSCALE_INTER_BROKER_LISTENER"],
+            "listeners.inter_broker",
+            default "" or "the first", in Allowed::Name(64),
+            "Listener by which brokers ask each other (`inter.broker.listener.name`)."
+        }
+        direct_ports: PerListener<Port> {
+            Some("listener-direct-ports"), ["KAFSCALE_LISTENER_DIRECT_PORTS"],
+            "listeners.direct_ports",
+            default "" or "no direct routing", in Allowed::Count(0, 65535),
+            "`NAME:port` of shard 0, as `broker.direct_port`."
+        }
+        sasl_mechanisms: PerListener<Text> {
+            Some("listener-sasl-mechanisms"), ["KAFSCALE_LISTENER_SASL_MECHANISMS"],
+            "listeners.sasl_mechanisms",
+            default "" or "`security.sasl_mechanisms`", in Allowed::Name(64),
+            "`NAME:mechanism` of a listener with SASL; one that offers several is named several times."
+        }
+        cert_files: PerListener<File> {
+            Some("listener-cert-files"), ["KAFSCALE_LISTENER_CERT_FILES"], "listeners.cert_files",
+            default "" or "`tls.cert_file`", in Allowed::Any,
+            "`NAME:path` of a listener's own certificate."
+        }
+        key_files: PerListener<File> {
+            Some("listener-key-files"), ["KAFSCALE_LISTENER_KEY_FILES"], "listeners.key_files",
+            default "" or "`tls.key_file`", in Allowed::Any,
+            "`NAME:path` of the key of that certificate."
+        }
+        client_ca_files: PerListener<File> {
+            Some("listener-client-ca-files"), ["KAFSCALE_LISTENER_CLIENT_CA_FILES"],
+            "listeners.client_ca_files",
+            default "" or "`tls.client_ca_file`", in Allowed::Any,
+            "`NAME:path` of the authorities of a listener's clients."
+        }
+        client_auth: PerListener<ClientAuth> {
+            Some("listener-client-auth"), ["KAFSCALE_LISTENER_CLIENT_AUTH"],
+            "listeners.client_auth",
+            default "" or "`tls.client_auth`", in Allowed::Any,
+            "`NAME:none`, `requested` or `required`: whether its clients must show a certificate."
         }
     }
 
@@ -153,7 +213,7 @@ settings! {
             default "auto", in Allowed::OneOf(AuthorizerMode::WORDS),
             "Whether rules (ACLs) decide what clients may do; `auto`: where they must authenticate."
         }
-        super_users: List {
+        super_users: Principals {
             Some("super-users"), ["KAFSCALE_SUPER_USERS"], "security.super_users",
             default "" or "the administrator alone", in Allowed::Text(1024),
             "Who may do everything beside the administrator, as `User:name`."
@@ -448,6 +508,28 @@ settings! {
             Some("metrics-addr"), ["KAFSCALE_METRICS_ADDR"], "admin.metrics_addr",
             default "127.0.0.1:9093", in Allowed::Any,
             "Address of `/metrics`, `/healthz` and `/readyz`."
+        }
+        tls: Maybe<Switch> {
+            Some("metrics-tls"), ["KAFSCALE_METRICS_TLS"], "admin.tls",
+            default "" or "true if `admin.tls_cert_file` is set", in Allowed::Any,
+            "TLS there; with the certificate of `[tls]`, unless it has one of its own."
+        }
+        tls_cert_file: Maybe<File> {
+            Some("metrics-tls-cert-file"), ["KAFSCALE_METRICS_TLS_CERT_FILE"],
+            "admin.tls_cert_file",
+            default "" or "`tls.cert_file`", in Allowed::Any,
+            "PEM file with a certificate of its own."
+        }
+        tls_key_file: Maybe<File> {
+            Some("metrics-tls-key-file"), ["KAFSCALE_METRICS_TLS_KEY_FILE"], "admin.tls_key_file",
+            default "" or "`tls.key_file`", in Allowed::Any,
+            "PEM file with the key of that certificate."
+        }
+        tls_client_ca_file: Maybe<File> {
+            Some("metrics-tls-client-ca-file"), ["KAFSCALE_METRICS_TLS_CLIENT_CA_FILE"],
+            "admin.tls_client_ca_file",
+            default "" or "clients need no certificate", in Allowed::Any,
+            "PEM file with the authorities of which its clients must show a certificate."
         }
         rate_window: Seconds {
             Some("throughput-window-sec"), ["KAFSCALE_THROUGHPUT_WINDOW_SEC"],

@@ -243,6 +243,34 @@ impl Kind for List {
     }
 }
 
+/// Principals, separated by semicolons as in Kafka's `super.users`, or by commas. Subjects of certificates have commas of
+/// their own: what follows one belongs to the principal before, where it is another attribute of the subject.
+pub struct Principals;
+
+impl Kind for Principals {
+    type Out = Vec<String>;
+    const UNIT: &'static str = "list";
+    fn parse(text: &str, allowed: Allowed) -> Result<Vec<String>, String> {
+        let mut all: Vec<String> = Vec::new();
+        for entry in text.split(';') {
+            let first = all.len();
+            for part in entry.split(',') {
+                let is_begun = all.len() > first;
+                let is_attribute = part.contains('=') && !part.trim_start().starts_with("User:");
+                match all.last_mut() {
+                    Some(last) if is_begun && (is_attribute || last.ends_with('\\')) => {
+                        last.push(',');
+                        last.push_str(part);
+                    }
+                    _ => all.push(part.to_owned()),
+                }
+            }
+        }
+        let all = all.iter().map(|it| it.trim()).filter(|it| !it.is_empty());
+        all.map(|it| Text::parse(it, allowed)).collect()
+    }
+}
+
 /// A listen address: `ip:port`, `localhost:port`, or `:port` for every interface.
 pub struct Addr;
 
@@ -483,6 +511,20 @@ mod tests {
         );
         assert!(Millis::parse("10 fortnights", Allowed::Any).is_err());
         assert!(Millis::parse("1", Allowed::Millis(10, 100)).is_err());
+    }
+
+    #[test]
+    fn principals_may_be_subjects_with_commas() {
+        let all = |text: &str| Principals::parse(text, Allowed::Any).unwrap();
+        assert_eq!(all("User:a, User:b"), ["User:a", "User:b"]);
+        assert_eq!(all("User:a;User:b;"), ["User:a", "User:b"]);
+        let subject = "User:CN=broker,O=Example\\, Inc,C=US";
+        assert_eq!(all(subject), [subject]);
+        assert_eq!(all(&format!("{subject},User:a")), [subject, "User:a"]);
+        assert_eq!(all(&format!("User:a;{subject}")), ["User:a", subject]);
+        // What is neither is left to be refused as no principal.
+        assert_eq!(all("User:a,bob"), ["User:a", "bob"]);
+        assert_eq!(all(""), [""; 0]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod error;
 mod foreign;
 mod kind;
 mod layered;
+mod listeners;
 mod machine;
 mod secret;
 mod security;
@@ -19,21 +20,21 @@ mod setting;
 mod table;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use cli::{args, command};
 pub use declaration::{
     AdminSettings, BrokerSettings, Config, EtcdSettings, GroupSettings, HealthSettings,
-    LogSettings, MemorySettings, RequestSettings, S3Settings, SETTINGS, SecuritySettings,
-    ShardSettings, TlsSettings, TopicSettings,
+    ListenerSettings, LogSettings, MemorySettings, RequestSettings, S3Settings, SETTINGS,
+    SecuritySettings, ShardSettings, TlsSettings, TopicSettings,
 };
 pub use error::{ConfigError, Problem, Source, Warning};
 pub use kind::{
     AuthorizerMode, Checksums, ClientAuth, Encryption, IoDriver, LogFormat, LogLevel, TlsVersion,
 };
 pub(crate) use kind::{Bytes, Kind};
+pub use listeners::{KafkaListener, ListenerId, Protocol, ServerTls, UNNAMED};
 pub use machine::Machine;
 pub use secret::Secret;
 pub use security::SecurityError;
@@ -61,15 +62,29 @@ pub enum Mode {
     Cluster,
 }
 
-/// Where clients are told to connect.
+/// Where clients of a listener are told to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advertised {
+    /// Name of the listener.
+    pub listener: String,
     /// Host name or address.
     pub host: String,
     /// Port.
     pub port: u16,
     /// Ports of the shards, in order; none without direct routing.
     pub shard_ports: Vec<u16>,
+}
+
+impl Advertised {
+    /// One without a name of its own.
+    pub fn unnamed(host: &str, port: u16, shard_ports: &[u16]) -> Self {
+        Self {
+            listener: UNNAMED.to_owned(),
+            host: host.to_owned(),
+            port,
+            shard_ports: shard_ports.to_vec(),
+        }
+    }
 }
 
 /// A configuration and what its reader should know about it.
@@ -205,24 +220,6 @@ impl Config {
             .or_else(|| self.facts.pod_ordinal().filter(legal))
     }
 
-    /// Where clients are told to connect, given the addresses that the listeners were bound to (their
-    /// ports differ from the settings when those are 0).
-    pub fn advertised(&self, bound: SocketAddr, shards: &[SocketAddr]) -> Advertised {
-        let port = self.broker.port.unwrap_or(bound.port());
-        let host = match &self.broker.host {
-            Some(host) => host.clone(),
-            None if bound.ip().is_unspecified() => self
-                .pod_host()
-                .unwrap_or_else(|| self.facts.host_name.clone()),
-            None => bound.ip().to_string(),
-        };
-        Advertised {
-            host,
-            port,
-            shard_ports: shards.iter().map(SocketAddr::port).collect(),
-        }
-    }
-
     /// The pod's name under its headless service.
     fn pod_host(&self) -> Option<String> {
         let (pod, service) = (self.facts.pod_name.as_ref()?, self.broker.service.as_ref()?);
@@ -346,10 +343,7 @@ impl Config {
             self.topic.auto_create_partitions <= self.topic.partitions_max,
             "topic.auto_create_partitions must not be above topic.partitions_max",
         );
-        require(
-            self.broker.addr.port() == 0 || self.broker.addr != self.admin.addr,
-            "broker.addr and admin.metrics_addr must differ",
-        );
+        self.find_listener_conflicts(&mut require);
         self.find_security_conflicts(&mut require);
     }
 
@@ -358,6 +352,16 @@ impl Config {
         let mut warn = |text: String| warnings.push(Warning(text));
         if self.mode() == Mode::Cluster && values.is_set("log.data_dir") {
             warn("log.data_dir is ignored: s3.bucket is set".to_owned());
+        }
+        for key in [
+            "broker.addr",
+            "broker.host",
+            "broker.port",
+            "broker.direct_port",
+        ] {
+            if !self.listeners.bind.is_empty() && values.is_set(key) {
+                warn(format!("{key} is ignored: listeners.bind is set"));
+            }
         }
         let (shards, cpus) = (self.shards(), self.facts.cpus.len());
         if self.shard.pin && shards > cpus {

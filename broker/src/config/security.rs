@@ -4,10 +4,19 @@ use std::path::PathBuf;
 
 use security::{Mechanism, Principal};
 
-use super::{AuthorizerMode, ClientAuth, Config, Secret};
+use super::{AuthorizerMode, Config, Protocol, Secret};
 
 /// Bytes of a file that holds a password, at most.
 const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
+
+/// A listener that anybody may use.
+const UNSAFE: &str = "broker.addr is reached from other machines, and anybody there could read, write and delete \
+    everything: set tls.cert_file or security.sasl_mechanisms (docs/security.md), or say security.allow_insecure = true \
+    (KAFSCALE_ALLOW_INSECURE=true)";
+/// The same of one with a name.
+const UNSAFE_NAMED: &str = "its address is reached from other machines, and anybody there could read, write and delete \
+    everything: give it SSL or SASL_SSL in listeners.protocols (docs/security.md), or say security.allow_insecure = true \
+    (KAFSCALE_ALLOW_INSECURE=true)";
 
 /// Why the administrator's password cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,19 +72,20 @@ impl Config {
 
     /// Whether rules decide what clients may do.
     pub fn has_authorizer(&self) -> bool {
-        let has_to_show =
-            self.tls.client_ca_file.is_some() && self.tls.client_auth == ClientAuth::Required;
+        // Of whichever listener: rules hold for clients of all of them.
+        let mut listeners = self.kafka_listeners().into_iter();
         match self.security.authorizer {
             AuthorizerMode::Off => false,
             AuthorizerMode::On => true,
-            AuthorizerMode::Auto => has_to_show || !self.security.sasl_mechanisms.is_empty(),
+            AuthorizerMode::Auto => listeners.any(|it| it.authenticates()),
         }
     }
 
     /// What contradicts itself or cannot be, of what is said about authentication.
     pub(super) fn find_security_conflicts(&self, require: &mut impl FnMut(bool, &str)) {
         let settings = &self.security;
-        for name in &settings.sasl_mechanisms {
+        let own = self.listeners.sasl_mechanisms.iter().map(|(_, name)| name);
+        for name in settings.sasl_mechanisms.iter().chain(own) {
             let known = matches!(
                 Mechanism::of_name(name),
                 Some(Mechanism::Plain | Mechanism::Scram(_))
@@ -86,23 +96,26 @@ impl Config {
             );
         }
         let tls = &self.tls;
-        let is_reserved = tls.cert_file.is_some() || !settings.sasl_mechanisms.is_empty();
-        require(
-            self.broker.addr.ip().is_loopback() || is_reserved || settings.allow_insecure,
-            "broker.addr is reached from other machines, and anybody there could read, write and \
-             delete everything: set tls.cert_file or security.sasl_mechanisms (docs/security.md), or \
-             say security.allow_insecure = true (KAFSCALE_ALLOW_INSECURE=true)",
-        );
+        let has_own_authority = !self.listeners.client_ca_files.is_empty();
+        let listeners = self.kafka_listeners();
+        for it in &listeners {
+            let is_safe = it.addr.ip().is_loopback() || it.protocol != Protocol::Plaintext;
+            let named = match self.listeners.bind.is_empty() {
+                true => UNSAFE.to_owned(),
+                false => format!("listener {}: {UNSAFE_NAMED}", it.name),
+            };
+            require(is_safe || settings.allow_insecure, &named);
+        }
         require(
             tls.cert_file.is_some() == tls.key_file.is_some(),
             "tls.cert_file and tls.key_file go together: set both or neither",
         );
         require(
-            tls.client_ca_file.is_none() || tls.cert_file.is_some(),
+            tls.client_ca_file.is_none() || listeners.iter().any(|it| it.tls.is_some()),
             "tls.client_ca_file needs tls.cert_file and tls.key_file",
         );
         require(
-            tls.crl_file.is_none() || tls.client_ca_file.is_some(),
+            tls.crl_file.is_none() || tls.client_ca_file.is_some() || has_own_authority,
             "tls.crl_file needs tls.client_ca_file",
         );
         require(
@@ -111,7 +124,7 @@ impl Config {
         );
         let has_admin = settings.admin_password.is_some() || settings.admin_password_file.is_some();
         require(
-            settings.sasl_mechanisms.is_empty() || has_admin,
+            !listeners.iter().any(|it| it.protocol.has_sasl()) || has_admin,
             "security.sasl_mechanisms needs an administrator, who makes the other users: set \
              security.admin_password_file (or KAFSCALE_ADMIN_PASSWORD)",
         );

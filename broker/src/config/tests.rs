@@ -36,6 +36,10 @@ fn refusal(args: &[&str], env: &[(&str, &str)], toml: Option<&str>) -> String {
     load(args, env, toml).unwrap_err().to_string()
 }
 
+fn advertised(config: &Config, bound: std::net::SocketAddr) -> Advertised {
+    config.advertised(&config.kafka_listeners()[0], bound, &[])
+}
+
 #[test]
 fn every_default_is_allowed_and_the_design_is_kept() {
     let loaded = load(&[], &[], None).unwrap();
@@ -56,7 +60,7 @@ fn every_default_is_allowed_and_the_design_is_kept() {
     assert_eq!(config.broker_id(), None);
     assert!(config.topic.auto_create);
     let bound = config.broker.addr;
-    assert_eq!(config.advertised(bound, &[]).host, "127.0.0.1");
+    assert_eq!(advertised(&config, bound).host, "127.0.0.1");
 }
 
 #[test]
@@ -116,15 +120,8 @@ fn toml_takes_every_scalar_and_lists() {
     assert_eq!(config.broker_id(), Some(7));
     assert_eq!(config.cpu_of_shard(0), None);
     assert_eq!(config.health.error_rate_crit, 0.5);
-    let advertised = config.advertised("0.0.0.0:19092".parse().unwrap(), &[]);
-    assert_eq!(
-        advertised,
-        Advertised {
-            host: "box".to_owned(),
-            port: 19092,
-            shard_ports: Vec::new(),
-        }
-    );
+    let advertised = advertised(&config, "0.0.0.0:19092".parse().unwrap());
+    assert_eq!(advertised, Advertised::unnamed("box", 19092, &[]));
     assert!(
         refusal(&[], &[], Some("[etcd]\nendpoints = [\"http://a\"]")).contains("etcd.endpoints")
     );
@@ -344,7 +341,7 @@ fn a_pod_gives_its_ordinal_and_its_name() {
     machine.pod_namespace = Some("prod".to_owned());
     let config = Config::with_machine(&[("broker.service", "brokers")], machine).unwrap();
     assert_eq!(config.broker_id(), Some(2));
-    let host = config.advertised("0.0.0.0:9092".parse().unwrap(), &[]).host;
+    let host = advertised(&config, "0.0.0.0:9092".parse().unwrap()).host;
     assert_eq!(host, "kafscale-2.brokers.prod.svc.cluster.local");
 }
 

@@ -1,8 +1,8 @@
-//! The admin listener: metrics, health and readiness over HTTP/1.1.
+//! The admin listener: metrics, health and readiness over HTTP/1.1, through TLS where the settings say so.
 //!
 //! *Control thread.* It knows nothing of the broker: what it shows comes through [`Pages`]. It
 //! takes `GET` and `HEAD` only, reads no body, and bounds what a client can hold: the number of
-//! connections, the time to send a header, the size of the header, the life of a connection.
+//! connections, the time to shake hands and to send a header, the size of the header, the life of a connection.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,11 +17,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::security::tls::Tls;
 
 /// Connections served at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
+/// Longest wait for the handshake of TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the header of a request, a kept-alive connection's next one included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest life of a connection; a scraper opens another.
@@ -98,6 +105,7 @@ pub struct Admin {
     listener: TcpListener,
     addr: SocketAddr,
     header_timeout: Duration,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Admin {
@@ -110,7 +118,14 @@ impl Admin {
             listener,
             addr,
             header_timeout: HEADER_TIMEOUT,
+            tls: None,
         })
+    }
+
+    /// Serves through TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The address that the listener is bound to.
@@ -133,8 +148,13 @@ impl Admin {
                     let server = Server {
                         pages: Arc::clone(&pages),
                         timeout: self.header_timeout,
+                        permit,
+                        shutdown: shutdown.clone(),
                     };
-                    tokio::spawn(server.serve(stream, permit, shutdown.clone()));
+                    match &self.tls {
+                        None => tokio::spawn(server.serve(stream)),
+                        Some(tls) => tokio::spawn(server.serve_tls(stream, tls.current())),
+                    };
                 }
                 Err(cause) => {
                     tracing::warn!(%cause, "admin listener could not accept");
@@ -173,16 +193,29 @@ async fn next_connection(
 struct Server {
     pages: Arc<dyn Pages>,
     timeout: Duration,
+    /// Held until the connection ends, its handshake included.
+    permit: OwnedSemaphorePermit,
+    shutdown: watch::Receiver<bool>,
 }
 
 impl Server {
-    async fn serve(
-        self,
-        stream: TcpStream,
-        permit: OwnedSemaphorePermit,
-        mut shutdown: watch::Receiver<bool>,
-    ) {
-        let pages = self.pages;
+    async fn serve_tls(mut self, stream: TcpStream, tls: Arc<ServerConfig>) {
+        let shaken = TlsAcceptor::from(tls).accept(stream);
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken) => shaken,
+            () = told_to_stop(&mut self.shutdown) => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(cause)) => {
+                tracing::debug!(%cause, "an admin client has failed its TLS handshake")
+            }
+            Err(_) => tracing::debug!("an admin client has not ended its TLS handshake in time"),
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let (pages, permit, mut shutdown) = (self.pages, self.permit, self.shutdown);
         let service = service_fn(move |request| {
             let reply = reply(&request, pages.as_ref());
             async move { Ok::<_, Infallible>(reply) }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::quotas::Quotas;
-use crate::config::Config;
+use crate::config::{Config, ListenerId};
 use crate::metrics::ControlMetrics;
 use crate::quota::{Paid, Rate};
 
@@ -25,11 +25,13 @@ const BURST: Duration = Duration::from_secs(1);
 /// Addresses that are known before the first look for those without a connection.
 const ADDRESSES_LOOK_AT: usize = 1_024;
 
-/// A connection that counts for its address until this is dropped. Sent to its shard with the socket.
+/// A connection that counts for its address until this is dropped, and how it came. Sent to its shard with the socket.
 #[derive(Debug)]
 pub struct Admitted {
     /// How many hold it is what is read.
     _holder: Arc<()>,
+    /// By which listener it came.
+    pub(crate) listener: ListenerId,
 }
 
 /// Why a connection is closed as it arrives.
@@ -71,6 +73,7 @@ impl Addresses {
         let is_free = Arc::strong_count(holders) <= self.most;
         is_free.then(|| Admitted {
             _holder: holders.clone(),
+            listener: ListenerId::FIRST,
         })
     }
 }
@@ -100,9 +103,10 @@ impl Arrivals {
     }
 }
 
-/// Keeps connections out. One for all listeners of a broker.
+/// Keeps connections out. One for all listeners of a broker; each has a clone.
 #[derive(Clone)]
 pub struct Gate {
+    listener: ListenerId,
     quotas: Rc<Quotas>,
     metrics: Arc<ControlMetrics>,
     /// Refused connections that are still open.
@@ -117,12 +121,22 @@ impl Gate {
     pub fn new(context: &Context) -> Self {
         let most = context.config.shard.connections_per_address_max;
         Self {
+            listener: ListenerId::FIRST,
             quotas: context.quotas.clone(),
             metrics: context.metrics.clone(),
             refused: Rc::default(),
             addresses: Rc::new(RefCell::new(Addresses::new(most))),
             arrivals: Rc::new(Arrivals::new(&context.config)),
             since: Instant::now(),
+        }
+    }
+
+    /// The same gate, for connections that come by a listener.
+    #[must_use]
+    pub fn at(&self, listener: ListenerId) -> Self {
+        Self {
+            listener,
+            ..self.clone()
         }
     }
 
@@ -139,7 +153,16 @@ impl Gate {
         if admitted.is_none() {
             self.refused(peer, Refusal::Address);
         }
-        admitted.map(|admitted| (stream, admitted))
+        let listener = self.listener;
+        admitted.map(|admitted| {
+            (
+                stream,
+                Admitted {
+                    listener,
+                    ..admitted
+                },
+            )
+        })
     }
 
     /// How long nobody is to be taken after the connection that has just arrived.

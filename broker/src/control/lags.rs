@@ -26,6 +26,8 @@ struct Committed {
 /// Looks at the lag of groups.
 pub struct Lags {
     context: Rc<Context>,
+    /// The listener by which leaders are asked.
+    inter_broker: String,
     /// What the leaders of others' partitions said last.
     told: HashMap<TopicPartition, Bounds>,
 }
@@ -34,6 +36,7 @@ impl Lags {
     /// Nobody has been asked yet.
     pub fn new(context: Rc<Context>) -> Self {
         Self {
+            inter_broker: context.config.inter_broker_listener().name,
             context,
             told: HashMap::new(),
         }
@@ -92,13 +95,15 @@ impl Lags {
         let handle = topic.and_then(|topic| topic.partition(id.partition));
         let leader = handle.and_then(|handle| metadata.leader(handle));
         let node = leader.and_then(|leader| metadata.node(leader.broker));
-        if let (Some(topic), Some(node), true) = (topic, node, count < PARTITIONS_MAX) {
+        // One without our inter-broker listener cannot be asked.
+        let node = node.and_then(|node| Some((node.id, node.at(&self.inter_broker)?)));
+        if let (Some(topic), Some((id_of_node, at)), true) = (topic, node, count < PARTITIONS_MAX) {
             let address = || Leader {
-                host: node.host.clone(),
-                port: node.port,
+                host: at.advertised().host.clone(),
+                port: at.advertised().port,
                 partitions: Vec::new(),
             };
-            let leader = asked.entry(node.id).or_insert_with(address);
+            let leader = asked.entry(id_of_node).or_insert_with(address);
             leader.partitions.push((id, topic.name.clone()));
         }
     }

@@ -1,5 +1,5 @@
-//! The Kafka listeners: one that deals sockets to all shards, and with direct routing one of each
-//! shard.
+//! The sockets of the Kafka listeners: each has one that deals connections to all shards, and with direct routing one of
+//! each shard.
 //!
 //! Control thread. Bound without SO_REUSEPORT, so that a second broker on the port is refused and
 //! does not silently take half of the clients.
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::gate::{Gate, Refusal};
+use crate::config::{KafkaListener, UNNAMED};
 use crate::metrics::ShardMetrics;
 use crate::shard::{ShardHandle, ShardMsg};
 
@@ -25,6 +26,11 @@ const LOG_EVERY: u64 = 100;
 const ADDRESS: &str = "--broker-addr or KAFSCALE_BROKER_ADDR";
 /// What sets the ports of shards.
 const DIRECT_PORT: &str = "--direct-port or KAFSCALE_DIRECT_PORT";
+/// The same of listeners with names.
+const NAMED: (&str, &str) = (
+    "--listeners or KAFSCALE_LISTENERS",
+    "--listener-direct-ports or KAFSCALE_LISTENER_DIRECT_PORTS",
+);
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +45,7 @@ pub struct BindError {
 }
 
 impl BindError {
-    fn new(addr: SocketAddr, setting: &str, cause: io::Error) -> Self {
+    fn new(addr: SocketAddr, (addresses, setting): (&str, &str), cause: io::Error) -> Self {
         let port = addr.port();
         let advice = match cause.kind() {
             io::ErrorKind::AddrInUse => format!(
@@ -50,9 +56,12 @@ impl BindError {
                 format!("Port {port} needs privileges: choose one from 1024 up with {setting}")
             }
             io::ErrorKind::AddrNotAvailable => {
-                format!("{} is no address of this machine: set {ADDRESS}", addr.ip())
+                format!(
+                    "{} is no address of this machine: set {addresses}",
+                    addr.ip()
+                )
             }
-            _ => format!("Set another address with {ADDRESS}"),
+            _ => format!("Set another address with {addresses}"),
         };
         Self {
             addr,
@@ -62,31 +71,55 @@ impl BindError {
     }
 }
 
-/// The listener, bound and not yet accepting.
+/// One socket, bound and not yet accepting.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
     addr: SocketAddr,
 }
 
-impl Listener {
-    /// Binds the address. Clients that connect from now on wait in the kernel's queue.
+/// The sockets of one listener.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The one of all shards.
+    pub all: Rc<Listener>,
+    /// With direct routing one of each shard, in order; else none.
+    pub shards: Vec<Rc<Listener>>,
+}
+
+impl Sockets {
+    /// Binds what the settings say of a listener. Clients that connect from now on wait in the kernel's queue.
     ///
     /// # Errors
     /// [`BindError`], whose text says what to do.
-    pub async fn bind(addr: SocketAddr) -> Result<Self, BindError> {
-        Self::bind_set_by(addr, ADDRESS).await
+    pub async fn bind(listener: &KafkaListener, shards: usize) -> Result<Self, BindError> {
+        let (addresses, ports) = match listener.name.as_str() {
+            UNNAMED => (ADDRESS, DIRECT_PORT),
+            _ => NAMED,
+        };
+        let addr = listener.addr;
+        let all = Rc::new(Listener::bind(addr, (addresses, addresses)).await?);
+        let shards = match listener.direct_port {
+            Some(first) => Listener::bind_shards(addr, first, shards, (addresses, ports)).await?,
+            None => Vec::new(),
+        };
+        Ok(Self { all, shards })
     }
 
+    /// The addresses of the shards.
+    pub fn shard_addresses(&self) -> Vec<SocketAddr> {
+        self.shards.iter().map(|it| it.addr()).collect()
+    }
+}
+
+impl Listener {
     /// Binds a port for each of `shards` at the IP address of `addr`, from port `first` on, or free ones
     /// if that is 0.
-    ///
-    /// # Errors
-    /// [`BindError`], whose text says what to do.
-    pub async fn bind_shards(
+    async fn bind_shards(
         addr: SocketAddr,
         first: u16,
         shards: usize,
+        settings: (&str, &str),
     ) -> Result<Vec<Rc<Self>>, BindError> {
         let mut listeners = Vec::with_capacity(shards);
         for shard in 0..shards {
@@ -95,17 +128,18 @@ impl Listener {
                 0 => Some(0),
                 first => first.checked_add(shard),
             };
-            let failed = |cause| BindError::new(addr, DIRECT_PORT, cause);
+            let failed = |cause| BindError::new(addr, settings, cause);
             let beyond = || failed(io::Error::other("the last shard has no port below 65536"));
             let addr = SocketAddr::new(addr.ip(), port.ok_or_else(beyond)?);
-            let listener = Self::bind_set_by(addr, DIRECT_PORT).await?;
+            let listener = Self::bind(addr, settings).await?;
             listeners.push(Rc::new(listener));
         }
         Ok(listeners)
     }
 
-    async fn bind_set_by(addr: SocketAddr, setting: &str) -> Result<Self, BindError> {
-        let failed = |cause| BindError::new(addr, setting, cause);
+    /// Binds an address; `settings` are what sets it, and what sets its port.
+    async fn bind(addr: SocketAddr, settings: (&str, &str)) -> Result<Self, BindError> {
+        let failed = |cause| BindError::new(addr, settings, cause);
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, addr })

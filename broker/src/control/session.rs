@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use coord::keys::cluster::{self, ClusterRecord, CommitMode};
 use coord::keys::plan::{self, Registration};
 use coord::keys::recovery::{self, RecoveryRecord};
-use coord::keys::session::{self, SessionRecord, SessionState};
+use coord::keys::session::{self, ListenerRecord, SessionRecord, SessionState};
 use coord::keys::{Keyspace, broker, seen, session_record};
 use coord::kv::{Kv, KvError, Range, SessionLease, range_all};
 use coord::rules::{self, Rule};
@@ -21,8 +21,8 @@ use store::{Body, GetError, GetRange, PutCondition, PutError};
 use super::commit::{CommitError, commit};
 use super::context::Context;
 use super::objects::Objects;
-use crate::config::Advertised;
-use crate::node::{BrokerNode, NodeId};
+use crate::config::{Advertised, UNNAMED};
+use crate::node::{BrokerNode, NodeId, NodesAt};
 
 /// How long beyond its time to live an earlier session with our broker id is waited for.
 const CLAIM_GRACE: Duration = Duration::from_secs(2);
@@ -167,8 +167,8 @@ pub struct Begin<'a> {
     pub keys: &'a KeySpace,
     /// Our broker id; none: the smallest that is free.
     pub broker: Option<BrokerId>,
-    /// Where clients reach us.
-    pub advertised: &'a Advertised,
+    /// Where clients reach us, by listener; at least one. Older brokers are told of the first.
+    pub advertised: &'a [Advertised],
     /// Our rack, if it is set.
     pub rack: Option<&'a str>,
     /// What the store allows.
@@ -414,18 +414,40 @@ impl Begin<'_> {
             let Some(node) = ours.common(&theirs).filter(|_| theirs.id != ours.id) else {
                 continue;
             };
-            let direct = match theirs.shard_ports.is_empty() {
-                true => &ours,
-                false => &theirs,
+            let direct = match theirs.is_direct() {
+                true => &theirs,
+                false => &ours,
             };
+            let mut nodes = direct.everywhere().flat_map(NodesAt::endpoints);
             return Err(SessionError::NodeIdInUse {
                 node,
                 other: theirs.id,
                 broker: direct.id,
-                first: direct.endpoints().next().map_or(node, |first| first.id),
+                first: nodes.next().map_or(node, |first| first.id),
             });
         }
         Ok(())
+    }
+
+    fn record(&self, broker: BrokerId) -> SessionRecord {
+        let named = |it: &Advertised| ListenerRecord {
+            name: it.listener.clone(),
+            host: it.host.clone(),
+            port: it.port,
+            shard_ports: it.shard_ports.clone(),
+        };
+        let first = &self.advertised[0];
+        let is_alone = self.advertised.len() == 1 && first.listener == UNNAMED;
+        let listeners = self.advertised.iter().filter(|_| !is_alone).map(named);
+        SessionRecord {
+            broker,
+            host: first.host.clone(),
+            port: first.port,
+            rack: self.rack.map(str::to_owned),
+            shard_ports: first.shard_ports.clone(),
+            listeners: listeners.collect(),
+            state: SessionState::Healthy,
+        }
     }
 
     async fn claim(
@@ -434,14 +456,7 @@ impl Begin<'_> {
         lease: SessionLease,
         broker: BrokerId,
     ) -> Result<(), SessionError> {
-        let record = SessionRecord {
-            broker,
-            host: self.advertised.host.clone(),
-            port: self.advertised.port,
-            rack: self.rack.map(str::to_owned),
-            shard_ports: self.advertised.shard_ports.clone(),
-            state: SessionState::Healthy,
-        };
+        let record = self.record(broker);
         self.check_nodes(&record).await?;
         let registration = Registration {
             session: id,

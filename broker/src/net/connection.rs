@@ -10,6 +10,7 @@ use super::frame::{FrameError, FrameReader};
 use super::reply_queue::{Reply, ReplyQueue, Slot, Write};
 use super::{ConnectionQuota, ConnectionState, Pace};
 use crate::api;
+use crate::config::ListenerId;
 use crate::control::gate::Admitted;
 use crate::runtime::tls::{Inbound, Outbound};
 use crate::runtime::{self, ReadHalf, Socket, WriteHalf};
@@ -38,8 +39,9 @@ pub(super) async fn serve(shard: Rc<Shard>, socket: Socket, admitted: Admitted) 
         is_closed: Cell::new(false),
     });
     let replies = Rc::new(ReplyQueue::new(shard.connections.unsent.clone()));
+    let listener = admitted.listener;
     let _open = Open::new(shard.clone(), state.clone(), replies.clone(), admitted);
-    let opened = open(&shard, read, write, &state, peer).await;
+    let opened = open(&shard, listener, read, write, &state, peer).await;
     let Some(Opened {
         inbound,
         outbound,
@@ -48,7 +50,12 @@ pub(super) async fn serve(shard: Rc<Shard>, socket: Socket, admitted: Admitted) 
     else {
         return state.closer.close();
     };
-    let identity = Identity::new(shard.shared.security.clone(), peer.ip(), certified);
+    let identity = Identity::new(
+        shard.shared.security.clone(),
+        listener,
+        peer.ip(),
+        certified,
+    );
     runtime::spawn(write_replies(
         shard.clone(),
         outbound,
@@ -75,12 +82,13 @@ struct Opened {
 /// Sets up TLS where the listener has it; none where the client is not let in.
 async fn open(
     shard: &Shard,
+    listener: ListenerId,
     read: ReadHalf,
     write: WriteHalf,
     state: &ConnectionState,
     peer: std::net::SocketAddr,
 ) -> Option<Opened> {
-    let Some(tls) = shard.shared.security.tls() else {
+    let Some(tls) = shard.shared.security.listener(listener).tls() else {
         return Some(Opened {
             inbound: Inbound::Plain(read),
             outbound: Outbound::Plain(write),

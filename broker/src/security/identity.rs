@@ -18,8 +18,9 @@ use security::principal::ANONYMOUS;
 use security::{Exchange, Failure, MESSAGE_BYTES_MAX, Mechanism, Principal, Step};
 use wire::ApiKey;
 
-use super::Security;
 use super::authorizer::Remembered;
+use super::{ListenerSecurity, Security};
+use crate::config::ListenerId;
 use crate::control::{ControlMsg, UsersMsg};
 use crate::shard::Shard;
 
@@ -52,6 +53,8 @@ pub(crate) enum Refused {
 #[derive(Debug)]
 pub(crate) struct Identity {
     security: Arc<Security>,
+    /// By which listener it came.
+    listener: ListenerId,
     /// From where it connects, as rules name it.
     host: Box<str>,
     /// What it may do with topics.
@@ -66,27 +69,45 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Nobody yet, from there, or whom the certificate is for that the client has shown.
+    /// Nobody yet, by that listener and from there, or whom the certificate is for that the client has shown.
     pub(crate) fn new(
         security: Arc<Security>,
+        listener: ListenerId,
         from: IpAddr,
         certified: Option<Principal>,
     ) -> Rc<Self> {
+        let is_on = security.listener(listener).is_on();
         Rc::new(Self {
+            listener,
             host: from.to_canonical().to_string().into(),
             remembered: Remembered::default(),
             phase: RefCell::new(Phase::Idle),
             is_raw: Cell::new(false),
             // Where SASL is on, it alone says who a client is, as on Kafka's SASL_SSL listeners.
-            known: RefCell::new(certified.filter(|_| !security.is_on()).map(|it| (it, None))),
+            known: RefCell::new(certified.filter(|_| !is_on).map(|it| (it, None))),
             until_ms: Cell::new(u64::MAX),
             security,
         })
     }
 
+    /// What its listener demands.
+    fn demanded(&self) -> &ListenerSecurity {
+        self.security.listener(self.listener)
+    }
+
+    /// The name of the listener that it came by.
+    pub(crate) fn listener(&self) -> &str {
+        self.demanded().name()
+    }
+
+    /// The mechanisms that its listener offers, in the order of the settings.
+    pub(crate) fn mechanisms(&self) -> &[Mechanism] {
+        self.demanded().mechanisms()
+    }
+
     /// Whether it is known who is at the other end, or nobody asks.
     pub(crate) fn is_settled(&self) -> bool {
-        !self.security.is_on() || self.known.borrow().is_some()
+        !self.demanded().is_on() || self.known.borrow().is_some()
     }
 
     /// Whether an exchange has failed.
@@ -164,7 +185,7 @@ impl Identity {
 
     /// Whether a request of this kind is served now. One that is not ends the connection, as in Kafka.
     pub(crate) fn allows(&self, api: ApiKey, now_ms: u64) -> bool {
-        if !self.security.is_on() {
+        if !self.demanded().is_on() {
             return true;
         }
         let is_exchange = matches!(api, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
@@ -178,7 +199,7 @@ impl Identity {
 
     /// Begins an exchange (SaslHandshake in this version).
     pub(crate) fn choose(&self, mechanism: &str, version: i16) -> Result<(), Refused> {
-        if !self.security.is_on() {
+        if !self.demanded().is_on() {
             return Err(Refused::State("SASL is not enabled on this listener"));
         }
         if matches!(*self.phase.borrow(), Phase::Exchanging(_)) {
@@ -186,7 +207,7 @@ impl Identity {
             return Err(Refused::State("SaslHandshake in the middle of an exchange"));
         }
         let offered = Mechanism::of_name(mechanism);
-        let offered = offered.filter(|it| self.security.mechanisms().contains(it));
+        let offered = offered.filter(|it| self.mechanisms().contains(it));
         let before = self.known.borrow().as_ref().map(|(_, before)| *before);
         match offered {
             Some(chosen) if before.is_none_or(|before| before == Some(chosen)) => {

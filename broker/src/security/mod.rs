@@ -10,7 +10,7 @@
 //! | [`authorizer`] | who may do what |
 //! | [`audit`] | what is told of denials |
 //! | [`identity`] | who is at the other end of one connection |
-//! | [`tls`] | TLS of the listener, and its files |
+//! | [`tls`] | TLS of a listener, and its files |
 //! | `subject` | whom a certificate is for |
 
 pub(crate) mod audit;
@@ -31,10 +31,11 @@ use security::secret::Secret;
 
 use authorizer::Authorizer;
 
-use crate::config::{Config, SecurityError};
+use crate::config::{Config, KafkaListener, ListenerId, SecurityError};
 use tls::{Tls, TlsError};
 
-/// How a broker asks others of its cluster: as the administrator, and with the certificate of its own listener.
+/// How a broker asks others of its cluster by the inter-broker listener: as the administrator where it has SASL, and with
+/// the certificate of that listener where it has TLS.
 #[derive(Debug, Clone, Default)]
 pub struct Own {
     /// As whom, where clients have to say who they are.
@@ -45,14 +46,12 @@ pub struct Own {
 
 impl Own {
     fn new(config: &Config) -> Result<Self, TlsError> {
-        let tls = &config.tls;
-        let Some(own) = tls.cert_file.clone().zip(tls.key_file.clone()) else {
+        let Some(tls) = config.inter_broker_listener().tls else {
             return Ok(Self::default());
         };
-        let ca = tls.ca_file.as_ref().or(tls.client_ca_file.as_ref());
         let files = TlsFiles {
-            ca: ca.cloned(),
-            own: Some(own),
+            ca: config.tls.ca_file.clone().or(tls.client_ca_file),
+            own: Some((tls.cert_file, tls.key_file)),
         };
         let tls = ClientTls::new(&files).map_err(TlsError::Setup)?;
         Ok(Self {
@@ -107,11 +106,49 @@ impl Credentials {
     }
 }
 
+/// What one listener demands of its clients.
+#[derive(Debug)]
+pub struct ListenerSecurity {
+    name: Box<str>,
+    mechanisms: Vec<Mechanism>,
+    tls: Option<Tls>,
+}
+
+impl ListenerSecurity {
+    fn new(listener: KafkaListener) -> Result<Self, TlsError> {
+        Ok(Self {
+            name: listener.name.into(),
+            mechanisms: listener.mechanisms,
+            tls: listener.tls.map(Tls::new).transpose()?,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a client has to say who it is.
+    pub fn is_on(&self) -> bool {
+        !self.mechanisms.is_empty()
+    }
+
+    /// The mechanisms that are offered, in the order of the settings.
+    pub fn mechanisms(&self) -> &[Mechanism] {
+        &self.mechanisms
+    }
+
+    /// TLS, where it has any.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+}
+
 /// What the settings demand of clients, and what is known of users.
 #[derive(Debug)]
 pub struct Security {
-    mechanisms: Vec<Mechanism>,
-    tls: Option<Tls>,
+    /// In the order of the settings.
+    listeners: Vec<ListenerSecurity>,
     /// How long an authentication holds (`connections.max.reauth.ms`, KIP-368).
     reauth: Option<Duration>,
     /// The user of the settings, who is there before any other.
@@ -133,7 +170,9 @@ impl Security {
     /// The file of the administrator's password, or those of TLS, cannot be read or used.
     pub fn new(config: &Config, decoy: &str) -> Result<Self, SetupError> {
         let decoy = Secret::new(decoy);
-        let mechanisms = config.sasl_mechanisms();
+        let mechanisms = config.inter_broker_listener().mechanisms;
+        let listeners = config.kafka_listeners().into_iter();
+        let listeners: Result<_, _> = listeners.map(ListenerSecurity::new).collect();
         let (mut admin, mut own) = (Vec::new(), Own::new(config)?);
         if let Some(password) = config.admin_password()? {
             let user = &config.security.admin_user;
@@ -155,8 +194,7 @@ impl Security {
         }
         let authorizer = Authorizer::new(config);
         Ok(Self {
-            mechanisms,
-            tls: Tls::new(config)?,
+            listeners: listeners?,
             reauth: config.security.max_reauth.filter(|max| !max.is_zero()),
             admin: Credentials::new(admin),
             own: ArcSwap::from_pointee(own),
@@ -166,24 +204,22 @@ impl Security {
         })
     }
 
-    /// TLS of the listener, where it has any.
-    pub fn tls(&self) -> Option<&Tls> {
-        self.tls.as_ref()
+    /// What a listener demands.
+    ///
+    /// # Panics
+    /// The settings have no such listener.
+    pub fn listener(&self, id: ListenerId) -> &ListenerSecurity {
+        &self.listeners[id.index()]
     }
 
-    /// Whether a client has to say who it is.
-    pub fn is_on(&self) -> bool {
-        !self.mechanisms.is_empty()
+    /// Whether any listener has TLS.
+    pub fn has_tls(&self) -> bool {
+        self.listeners.iter().any(|it| it.tls.is_some())
     }
 
     /// Who may do what; none where everybody may everything.
     pub fn authorizer(&self) -> Option<&Authorizer> {
         self.authorizer.as_ref()
-    }
-
-    /// The mechanisms that are offered, in the order of the settings.
-    pub fn mechanisms(&self) -> &[Mechanism] {
-        &self.mechanisms
     }
 
     /// How long an authentication holds.
@@ -201,16 +237,23 @@ impl Security {
     /// # Errors
     /// What is there now cannot be used; what was there before stays in use.
     pub fn reload(&self, config: &Config) -> Result<bool, TlsError> {
-        let Some(tls) = &self.tls else {
-            return Ok(false);
-        };
-        let has_changed = tls.reload(config)?;
+        let (mut has_changed, mut refused) = (false, None);
+        // Files of one listener that cannot be used keep no other from its own.
+        for tls in self.listeners.iter().filter_map(ListenerSecurity::tls) {
+            match tls.reload() {
+                Ok(changed) => has_changed |= changed,
+                Err(error) => refused = Some(error),
+            }
+        }
         if has_changed {
             let sasl = self.own().sasl.clone();
             let own = Own::new(config)?;
             self.own.store(Arc::new(Own { sasl, ..own }));
         }
-        Ok(has_changed)
+        match refused {
+            Some(error) => Err(error),
+            None => Ok(has_changed),
+        }
     }
 
     /// Replaces what is known of users. The control thread's.

@@ -16,8 +16,9 @@ fn alice(hash: ScramHash, password: &[u8]) -> (String, Verifier) {
 
 #[test]
 fn nobody_has_to_say_who_it_is_unless_the_settings_say_so() {
-    assert!(!security(&[]).is_on());
+    assert!(!security(&[]).listener(ListenerId::FIRST).is_on());
     let on = security(&ON);
+    let on = on.listener(ListenerId::FIRST);
     assert!(on.is_on());
     let names: Vec<_> = on.mechanisms().iter().map(|it| it.name()).collect();
     assert_eq!(names, ["SCRAM-SHA-256", "PLAIN"]);

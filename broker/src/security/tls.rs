@@ -1,4 +1,4 @@
-//! TLS of the Kafka listener: certificate, key and trust from files, taken anew when the files change.
+//! TLS of a listener: certificate, key and trust from files, taken anew when the files change.
 //!
 //! Shared by all threads. Invariants: what cannot be used never replaces what is in use; a connection keeps what it
 //! began with.
@@ -17,7 +17,7 @@ use security::Principal;
 use security::mapping::{MappingError, MappingRules};
 
 use super::subject;
-use crate::config::{ClientAuth, Config, TlsVersion};
+use crate::config::{ClientAuth, ServerTls, TlsVersion};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +40,10 @@ pub enum TlsError {
     Rules(#[from] MappingError),
 }
 
-/// TLS of the listener.
+/// TLS of a listener.
 #[derive(Debug)]
 pub struct Tls {
+    settings: ServerTls,
     current: ArcSwap<ServerConfig>,
     rules: MappingRules,
     /// What was read, to tell whether it has changed.
@@ -50,19 +51,18 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// As the settings say; none without a certificate.
+    /// As the settings say.
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn new(config: &Config) -> Result<Option<Self>, TlsError> {
-        let Some(built) = build(config)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            current: ArcSwap::new(built),
-            rules: MappingRules::parse(&config.tls.principal_mapping_rules)?,
-            read: std::sync::Mutex::new(contents(config)),
-        }))
+    pub fn new(settings: ServerTls) -> Result<Self, TlsError> {
+        let read = contents(&settings);
+        Ok(Self {
+            current: ArcSwap::new(build(&settings)?),
+            rules: MappingRules::parse(&settings.principal_mapping_rules)?,
+            read: std::sync::Mutex::new(read),
+            settings,
+        })
     }
 
     /// What a connection begins with now.
@@ -80,8 +80,8 @@ impl Tls {
     ///
     /// # Errors
     /// What is there now cannot be used; what was there before stays in use.
-    pub fn reload(&self, config: &Config) -> Result<bool, TlsError> {
-        let now = contents(config);
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let now = contents(&self.settings);
         let mut read = self
             .read
             .lock()
@@ -91,34 +91,28 @@ impl Tls {
         }
         // Not looked at again before it changes again, be it of use or not.
         *read = now;
-        if let Some(built) = build(config)? {
-            self.current.store(built);
-        }
+        self.current.store(build(&self.settings)?);
         Ok(true)
     }
 }
 
 /// All bytes of all files; those that cannot be read are empty.
-fn contents(config: &Config) -> Vec<Vec<u8>> {
-    let tls = &config.tls;
+fn contents(tls: &ServerTls) -> Vec<Vec<u8>> {
     let files = [
-        &tls.cert_file,
-        &tls.key_file,
-        &tls.client_ca_file,
-        &tls.crl_file,
+        Some(&tls.cert_file),
+        Some(&tls.key_file),
+        tls.client_ca_file.as_ref(),
+        tls.crl_file.as_ref(),
     ];
-    let read = |file: &Option<PathBuf>| {
-        let bytes = file.as_ref().and_then(|file| std::fs::read(file).ok());
+    let read = |file: Option<&PathBuf>| {
+        let bytes = file.and_then(|file| std::fs::read(file).ok());
         bytes.unwrap_or_default()
     };
     files.map(read).to_vec()
 }
 
-fn build(config: &Config) -> Result<Option<Arc<ServerConfig>>, TlsError> {
-    let tls = &config.tls;
-    let (Some(cert_file), Some(key_file)) = (&tls.cert_file, &tls.key_file) else {
-        return Ok(None);
-    };
+fn build(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
+    let (cert_file, key_file) = (&tls.cert_file, &tls.key_file);
     let chain: Vec<CertificateDer<'static>> = all("certificates", cert_file)?;
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| unread("a private key", key_file, &error))?;
@@ -131,14 +125,13 @@ fn build(config: &Config) -> Result<Option<Arc<ServerConfig>>, TlsError> {
     let built = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(setup)?
-        .with_client_cert_verifier(client_verifier(config)?)
+        .with_client_cert_verifier(client_verifier(tls)?)
         .with_single_cert(chain, key)
         .map_err(setup)?;
-    Ok(Some(Arc::new(built)))
+    Ok(Arc::new(built))
 }
 
-fn client_verifier(config: &Config) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let tls = &config.tls;
+fn client_verifier(tls: &ServerTls) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let Some(ca_file) = &tls.client_ca_file else {
         return Ok(Arc::new(NoClientAuth));
     };

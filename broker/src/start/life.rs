@@ -6,7 +6,6 @@
 //! is dropped, and the caller begins another life.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +23,7 @@ use super::pages::{Switch, pages};
 use super::shards::{Shards, start_shards, stop_shards, stop_shards_now, watch_shards};
 use super::stores::{health_config, key_space};
 use super::{Running, StartError, Stores};
-use crate::config::{Advertised, Config};
+use crate::config::{Advertised, Config, ListenerId};
 use crate::control::acls::Acls;
 use crate::control::backups::Schedule;
 use crate::control::catalog::Catalog;
@@ -36,7 +35,7 @@ use crate::control::garbage::Garbage;
 use crate::control::gate::Gate;
 use crate::control::keeper::{Keeper, PROOFS, ProofRequest};
 use crate::control::lags::Lags;
-use crate::control::listener::{Dealer, Listener};
+use crate::control::listener::{Dealer, Sockets};
 use crate::control::objects::Objects;
 use crate::control::ownership::{Ownership, release};
 use crate::control::quotas::Quotas;
@@ -76,35 +75,32 @@ pub(super) struct Lasting {
 
 /// Where connections come from.
 pub(super) enum Entrance {
-    /// Sockets.
-    Listeners {
-        /// Of all shards.
-        listener: Rc<Listener>,
-        /// With direct routing one of each shard, in order; else none.
-        shard_listeners: Vec<Rc<Listener>>,
-    },
+    /// Sockets, for each of the listeners of the settings, in order.
+    Listeners(Vec<Sockets>),
     /// The network of a simulation.
     #[cfg(feature = "simulation")]
     Simulated(flume::Receiver<crate::runtime::simulated::Wire>),
 }
 
-impl Entrance {
-    fn shard_addresses(&self) -> Vec<SocketAddr> {
-        match self {
-            Self::Listeners {
-                shard_listeners, ..
-            } => shard_listeners.iter().map(|it| it.addr()).collect(),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(_) => Vec::new(),
-        }
-    }
-}
-
 impl Lasting {
-    /// Where clients are told to connect.
-    fn advertised(&self) -> Advertised {
-        let shards = self.entrance.shard_addresses();
-        self.config.advertised(self.running.kafka, &shards)
+    /// Where clients are told to connect, by listener.
+    fn advertised(&self) -> Vec<Advertised> {
+        let listeners = self.config.kafka_listeners();
+        match &self.entrance {
+            Entrance::Listeners(sockets) => {
+                let bound = listeners.iter().zip(sockets);
+                let advertised = bound.map(|(it, sockets)| {
+                    let shards = sockets.shard_addresses();
+                    self.config.advertised(it, sockets.all.addr(), &shards)
+                });
+                advertised.collect()
+            }
+            #[cfg(feature = "simulation")]
+            Entrance::Simulated(_) => {
+                let kafka = self.running.kafka;
+                vec![self.config.advertised(&listeners[0], kafka, &[])]
+            }
+        }
     }
 }
 
@@ -160,7 +156,7 @@ pub(super) struct Parts {
     pub(super) config: Arc<Config>,
     pub(super) stores: Stores,
     pub(super) control: ControlHandle,
-    pub(super) advertised: Advertised,
+    pub(super) advertised: Vec<Advertised>,
     pub(super) metrics: Arc<ControlMetrics>,
     pub(super) broker: Option<BrokerId>,
 }
@@ -203,9 +199,7 @@ impl Parts {
             place = stores.place, "session begun");
         let node = BrokerNode {
             id: session.broker,
-            host: advertised.host,
-            port: advertised.port,
-            shard_ports: advertised.shard_ports,
+            listeners: advertised,
             rack: config.broker.rack.clone(),
         };
         let proof = Arc::new(match stores.shared {
@@ -392,22 +386,23 @@ impl Broker {
         let most = self.context.config.shard.connections_max;
         let (handles, metrics) = (&self.shards.handles, &self.shards.metrics);
         let gate = Gate::new(&self.context);
-        let dealer = Dealer::new(handles.clone(), metrics.clone(), most, gate.clone());
-        let (listener, shard_listeners) = match &lasting.entrance {
-            Entrance::Listeners {
-                listener,
-                shard_listeners,
-            } => (listener, shard_listeners),
+        let to_all = |gate| Dealer::new(handles.clone(), metrics.clone(), most, gate);
+        let listeners = match &lasting.entrance {
+            Entrance::Listeners(listeners) => listeners,
             #[cfg(feature = "simulation")]
             Entrance::Simulated(wires) => {
+                let dealer = to_all(gate);
                 return serving.spawn("listener", dealer.serve_simulated(wires.clone()));
             }
         };
-        serving.spawn("listener", listener.clone().serve(dealer));
-        for (shard, listener) in shard_listeners.iter().enumerate() {
-            let (handle, metrics) = (handles[shard].clone(), metrics[shard].clone());
-            let dealer = Dealer::new([handle].into(), vec![metrics], most, gate.clone());
-            serving.spawn("listener of a shard", listener.clone().serve(dealer));
+        for (id, sockets) in ListenerId::all(listeners.len()).zip(listeners) {
+            let gate = gate.at(id);
+            serving.spawn("listener", sockets.all.clone().serve(to_all(gate.clone())));
+            for (shard, listener) in sockets.shards.iter().enumerate() {
+                let (handle, metrics) = (handles[shard].clone(), metrics[shard].clone());
+                let dealer = Dealer::new([handle].into(), vec![metrics], most, gate.clone());
+                serving.spawn("listener of a shard", listener.clone().serve(dealer));
+            }
         }
     }
 
@@ -516,11 +511,19 @@ impl Broker {
     fn banner(&self) -> String {
         let context = &self.context;
         let Running { kafka, admin } = self.running;
-        let BrokerNode { host, port, .. } = &context.node;
+        let [first, others @ ..] = context.node.listeners.as_slice() else {
+            unreachable!("a broker has a listener");
+        };
+        let Advertised { host, port, .. } = first;
+        let others: String = others.iter().map(banner_line).collect();
         let (shards, driver) = (context.shards.len(), self.shards.driver.name());
         let (topics, place) = (context.metrics.topics.get(), &self.place);
+        let scheme = match context.config.admin_tls() {
+            Some(_) => "https",
+            None => "http",
+        };
         let took = self.began.elapsed().as_millis();
-        let direct = match context.node.shard_ports.as_slice() {
+        let direct = match first.shard_ports.as_slice() {
             [] => String::new(),
             ports => format!("\x20 direct routing  shards on ports {ports:?}\n"),
         };
@@ -537,7 +540,8 @@ impl Broker {
         format!(
             "KafScale {version} is ready ({took} ms)\n\
              \x20 Kafka clients   {host}:{port} (listening on {kafka})\n\
-             \x20 metrics, health http://{admin}/metrics, /healthz, /readyz\n\
+             {others}\
+             \x20 metrics, health {scheme}://{admin}/metrics, /healthz, /readyz\n\
              \x20 data            {place} ({topics} topics)\n\
              \x20 shards          {shards}, {driver}\n\
              {direct}{cluster}\
@@ -549,4 +553,19 @@ impl Broker {
             version = env!("CARGO_PKG_VERSION"),
         )
     }
+}
+
+/// Where clients of another listener than the first connect.
+fn banner_line(at: &Advertised) -> String {
+    let Advertised {
+        listener,
+        host,
+        port,
+        shard_ports,
+    } = at;
+    let direct = match shard_ports.as_slice() {
+        [] => String::new(),
+        ports => format!(", shards on ports {ports:?}"),
+    };
+    format!("\x20                 {host}:{port} ({listener}{direct})\n")
 }

@@ -16,6 +16,7 @@ mod store_trouble;
 mod times;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::life::{Broker, DRAINS, Parts, Tasks};
@@ -158,11 +159,7 @@ impl World {
             mode: self.mode,
             shared: broker.is_some(),
         };
-        let advertised = Advertised {
-            host: "localhost".to_owned(),
-            port: 1,
-            shard_ports: Vec::new(),
-        };
+        let advertised = vec![Advertised::unnamed("localhost", 1, &[])];
         let parts = Parts {
             config,
             stores,

@@ -89,10 +89,11 @@ impl Etcd {
             .arg(directory.path())
             .args([
                 "--listen-client-urls",
-                &url(client),
+                &client_url,
                 "--advertise-client-urls",
-                &url(client),
+                &client_url,
             ])
+            .args(arguments)
             .args([
                 "--listen-peer-urls",
                 &url(peer),
@@ -305,7 +306,12 @@ impl World {
 
     /// A broker that serves, of which some settings are replaced.
     pub(crate) fn node_with(&self, id: &str, settings: &[(&str, &str)]) -> Node {
-        let (kafka, admin) = (free(), free());
+        self.node_at(id, free(), settings)
+    }
+
+    /// The same, on an address that the settings may name too.
+    pub(crate) fn node_at(&self, id: &str, kafka: SocketAddr, settings: &[(&str, &str)]) -> Node {
+        let admin = free();
         let log = self.logs.path().join(format!("{id}-{}.log", kafka.port()));
         let file = std::fs::File::create(&log).unwrap();
         let child = self

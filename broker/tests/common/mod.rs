@@ -121,6 +121,11 @@ impl LocalBroker {
         Connection::open(self.kafka)
     }
 
+    /// Where metrics and health are.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub(crate) fn metric(&self, name: &str) -> f64 {
         metric(self.admin, name)
     }

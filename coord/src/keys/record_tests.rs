@@ -144,6 +144,9 @@ proptest! {
         round_trips(&session::SessionRecord {
             broker: owner.broker, host: text.clone(), port: sequence as u16,
             rack: many.map(|_| text.clone()), shard_ports: vec![1, 2],
+            listeners: many.map(|_| session::ListenerRecord {
+                name: text.clone(), host: text.clone(), port: 1, shard_ports: vec![3],
+            }).into_iter().collect(),
             state: session::SessionState::Draining,
         });
         let history =

@@ -11,6 +11,7 @@ use wire::{ApiKey, ErrorCode, Records, RequestHeader};
 
 use super::*;
 use crate::api;
+use crate::config::ListenerId;
 use crate::net::{Reply, Slot};
 use crate::security::identity::Identity;
 use crate::shard::ReadError;
@@ -165,7 +166,12 @@ async fn fetch(rig: &Rig, id: TopicPartition, offset: i64) -> ErrorCode {
     let reply = rig.context.shard_of(id).call_task(move |shard| async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let reserved = shard.connections.memory.start();
-        let identity = Identity::new(shard.shared.security.clone(), peer.ip(), None);
+        let identity = Identity::new(
+            shard.shared.security.clone(),
+            ListenerId::FIRST,
+            peer.ip(),
+            None,
+        );
         let quota = Default::default();
         match api::dispatch(&shard, frame, reserved, peer, &quota, &identity).await {
             Slot::Ready(Reply::Frame(parts, _)) => parts.concat(),
@@ -206,7 +212,12 @@ async fn produce(rig: &Rig, id: TopicPartition, batch: Bytes) -> ErrorCode {
     let reply = rig.context.shard_of(id).call_task(move |shard| async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let reserved = shard.connections.memory.start();
-        let identity = Identity::new(shard.shared.security.clone(), peer.ip(), None);
+        let identity = Identity::new(
+            shard.shared.security.clone(),
+            ListenerId::FIRST,
+            peer.ip(),
+            None,
+        );
         let quota = Default::default();
         let slot = api::dispatch(&shard, frame, reserved, peer, &quota, &identity).await;
         let reply = match slot {

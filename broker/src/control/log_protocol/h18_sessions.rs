@@ -85,6 +85,7 @@ fn h18_a_broker_id_has_one_live_session() {
                 port: 9092,
                 rack: None,
                 shard_ports: Vec::new(),
+                listeners: Vec::new(),
                 state: SessionState::Healthy,
             };
             let registration = Registration {

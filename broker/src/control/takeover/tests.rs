@@ -33,7 +33,7 @@ pub(crate) struct World {
     pub(crate) mode: CommitMode,
     pub(crate) topic: TopicId,
     pub(crate) topic_created: Revision,
-    advertised: Advertised,
+    advertised: [Advertised; 1],
 }
 
 impl World {
@@ -65,11 +65,7 @@ impl World {
             mode: stores.mode,
             topic: TopicId::new([5; 16]),
             topic_created: Revision::ZERO,
-            advertised: Advertised {
-                host: "here".to_owned(),
-                port: 9092,
-                shard_ports: Vec::new(),
-            },
+            advertised: [Advertised::unnamed("here", 9092, &[])],
         };
         let theirs = world
             .kv

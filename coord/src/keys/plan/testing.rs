@@ -64,6 +64,7 @@ impl World {
             port: 9092,
             rack: None,
             shard_ports: Vec::new(),
+            listeners: Vec::new(),
             state: SessionState::Healthy,
         };
         let started_ms = TimestampMs::new(1);

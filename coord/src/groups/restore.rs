@@ -1,11 +1,13 @@
 //! Taking up what is stored, after a restart or a takeover.
 
 use super::coordinator::Coordinator;
+use super::effect::Effects;
 use super::error::RestoreError;
 use super::group::{Group, GroupState};
 use super::ids::{MemberId, Now, OffsetKey};
 use super::member::Member;
 use super::stored::{CommittedOffset, StoredGroup};
+use super::writes::Context;
 
 impl Coordinator {
     /// Takes up the groups and offsets of the slot. Members get fresh session timers: they have a
@@ -51,6 +53,7 @@ impl Coordinator {
                 .or_insert_with_key(|id| Group::new(id.clone(), now.wall));
             group.put_offset(partition, offset);
         }
+        self.rebalance_large_groups(now);
         for (id, group) in &mut self.groups {
             self.timers.set(id, None, group.due);
             group.armed = group.due;
@@ -58,6 +61,25 @@ impl Coordinator {
             self.bytes += group.accounted;
         }
         Ok(())
+    }
+
+    /// Groups above the bound of members, which has been lowered since they were stored, have their
+    /// members join again: those that come last are refused (Kafka's `onLoaded`).
+    fn rebalance_large_groups(&mut self, now: Now) {
+        let mut out = Effects::new();
+        let mut ctx = Context {
+            config: &self.config,
+            now,
+            writes: &mut self.writes,
+            out: &mut out,
+            slot_full: false,
+        };
+        for group in self.groups.values_mut() {
+            if group.members.len() > ctx.config.members_max {
+                group.prepare_rebalance(&mut ctx);
+            }
+        }
+        assert!(out.is_empty(), "nobody waits in a slot that is restored");
     }
 }
 

@@ -21,19 +21,20 @@ impl Coordinator {
     /// INCONSISTENT_GROUP_PROTOCOL, REBALANCE_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE (the write
     /// failed; a new rebalance has begun), UNKNOWN_SERVER_ERROR (the assignment is too large).
     pub fn sync(&mut self, request: SyncRequest, token: ReplyToken, now: Now, out: &mut Effects) {
+        // A group without a name may exist, for offsets; nobody joins it.
         let error = if request.group.is_empty() {
             GroupError::InvalidGroupId
+        } else if self.groups.contains_key(&request.group) {
+            let id = request.group.clone();
+            self.with_group(&id, now, out, |group, ctx| group.sync(request, token, ctx));
+            return;
         } else {
             GroupError::UnknownMemberId
         };
-        let id = request.group.clone();
-        let found = self.with_group(&id, now, out, |group, ctx| group.sync(request, token, ctx));
-        if found.is_none() {
-            out.push(Effect::Reply {
-                token,
-                reply: Reply::Sync(Err(error)),
-            });
-        }
+        out.push(Effect::Reply {
+            token,
+            reply: Reply::Sync(Err(error)),
+        });
     }
 }
 

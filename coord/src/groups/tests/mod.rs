@@ -6,6 +6,8 @@ mod join;
 mod model;
 mod offsets;
 mod persist;
+mod reference;
+mod sequences;
 mod statics;
 mod sync;
 mod world;

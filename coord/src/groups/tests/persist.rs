@@ -124,3 +124,23 @@ fn errors_say_whether_to_retry() {
     assert!(GroupError::NotCoordinator.is_retriable());
     assert!(!GroupError::FencedInstanceId.is_retriable());
 }
+
+#[test]
+fn a_group_above_a_bound_that_was_lowered_rebalances_after_a_restart() {
+    let mut w = World::new();
+    let (members, generation) = w.stable(3);
+    w.config.members_max = 2;
+    w.restart();
+    assert_eq!(w.state(), Some(GroupState::PreparingRebalance));
+    assert_eq!(
+        w.heartbeat(&members[0], generation),
+        Err(GroupError::RebalanceInProgress)
+    );
+    let at = partition(1, 0);
+    assert_eq!(w.commit(&members[2], generation, at, 7), Ok(()));
+    let tokens: Vec<u64> = members.iter().map(|id| w.rejoin(id)).collect();
+    assert_eq!(w.join_error(tokens[2]), GroupError::GroupMaxSizeReached);
+    w.pass(REBALANCE_MS as u64);
+    assert_eq!(w.joined(tokens[0]).generation.get(), generation.get() + 1);
+    w.joined(tokens[1]);
+}

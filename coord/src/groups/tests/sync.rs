@@ -181,3 +181,24 @@ fn an_assignment_above_the_bound_is_refused() {
     assert_eq!(w.sync_error(token), GroupError::UnknownServerError);
     assert_eq!(w.state(), Some(GroupState::PreparingRebalance));
 }
+
+#[test]
+fn nobody_syncs_in_a_group_without_a_name_that_has_offsets() {
+    let mut w = World::new();
+    let mut commit = commit_request(&nobody(), Generation::NONE);
+    commit.group = "".into();
+    commit.offsets = vec![offset(partition(1, 0), 5)];
+    let token = w.send_commit(commit);
+    assert_eq!(w.committed(token), [Ok(())]);
+    let request = SyncRequest {
+        group: "".into(),
+        member: "x".into(),
+        instance: None,
+        generation: Generation::ZERO,
+        protocol_type: None,
+        protocol_name: None,
+        assignments: Vec::new(),
+    };
+    let token = w.send_sync_request(request);
+    assert_eq!(w.sync_error(token), GroupError::InvalidGroupId);
+}

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use client::Stream;
 use futures_channel::oneshot;
-use runtime::tls::{self, Inbound, Outbound};
+use runtime::tls::{Inbound, Outbound, resume};
 use runtime::{Driver, Socket};
 
 use crate::clock::Window;
@@ -141,7 +141,7 @@ fn adopt(stream: Stream) -> Result<(Inbound, Outbound)> {
     let (read, write, _) = Socket::adopt(socket)?.split();
     Ok(match session {
         None => (Inbound::Plain(read), Outbound::Plain(write)),
-        Some((session, sealed)) => tls::resume(session, &sealed, read, write),
+        Some(tls) => resume(tls.session, &tls.sealed, read, write),
     })
 }
 

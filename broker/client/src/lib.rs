@@ -46,5 +46,5 @@ pub use producer::{Acknowledged, Acks, Produced, Producer, ProducerSettings};
 pub use router::Client;
 pub use sasl::SaslCredentials;
 pub use settings::ClientSettings;
-pub use stream::{ClientTls, Stream, TlsFiles};
+pub use stream::{ClientTls, Stream, TlsFiles, TlsState};
 pub use users::StoredUser;

@@ -89,6 +89,15 @@ pub struct Stream {
     sealed: Vec<u8>,
 }
 
+/// Where TLS stands on a connection, for who goes on with it.
+#[derive(Debug)]
+pub struct TlsState {
+    /// The session, whose handshake is over.
+    pub session: ClientConnection,
+    /// What has been read from the socket and not opened.
+    pub sealed: Vec<u8>,
+}
+
 fn lock(session: &Mutex<ClientConnection>) -> MutexGuard<'_, ClientConnection> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -139,15 +148,15 @@ impl Stream {
         })
     }
 
-    /// The socket; with TLS, its session and what has been read and not opened. None while another thread shares
-    /// the session.
-    pub fn into_parts(self) -> Option<(TcpStream, Option<(ClientConnection, Vec<u8>)>)> {
+    /// The socket and, with TLS, where that stands. None while another thread shares it.
+    pub fn into_parts(self) -> Option<(TcpStream, Option<TlsState>)> {
         let Some(session) = self.tls else {
             return Some((self.tcp, None));
         };
         let session = Arc::into_inner(session)?;
         let session = session.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Some((self.tcp, Some((session, self.sealed))))
+        let sealed = self.sealed;
+        Some((self.tcp, Some(TlsState { session, sealed })))
     }
 
     /// The socket, to close it.

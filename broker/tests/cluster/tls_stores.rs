@@ -61,7 +61,10 @@ fn address_of(url: &str) -> SocketAddr {
 #[test]
 fn a_cluster_lives_on_stores_with_certificates_of_an_authority_of_its_own() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let world = World::start_with_etcd_tls(Conditional::Atomic, &authority);
+    authority.issue("etcd", |_| {});
+    let files = ["etcd.pem", "etcd.key", "ca.pem"].map(|name| authority.text(name));
+    let files = files.each_ref().map(String::as_str);
+    let world = World::start_with_etcd_tls(Conditional::Atomic, files);
     authority.issue("s3", |_| {});
     authority.issue("client", |_| {});
     let s3 = terminate(&authority, "s3", address_of(&world.s3().endpoint()));

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use client::{Client, ClientSettings};
 use s3_server::{Conditional, Server};
 
-use crate::authority::Authority;
 pub(crate) use crate::common::ports::free;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
@@ -63,17 +62,15 @@ impl Etcd {
         Self::start_with("http", &[])
     }
 
-    /// One that serves TLS, and whose clients show certificates.
-    fn start_tls(authority: &Authority) -> Self {
-        authority.issue("etcd", |_| {});
-        let [cert, key, ca] = ["etcd.pem", "etcd.key", "ca.pem"].map(|name| authority.text(name));
+    /// One that serves TLS, and whose clients show certificates: files of its certificate, key and authority.
+    fn start_tls([cert, key, ca]: [&str; 3]) -> Self {
         let files = [
             "--cert-file",
-            &cert,
+            cert,
             "--key-file",
-            &key,
+            key,
             "--trusted-ca-file",
-            &ca,
+            ca,
         ];
         Self::start_with("https", &[&files[..], &["--client-cert-auth"]].concat())
     }
@@ -224,10 +221,11 @@ impl World {
         }
     }
 
-    /// The same with an etcd that has a certificate of this authority, and asks its clients for one.
-    pub(crate) fn start_with_etcd_tls(conditional: Conditional, authority: &Authority) -> Self {
+    /// The same with an etcd that has a certificate, and asks its clients for one: files of its certificate, key and
+    /// authority.
+    pub(crate) fn start_with_etcd_tls(conditional: Conditional, files: [&str; 3]) -> Self {
         Self {
-            etcd: Etcd::start_tls(authority),
+            etcd: Etcd::start_tls(files),
             s3: S3::start(conditional),
             logs: tempfile::tempdir().unwrap(),
         }

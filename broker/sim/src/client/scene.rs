@@ -50,6 +50,9 @@ pub(crate) enum Phase {
     Over,
 }
 
+/// Ends of a log, rising, each with the time from which it was known.
+type Ends = Vec<(At, i64)>;
+
 /// What all clients share.
 pub(crate) struct Scene {
     pub(crate) network: Rc<Network>,
@@ -63,7 +66,7 @@ pub(crate) struct Scene {
     next_value: Cell<u64>,
     next_send: Cell<u64>,
     /// End of what is acknowledged, by topic and partition, and when it was known.
-    ends: RefCell<BTreeMap<(usize, i32), Vec<(At, i64)>>>,
+    ends: RefCell<BTreeMap<(usize, i32), Ends>>,
     /// Where each consumer is.
     positions: RefCell<BTreeMap<(u32, usize, i32), i64>>,
     /// Batches acknowledged.

@@ -44,6 +44,8 @@ faults! {
     StorePartialList,
     /// Store: a DELETE takes effect late.
     StoreSlowDelete,
+    /// Store: a lifecycle rule deletes the oldest segment of a partition.
+    StoreLifecycle,
     /// Store: a broker does not reach it.
     StoreCut,
     /// etcd: a request fails, as while a leader is elected.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use coord::kv::Kv;
 use tokio::task::spawn_local;
 
-use crate::client::scene::Scene;
+use crate::client::scene::{Keeping, Scene, Topic};
 use crate::clock::sleep;
 use crate::cluster::Cluster;
 use crate::etcd;
@@ -101,6 +101,12 @@ fn strike(cluster: &Rc<Cluster>, random: &mut Random, action: Action, broker: us
             cluster.store.cut(broker, true);
             let cluster = cluster.clone();
             later(time, move || cluster.store.cut(broker, false));
+        }
+        Action::StoreLifecycle => {
+            let trimmed = |topic: &&Topic| topic.keeping == Keeping::Trimmed;
+            for topic in cluster.plan.topics.iter().filter(trimmed) {
+                cluster.store.expire_oldest(&topic.name, random);
+            }
         }
         _ => strike_metadata_or_network(cluster, random, action, broker),
     }

@@ -22,6 +22,7 @@ pub(crate) enum Action {
     ClockJump,
     StoreSlowDown,
     StoreCut,
+    StoreLifecycle,
     EtcdCut,
     EtcdDown,
     EtcdCompact,
@@ -32,7 +33,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    const ALL: [Action; 16] = [
+    const ALL: [Action; 17] = [
         Self::Crash,
         Self::CrashAtRequest,
         Self::CrashAtTurn,
@@ -42,6 +43,7 @@ impl Action {
         Self::ClockJump,
         Self::StoreSlowDown,
         Self::StoreCut,
+        Self::StoreLifecycle,
         Self::EtcdCut,
         Self::EtcdDown,
         Self::EtcdCompact,
@@ -284,7 +286,11 @@ fn producers(random: &mut Random, is_tiny: bool) -> Vec<Habits> {
         is_idempotent: !random.one_in(4),
         in_flight_max: if is_tiny { 1 } else { 1 + random.index(5) },
         records_max: 1 + random.below(8),
-        record_bytes_max: *random.choose(&[16, 200, 2_000]),
+        record_bytes_max: match is_tiny && random.one_in(3) {
+            // More than what may wait for the store.
+            true => 200_000,
+            false => *random.choose(&[16, 200, 2_000]),
+        },
         pause_max_ms: *random.choose(&[20, 100, 500, 1_500]),
         acks: if random.one_in(4) { 1 } else { -1 },
         repeat: *random.choose(&[0, 50_000, 200_000]),

@@ -3,7 +3,7 @@
 //! A request is a task of the store, not of its broker: one whose broker has died, or has given up, goes on
 //! and takes effect when the model says so.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -119,6 +119,36 @@ impl Shared {
     /// Every request is answered 503 for a while.
     pub(crate) fn slow_down(&self, time: Duration) {
         self.lock().slow_down_until = Some(Instant::now() + time);
+    }
+
+    /// Deletes the oldest segment of some partition of a topic, as a lifecycle rule does; the newest, which may be
+    /// in the making, stays.
+    pub(crate) fn expire_oldest(&self, topic: &str, random: &mut Random) {
+        let mut partitions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (key, _) in self.memory.objects() {
+            let Some((folder, name)) = key.as_str().rsplit_once('/') else {
+                continue;
+            };
+            if folder.contains(&format!("/{topic}/")) && name.ends_with(".kfs") {
+                let segments = partitions.entry(folder.to_owned()).or_default();
+                segments.push(name.trim_end_matches(".kfs").to_owned());
+            }
+        }
+        partitions.retain(|_, segments| segments.len() > 1);
+        if partitions.is_empty() {
+            return;
+        }
+        let at = random.index(partitions.len());
+        let oldest = partitions.into_iter().nth(at).and_then(|(folder, all)| {
+            let oldest = all.into_iter().min()?;
+            Some(format!("{folder}/{oldest}"))
+        });
+        let Some(oldest) = oldest else { return };
+        trace::fault(Fault::StoreLifecycle);
+        trace!("nemesis", "a lifecycle rule deletes {oldest}");
+        let keys = ["index", "kfs"].map(|ending| format!("{oldest}.{ending}"));
+        let keys = keys.into_iter().filter_map(|key| ObjectKey::new(key).ok());
+        now(self.memory.delete(keys.collect()));
     }
 
     /// A broker does not reach the store, or does again.

@@ -167,6 +167,13 @@ pub fn duties(members: &[Member], items: &[Item], me: SessionId, give_max: usize
             duties.take.push(index);
         }
     }
+    assert!(
+        duties
+            .take
+            .iter()
+            .all(|index| items[*index].owner != Some(me)),
+        "nobody takes what it has"
+    );
     if nobody_takes {
         return duties;
     }
@@ -177,6 +184,17 @@ pub fn duties(members: &[Member], items: &[Item], me: SessionId, give_max: usize
         let free = (0..items.len()).filter(is_free).collect();
         duties.give = surplus(&takers, items, &mut loads, (me, free), give_max);
     }
+    assert!(
+        duties.give.len() <= give_max,
+        "items move at a bounded rate"
+    );
+    assert!(
+        duties
+            .give
+            .iter()
+            .all(|index| items[*index].owner == Some(me)),
+        "nobody gives away what it does not have"
+    );
     duties
 }
 
@@ -287,6 +305,10 @@ fn surplus(
             let Some(best) = best else { return give };
             give.push(mine.swap_remove(best));
         }
+        assert!(
+            most.free > 0,
+            "only what is not pinned evens the counts out"
+        );
         loads.entry(from).and_modify(|load| load.free -= 1);
         loads.entry(to).and_modify(|load| load.free += 1);
     }

@@ -154,9 +154,12 @@ impl Backup {
     /// # Panics
     /// When the content breaks a rule of the format: it is our own.
     pub fn encode(&self) -> Bytes {
-        if let Some(what) = self.fault() {
-            panic!("a backup of our own is sound: {what}");
-        }
+        let fault = self.fault();
+        assert!(
+            fault.is_none(),
+            "a backup of our own is sound: {}",
+            fault.unwrap_or_default()
+        );
         let entries = self.entries.iter();
         let size: usize = entries
             .map(|entry| ENTRY_BYTES + entry.key.len() + entry.value.len())
@@ -243,6 +246,7 @@ pub(crate) fn stamp(moment: TimestampMs) -> String {
     let (year, month, day) = civil(seconds / DAY);
     let of_day = seconds % DAY;
     let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    assert!(hour < 24, "a day has 24 hours");
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 

@@ -20,6 +20,8 @@ pub fn civil(days: i64) -> (i64, i64, i64) {
     } else {
         shifted - 9
     };
+    assert!((1..=12).contains(&month), "a year has 12 months");
+    assert!((1..=31).contains(&day), "a month has 31 days at most");
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 

@@ -185,6 +185,7 @@ impl Index {
 
     /// The object's bytes.
     pub fn encode(&self) -> Bytes {
+        assert!(self.interval > 0, "an index has an interval");
         let bytes = INDEX_HEADER_BYTES + self.entries.len() * INDEX_ENTRY_BYTES;
         let count = i32::try_from(self.entries.len()).expect("positions bound the entries");
         let interval = i32::try_from(self.interval).expect("the builder bounds the interval");
@@ -216,7 +217,12 @@ impl Index {
     /// the segment starts later.
     pub fn lookup(&self, offset: Offset) -> Option<IndexEntry> {
         let after = self.entries.partition_point(|entry| entry.offset <= offset);
-        self.entries.get(after.checked_sub(1)?).copied()
+        let found = self.entries.get(after.checked_sub(1)?).copied();
+        assert!(
+            found.is_some_and(|entry| entry.offset <= offset),
+            "an entry is at the offset or before it"
+        );
+        found
     }
 
     /// Cuts the body into runs of whole entry spans of about `target_bytes`: byte ranges of the
@@ -252,6 +258,14 @@ impl Index {
             run.end = end;
         }
         runs.push(run);
+        assert!(
+            runs.first().is_some_and(|run| run.start == start),
+            "the runs begin with the body"
+        );
+        assert!(
+            runs.is_sorted_by(|a, b| a.end == b.start),
+            "the runs leave nothing out"
+        );
         assert!(
             runs.last().is_some_and(|run| run.end == body_end),
             "the runs cover the body"
@@ -305,6 +319,11 @@ impl IndexBuilder {
 
     /// The index of the batches pushed.
     pub fn finish(self) -> Index {
+        assert!(
+            self.entries
+                .is_sorted_by(|a, b| a.offset < b.offset && a.position < b.position),
+            "offsets and positions rise"
+        );
         Index {
             interval: self.interval,
             entries: self.entries,

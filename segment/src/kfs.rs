@@ -338,6 +338,14 @@ impl KfsObject {
             all.iter().map(|chunk| chunk.len() as u64).sum::<u64>() == len,
             "nothing is lost"
         );
+        assert!(
+            last_offset >= base_offset,
+            "a segment ends behind its beginning"
+        );
+        assert!(
+            body_range(len).is_some_and(|body| body.end == walk.position),
+            "the body ends where the batches end"
+        );
         Ok(Self {
             chunks: all,
             len,

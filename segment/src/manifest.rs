@@ -221,9 +221,12 @@ impl Manifest {
     /// # Panics
     /// When the content breaks a rule of the format: it is our own state.
     pub fn encode(&self) -> Bytes {
-        if let Some(what) = self.fault() {
-            panic!("a manifest of our own is sound: {what}");
-        }
+        let fault = self.fault();
+        assert!(
+            fault.is_none(),
+            "a manifest of our own is sound: {}",
+            fault.unwrap_or_default()
+        );
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION.to_be_bytes());
@@ -251,9 +254,14 @@ impl Manifest {
         let candidate = after
             .checked_sub(1)
             .and_then(|number| self.segments.get(number));
-        candidate
+        let found = candidate
             .filter(|segment| offset < segment.end)
-            .or_else(|| self.segments.get(after))
+            .or_else(|| self.segments.get(after));
+        assert!(
+            found.is_none_or(|segment| offset < segment.end),
+            "a segment ends behind the offset that it is read at"
+        );
+        found
     }
 
     /// The rule that the content breaks, if any.
@@ -302,6 +310,7 @@ impl TimePointsBuilder {
     /// Time points for blocks of about `block_bytes` (`TIME_BLOCK_BYTES` unless a test asks
     /// otherwise).
     pub fn new(block_bytes: u64) -> Self {
+        assert!(block_bytes > 0, "a block has bytes");
         Self {
             block_bytes,
             points: Vec::new(),
@@ -310,6 +319,12 @@ impl TimePointsBuilder {
 
     /// Tells the builder of the next batch and its position in the `.kfs` object.
     pub fn push(&mut self, header: &BatchHeader, position: u32) {
+        assert!(
+            self.points
+                .last()
+                .is_none_or(|point| point.position < position),
+            "batches come in the order of their bytes"
+        );
         if let Some(point) = self.points.last_mut()
             && u64::from(position) < u64::from(point.position) + self.block_bytes
         {
@@ -416,6 +431,8 @@ fn put_segment(out: &mut Vec<u8>, segment: &ManifestSegment) {
         out.extend_from_slice(&point.offset.get().to_be_bytes());
         out.extend_from_slice(&point.position.to_be_bytes());
     }
+    let bytes = SEGMENT_BYTES + segment.time_points.len() * POINT_BYTES;
+    assert!(out.len() - start == bytes, "a point has 20 bytes");
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {

@@ -37,6 +37,8 @@ const PRODUCER_BYTES: usize = 32;
 const BATCH_BYTES: usize = 32;
 const ABORTED_BYTES: usize = 32;
 const CRC_BYTES: usize = 4;
+/// Magic, version, reserved, topic, partition and end offset.
+const HEADER_BYTES: usize = 36;
 
 /// Why bytes are not a producer snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -197,9 +199,12 @@ impl ProducerSnapshot {
     /// # Panics
     /// When the content breaks a rule of the format: it is our own state.
     pub fn encode(&self) -> Bytes {
-        if let Some(what) = self.fault() {
-            panic!("a producer snapshot of our own is sound: {what}");
-        }
+        let fault = self.fault();
+        assert!(
+            fault.is_none(),
+            "a producer snapshot of our own is sound: {}",
+            fault.unwrap_or_default()
+        );
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION.to_be_bytes());
@@ -218,6 +223,10 @@ impl ProducerSnapshot {
             out.extend_from_slice(&transaction.last_offset.get().to_be_bytes());
             out.extend_from_slice(&transaction.last_stable_offset.get().to_be_bytes());
         }
+        let batches: usize = self.producers.iter().map(|own| own.batches.len()).sum();
+        let rows = self.producers.len() * PRODUCER_BYTES + batches * BATCH_BYTES;
+        let bytes = HEADER_BYTES + 2 * 4 + rows + self.aborted.len() * ABORTED_BYTES;
+        assert!(out.len() == bytes, "rows have the lengths of their kinds");
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_be_bytes());
         out.into()

@@ -105,6 +105,14 @@ impl Survey {
         if reached < end {
             all.push(Stretch::lost(reached, end));
         }
+        assert!(
+            all.is_sorted_by(|a, b| a.next <= b.first),
+            "stretches follow each other"
+        );
+        assert!(
+            all.last().is_none_or(|last| last.next >= end),
+            "the stretches reach the end"
+        );
         all
     }
 
@@ -180,6 +188,7 @@ pub fn without_records(range: Range<Offset>, epoch: LeaderEpoch) -> Vec<Bytes> {
             record_count: 0,
         }));
         at = Offset::new(at.get() + i64::from(delta) + 1);
+        assert!(at <= range.end, "the batches end with the range");
     }
     chunks
 }
@@ -200,6 +209,7 @@ struct Walk {
 
 impl Walk {
     fn new(base: Offset, cut_bytes: u64) -> Self {
+        assert!(base.is_valid(), "a segment has no negative offsets");
         Self {
             cut_bytes,
             next: base,
@@ -232,6 +242,8 @@ impl Walk {
 
     fn keep(&mut self, at: usize, header: &BatchHeader) {
         let (first, next) = (header.base_offset, header.next_offset());
+        assert!(self.next <= first, "a batch that is kept follows");
+        assert!(first < next, "a batch has offsets");
         if self.next < first {
             self.stretches.push(Stretch::lost(self.next, first));
         }

@@ -377,9 +377,11 @@ impl WalHeader {
     }
 
     fn assert_sound(&self) {
-        if let Err(error) = self.check() {
-            panic!("a WAL header of our own is sound: {error}");
-        }
+        let checked = self.check();
+        assert!(
+            checked.is_ok(),
+            "a WAL header of our own is sound: {checked:?}"
+        );
     }
 }
 

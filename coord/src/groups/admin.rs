@@ -74,6 +74,10 @@ impl Coordinator {
             writes += result.unwrap_or(0);
             results.push((id, result.map(drop)));
         }
+        assert!(
+            writes == 0 || results.iter().any(|(_, result)| result.is_ok()),
+            "only deletions are waited for"
+        );
         self.writes
             .wait(wait, token, Answer::DeleteGroups(results), writes, out);
     }
@@ -157,6 +161,7 @@ impl Group {
         request: Option<(WaitId, usize)>,
         ctx: &mut Context<'_>,
     ) -> usize {
+        assert!(self.is(GroupState::Empty), "only an empty group is deleted");
         let entry = request.map_or(0, |(_, entry)| entry);
         let offsets = self.offset_partitions().into_iter().map(|partition| {
             let key = OffsetKey {
@@ -230,6 +235,7 @@ impl Group {
                 ops.push((entry, WriteOp::DeleteOffset(key)));
             }
         }
+        assert!(ops.len() <= answers.len(), "each offset has an answer");
         self.persist_entries(ops, Answer::DeleteOffsets(answers), token, ctx);
     }
 }

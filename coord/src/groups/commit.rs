@@ -96,6 +96,11 @@ impl Coordinator {
             }
         }
         let mut entries = group.fetch(&request);
+        let asked = request.partitions.as_ref().map(Vec::len);
+        assert!(
+            asked.is_none_or(|asked| asked == entries.len()),
+            "each partition asked for has an entry"
+        );
         if request.require_stable {
             for entry in &mut entries {
                 if group.pending_offsets.contains_key(&entry.partition) {
@@ -168,6 +173,7 @@ impl Group {
                 puts.push((entry, WriteOp::PutOffset(key, committed)));
             }
         }
+        assert!(puts.len() <= answers.len(), "each offset has an answer");
         self.persist_entries(puts, Answer::Commit(answers), token, ctx);
     }
 
@@ -191,7 +197,7 @@ impl Group {
         ctx: &mut Context<'_>,
         purpose: impl Fn(Vec<usize>) -> Purpose,
     ) -> usize {
-        let mut writes = 0;
+        let (mut writes, expected) = (0, ops.len().div_ceil(ctx.config.write_ops_max));
         let mut rest = ops.into_iter().peekable();
         while rest.peek().is_some() {
             let portion = rest.by_ref().take(ctx.config.write_ops_max);
@@ -199,6 +205,7 @@ impl Group {
             self.persist(ops, purpose(entries), ctx);
             writes += 1;
         }
+        assert!(writes == expected, "each portion but the last is full");
         writes
     }
 

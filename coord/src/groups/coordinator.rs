@@ -138,9 +138,25 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Runs a transition of a group, then sees to its timers and its place in memory. `None`
-    /// without the group.
+    /// Runs a transition of a group, then sees to its timers and its place in memory, and asserts that
+    /// the group is one. `None` without the group.
     pub(super) fn with_group<R>(
+        &mut self,
+        id: &GroupId,
+        now: Now,
+        out: &mut Effects,
+        transition: impl FnOnce(&mut Group, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let result = self.touch_group(id, now, out, transition);
+        if let Some(group) = self.groups.get(id) {
+            group.assert_consistent();
+        }
+        result
+    }
+
+    /// As [`with_group`](Self::with_group), for what happens all the time and changes no more of a group
+    /// than the session of a member.
+    pub(super) fn touch_group<R>(
         &mut self,
         id: &GroupId,
         now: Now,
@@ -159,12 +175,18 @@ impl Coordinator {
         let result = transition(group, &mut ctx);
         if group.is_gone() {
             let group = self.groups.remove(id).expect("it was there just now");
+            assert!(group.members.is_empty(), "a group with members stays");
+            assert!(group.offsets.is_empty(), "a group with offsets stays");
             self.timers.set(id, group.armed, None);
             self.bytes -= group.accounted;
             return Some(result);
         }
         self.timers.set(id, group.armed, group.due);
         group.armed = group.due;
+        assert!(
+            self.bytes >= group.accounted,
+            "the bytes of each group are counted"
+        );
         self.bytes -= group.accounted;
         group.accounted = group.bytes();
         self.bytes += group.accounted;

@@ -43,6 +43,10 @@ impl Coordinator {
             }
             self.with_group(id, now, out, |group, ctx| group.expire(topic_name, ctx));
         }
+        assert!(
+            step.len() <= self.config.expiry_groups_max,
+            "a step is bounded"
+        );
         if step.len() < self.config.expiry_groups_max {
             return true;
         }
@@ -78,6 +82,10 @@ impl Group {
         let is_unused = self.is(GroupState::Empty) && self.pending_joins.is_empty();
         if is_unused && expired.len() == self.offsets.len() {
             tracing::info!(group = %self.id, "group has expired");
+            assert!(
+                self.members.is_empty(),
+                "a group with members does not expire"
+            );
             self.delete(None, ctx);
         } else {
             self.delete_silently(expired, ctx);

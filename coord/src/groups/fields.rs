@@ -95,8 +95,13 @@ impl Reader {
 /// Appends bytes behind a 32-bit length.
 pub(super) fn put_blob(out: &mut BytesMut, bytes: &[u8]) {
     let len = u32::try_from(bytes.len()).expect("fields are bounded far below 4 GiB");
+    let start = out.len();
     out.put_u32(len);
     out.put_slice(bytes);
+    assert!(
+        out.len() - start == 4 + bytes.len(),
+        "a length and its bytes"
+    );
 }
 
 /// Appends text behind a byte that says whether there is one.

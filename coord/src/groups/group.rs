@@ -243,6 +243,7 @@ impl Group {
     /// Sees that the group is woken up at `at` or before.
     pub(super) fn wake_at(&mut self, at: Millis) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        assert!(self.due.is_some_and(|due| due <= at), "it wakes up in time");
     }
 
     /// The earliest of all timers.
@@ -308,6 +309,14 @@ impl Group {
                 self.supported.remove(&name);
             }
         }
+        assert!(
+            self.member_bytes >= member.bytes(),
+            "the bytes of each member are counted"
+        );
+        assert!(
+            self.assignment_bytes >= member.assignment.len(),
+            "the bytes of each assignment are counted"
+        );
         self.awaiting_join -= usize::from(member.awaiting_join.is_some());
         self.member_bytes -= member.bytes();
         self.assignment_bytes -= member.assignment.len();
@@ -354,6 +363,10 @@ impl Group {
             return false;
         };
         let answered = answer_join(member, reply, ctx);
+        assert!(
+            !answered || self.awaiting_join > 0,
+            "parked joins are counted"
+        );
         self.awaiting_join -= usize::from(answered);
         answered
     }
@@ -390,6 +403,7 @@ impl Group {
             .iter()
             .filter(|(_, count)| **count == self.members.len());
         let candidates: BTreeSet<Arc<str>> = shared.map(|(name, _)| Arc::clone(name)).collect();
+        assert!(!candidates.is_empty(), "members share a protocol");
         let mut votes: BTreeMap<Arc<str>, usize> = BTreeMap::new();
         for member in self.members.values() {
             let vote = member.vote(&candidates).expect("members share a protocol");
@@ -523,6 +537,63 @@ impl Group {
     pub(super) fn remove_offset(&mut self, partition: &TopicPartition) {
         if let Some(former) = self.offsets.remove(partition) {
             self.offset_bytes -= OFFSET_OVERHEAD + former.metadata.len();
+        }
+    }
+
+    /// Asserts what holds after every transition, as far as that takes no walk over the members.
+    pub(super) fn assert_consistent(&self) {
+        let members = self.members.len();
+        assert!(self.awaiting_join <= members, "only members wait to join");
+        assert!(
+            self.static_members.len() <= members,
+            "static members are members"
+        );
+        assert!(self.pending_syncs.len() <= members, "only members sync");
+        assert!(
+            self.pending_syncs.is_empty() || self.sync_deadline.is_some(),
+            "the wait for SyncGroup ends"
+        );
+        match &self.leader {
+            Some(leader) => assert!(self.members.contains_key(leader), "the leader is a member"),
+            None => assert!(members == 0, "members have a leader"),
+        }
+        assert!(
+            self.writes > 0 || self.pending_offsets.is_empty(),
+            "offsets under way are in a write"
+        );
+        assert!(
+            self.writes == 0 || self.last_write.is_some(),
+            "the last write is known"
+        );
+        self.assert_state();
+    }
+
+    /// Asserts what holds in the present state.
+    fn assert_state(&self) {
+        let has_members = !self.members.is_empty();
+        assert!(
+            self.join_timer.is_some() == self.is(GroupState::PreparingRebalance),
+            "the wait for JoinGroup ends with its phase"
+        );
+        match self.state {
+            GroupState::Empty | GroupState::Dead => {
+                assert!(!has_members, "nobody is in an empty group");
+                assert!(self.sync_deadline.is_none(), "nobody is waited for");
+            }
+            GroupState::PreparingRebalance => {
+                assert!(self.assigning.is_none(), "no assignment is under way");
+                assert!(self.pending_syncs.is_empty(), "nobody syncs yet");
+            }
+            GroupState::CompletingRebalance => {
+                assert!(has_members, "a generation has members");
+                assert!(self.awaiting_join == 0, "all have joined");
+                assert!(self.protocol_name.is_some(), "a generation has a protocol");
+            }
+            GroupState::Stable => {
+                assert!(has_members, "a generation has members");
+                assert!(self.assigning.is_none(), "the assignment is durable");
+                assert!(self.protocol_name.is_some(), "a generation has a protocol");
+            }
         }
     }
 

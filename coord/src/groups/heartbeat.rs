@@ -24,7 +24,7 @@ impl Coordinator {
         let result = if request.group.is_empty() {
             Err(GroupError::InvalidGroupId)
         } else {
-            self.with_group(&request.group, now, out, |group, ctx| {
+            self.touch_group(&request.group, now, out, |group, ctx| {
                 group.heartbeat(&request, ctx.now)
             })
             .unwrap_or(Err(GroupError::UnknownMemberId))

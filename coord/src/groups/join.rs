@@ -139,7 +139,8 @@ impl Group {
         }
         let session_ms = u64::try_from(request.session_timeout_ms).unwrap_or(0);
         let at = ctx.now.monotonic.after(session_ms);
-        self.pending_joins.insert(id.clone(), at);
+        let former = self.pending_joins.insert(id.clone(), at);
+        assert!(former.is_none(), "an id is given out once");
         self.wake_at(at);
         ctx.reply(token, refused(GroupError::MemberIdRequired, id));
     }
@@ -210,6 +211,7 @@ impl Group {
             .now
             .monotonic
             .after(u64::from(ctx.config.new_member_join_timeout_ms));
+        assert!(!self.is(GroupState::Dead), "nobody joins a group that goes");
         member.is_new = true;
         member.deadline = Some(at);
         if self.members.is_empty() {
@@ -319,6 +321,10 @@ impl Group {
 
     /// No rebalance is needed, but the new id has to be durable before its member learns it.
     fn persist_static_join(&mut self, join: StaticJoin, ctx: &mut Context<'_>) {
+        assert!(
+            self.is(GroupState::Stable),
+            "otherwise a rebalance answers the new member"
+        );
         let stored = self.to_stored(|member| member.assignment.clone());
         if stored.encoded_len() > ctx.config.group_bytes_max {
             self.undo_static_join(join, GroupError::UnknownServerError, ctx);
@@ -370,6 +376,10 @@ impl Group {
         let former = join.previous.id.clone();
         self.insert_member(join.previous);
         self.swap_id(&join.member, &former);
+        assert!(
+            !self.members.contains_key(&join.member),
+            "an instance id has one member"
+        );
         self.start_session(&former, ctx.now.monotonic);
     }
 }

@@ -52,6 +52,7 @@ impl Group {
             .iter()
             .map(|member| leave_reply(member, self.leave_one(member, ctx)))
             .collect();
+        assert!(replies.len() == members.len(), "each is told");
         if replies.iter().any(|reply| reply.result.is_ok()) {
             match self.state {
                 GroupState::Stable | GroupState::CompletingRebalance => self.prepare_rebalance(ctx),
@@ -67,6 +68,7 @@ impl Group {
         let reason = leaver.reason.as_deref().unwrap_or("not provided");
         tracing::info!(group = %self.id, member = %id, reason, "member leaves");
         self.remove_member(&id, ctx);
+        assert!(!self.members.contains_key(&id), "who has left is no member");
         Ok(())
     }
 

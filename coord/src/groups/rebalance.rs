@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::effect::WriteOp;
 use super::error::GroupError;
 use super::group::{Group, GroupState, JoinTimer, answer_sync};
-use super::ids::{MemberId, Millis, WriteId};
+use super::ids::{Generation, MemberId, Millis, WriteId};
 use super::reply::{Reply, SyncedGroup};
 use super::writes::{Context, Purpose};
 
@@ -33,6 +33,10 @@ impl Group {
             }
         }
         let write = ctx.persist(&self.id, ops, purpose);
+        assert!(
+            self.last_write.is_none_or(|last| last < write),
+            "writes are numbered in order"
+        );
         self.writes += 1;
         self.last_write = Some(write);
         write
@@ -156,6 +160,10 @@ impl Group {
         let Some(joined) = joined.map(|member| member.id.clone()) else {
             return false;
         };
+        assert!(
+            self.awaiting_join > 0,
+            "the leader is one of those that wait"
+        );
         self.leader = Some(joined);
         true
     }
@@ -177,6 +185,10 @@ impl Group {
             }
             return;
         }
+        assert!(
+            self.generation > Generation::ZERO,
+            "generations count from 1"
+        );
         self.protocol_name = Some(self.select_protocol());
         self.note_subscriptions();
         self.set_state(GroupState::CompletingRebalance, ctx.now.wall);
@@ -214,6 +226,7 @@ impl Group {
         for id in &silent {
             self.remove_member(id, ctx);
         }
+        assert!(self.pending_syncs.is_empty(), "who was silent is gone");
         self.prepare_rebalance(ctx);
     }
 
@@ -308,6 +321,12 @@ impl Group {
             self.on_join_timer(timer, ctx);
         }
         self.due = self.earliest_timer();
+        assert!(
+            self.due.is_none_or(|at| at > now)
+                || self.sync_deadline.is_some()
+                || self.join_timer.is_some(),
+            "sessions and ids that are over are gone"
+        );
     }
 
     fn on_session_end(&mut self, id: &MemberId, ctx: &mut Context<'_>) {

@@ -103,6 +103,11 @@ impl Group {
             group.start_session(id, now.monotonic);
         }
         group.note_subscriptions();
+        assert!(
+            group.due.is_some() == !group.members.is_empty(),
+            "a member that is not heard again goes"
+        );
+        group.assert_consistent();
         group
     }
 }

@@ -83,6 +83,10 @@ impl Group {
     }
 
     fn park_sync(&mut self, request: SyncRequest, token: ReplyToken, ctx: &mut Context<'_>) {
+        assert!(
+            self.is(GroupState::CompletingRebalance),
+            "only there a member waits for its assignment"
+        );
         let is_leader = self.is_leader(&request.member);
         // While the assignment is written a leader that tries again only waits: what is written
         // holds.
@@ -120,6 +124,11 @@ impl Group {
         let assignments: BTreeMap<MemberId, Bytes> = known
             .map(|entry| (entry.member, Bytes::copy_from_slice(&entry.assignment)))
             .collect();
+        assert!(self.assigning.is_none(), "one assignment is under way");
+        assert!(
+            assignments.len() <= self.members.len(),
+            "only members are assigned to"
+        );
         let mut stored =
             self.to_stored(|member| assignments.get(&member.id).cloned().unwrap_or_default());
         stored.state_timestamp = ctx.now.wall;
@@ -154,6 +163,10 @@ impl Group {
     }
 
     fn fail_assignment(&mut self, error: GroupError, ctx: &mut Context<'_>) {
+        assert!(
+            self.is(GroupState::CompletingRebalance),
+            "an assignment fails while it is awaited"
+        );
         self.assigning = None;
         self.reset_assignment(error, ctx);
         self.prepare_rebalance(ctx);

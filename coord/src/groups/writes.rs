@@ -156,6 +156,10 @@ impl Writes {
         assert!(!ops.is_empty(), "a write does something");
         let id = WriteId(self.next_write);
         self.next_write += 1;
+        assert!(
+            self.queue.back().is_none_or(|last| last.id < id),
+            "writes are in order"
+        );
         let bytes = ops.iter().map(op_bytes).sum();
         self.bytes += bytes;
         out.push(Effect::Persist {
@@ -185,6 +189,10 @@ impl Writes {
         assert_eq!(write.id, id, "outcomes come in the order of the writes");
         assert!(self.bytes >= write.bytes, "each write is counted once");
         self.bytes -= write.bytes;
+        assert!(
+            self.parked_fetches >= write.fetches.len(),
+            "each parked fetch is counted once"
+        );
         self.parked_fetches -= write.fetches.len();
         write
     }
@@ -269,6 +277,7 @@ impl Writes {
                 wait.answer.fail(entry, GroupError::CoordinatorNotAvailable);
             }
         }
+        assert!(wait.writes_left > 0, "a request is answered once");
         wait.writes_left -= 1;
         if wait.writes_left == 0 {
             let wait = self.waits.remove(&id).expect("it was there just now");

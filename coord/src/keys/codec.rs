@@ -65,9 +65,12 @@ struct Versioned<'a, T> {
 /// # Panics
 /// When the record breaks its own rules ([`Record::check`]): the caller's mistake.
 pub fn encode<T: Record>(record: &T) -> Value {
-    if let Err(reason) = record.check() {
-        panic!("{} record is impossible: {reason}", T::NAME);
-    }
+    let checked = record.check();
+    assert!(
+        checked.is_ok(),
+        "{} record is impossible: {checked:?}",
+        T::NAME
+    );
     let versioned = Versioned {
         v: T::VERSION,
         record,

@@ -109,6 +109,8 @@ pub fn escape(name: &str) -> String {
             part.push(char::from(HEX[usize::from(byte & 0xf)]));
         }
     }
+    assert!(part.len() >= name.len(), "no byte is left out");
+    assert!(!part.contains('/'), "a name is one part of a key");
     part
 }
 

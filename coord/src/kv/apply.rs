@@ -64,6 +64,7 @@ pub(super) fn apply<T: Table>(
     let mut events = Vec::new();
     let mut reply = run(table, txn, &path, revision, &mut events).map_err(ApplyError::Table)?;
     let reached = if events.is_empty() { current } else { revision };
+    assert!(reached >= current, "revisions do not fall");
     stamp(&mut reply, reached);
     let batch = (!events.is_empty()).then_some(WatchBatch { revision, events });
     Ok(Applied { reply, batch })
@@ -81,6 +82,7 @@ pub(super) fn delete_keys<T: Table>(
             events.push(WatchEvent::Delete { key: key.clone() });
         }
     }
+    assert!(events.len() <= keys.len(), "a key is deleted once");
     let revision = current.next();
     Ok((!events.is_empty()).then_some(WatchBatch { revision, events }))
 }
@@ -111,6 +113,10 @@ fn choose<T: Table>(table: &T, txn: &Txn) -> Result<Path, T::Error> {
             path.nested.push(choose(table, nested)?);
         }
     }
+    assert!(
+        path.nested.len() <= branch(txn, &path).len(),
+        "one path for each nested transaction"
+    );
     Ok(path)
 }
 
@@ -151,6 +157,10 @@ fn run<T: Table>(
                     mod_revision: revision,
                     session: *session,
                 };
+                assert!(
+                    stored.create_revision <= revision,
+                    "a key is created before it changes"
+                );
                 table.put(&stored)?;
                 events.push(WatchEvent::Put(stored));
                 OpReply::Put
@@ -181,6 +191,14 @@ fn run<T: Table>(
         };
         responses.push(response);
     }
+    assert!(
+        nested.next().is_none(),
+        "each path that was chosen is taken"
+    );
+    assert!(
+        responses.len() == branch(txn, path).len(),
+        "each operation has its response"
+    );
     Ok(TxnReply {
         succeeded: path.succeeded,
         revision,

@@ -257,6 +257,7 @@ impl Txn {
     }
 
     fn validate_at(&self, depth: usize) -> Result<(), KvError> {
+        assert!(depth > 0, "the outermost transaction has depth 1");
         if depth > NESTING_MAX {
             return Err(KvError::invalid("transactions nested too deep"));
         }
@@ -350,8 +351,10 @@ fn merge_writes(all: &mut Writes, more: Writes) -> Result<(), KvError> {
             "a key is put and deleted in one transaction",
         ));
     }
+    let count = all.puts.len() + more.puts.len();
     all.puts.extend(more.puts);
     all.deletes.extend(more.deletes);
+    assert!(all.puts.len() == count, "no key is put twice");
     Ok(())
 }
 

@@ -45,6 +45,7 @@ impl Key {
         let mut bytes = Vec::with_capacity(self.0.len() + 1);
         bytes.extend_from_slice(&self.0);
         bytes.push(0);
+        assert!(bytes > self.0, "a successor is behind");
         Key(Bytes::from(bytes))
     }
 }
@@ -189,6 +190,10 @@ impl Span {
     pub fn prefix(prefix: impl Into<Key>) -> Self {
         let start: Key = prefix.into();
         let end = prefix_end(start.as_bytes());
+        assert!(
+            end.as_ref().is_none_or(|end| *end > start),
+            "the keys with a prefix are a span"
+        );
         Self { start, end }
     }
 
@@ -238,6 +243,7 @@ impl Span {
         } else {
             self.start.clone()
         };
+        assert!(start > *key, "the key is left behind");
         Span {
             start,
             end: self.end.clone(),

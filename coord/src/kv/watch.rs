@@ -167,6 +167,10 @@ pub(crate) struct WatchHub {
 impl WatchHub {
     /// A hub for a store at this revision.
     pub(crate) fn new(current: Revision, queue_batches: usize) -> Self {
+        assert!(
+            queue_batches > 0,
+            "a watch without a queue delivers nothing"
+        );
         Self {
             watchers: Vec::new(),
             history: VecDeque::new(),
@@ -220,6 +224,12 @@ impl WatchHub {
         }
         self.history_events += batch.events.len();
         self.history_bytes += batch.events.iter().map(WatchEvent::bytes).sum::<usize>();
+        assert!(
+            self.history
+                .back()
+                .is_none_or(|last| last.revision < batch.revision),
+            "history is in order"
+        );
         self.history.push_back(batch);
         self.trim();
     }
@@ -240,6 +250,14 @@ impl WatchHub {
             let Some(oldest) = self.history.pop_front() else {
                 break;
             };
+            assert!(
+                oldest.revision > self.forgotten,
+                "history is forgotten in its order"
+            );
+            assert!(
+                self.history_events >= oldest.events.len(),
+                "each event is counted once"
+            );
             self.history_events -= oldest.events.len();
             self.history_bytes -= oldest.events.iter().map(WatchEvent::bytes).sum::<usize>();
             self.forgotten = oldest.revision;

@@ -211,6 +211,10 @@ impl RecordBatchBuilder {
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.last_delta = offset_delta;
         self.count += 1;
+        assert!(
+            self.count <= offset_delta.saturating_add(1),
+            "each record has an offset of its own"
+        );
         Ok(self)
     }
 
@@ -265,6 +269,10 @@ impl RecordBatchBuilder {
         assert!(
             out.len() == header.total_bytes(),
             "the header states the batch's length"
+        );
+        assert!(
+            i64::from(header.record_count) <= i64::from(header.last_offset_delta) + 1,
+            "the offsets have room for the records"
         );
         Ok(out.into())
     }

@@ -107,6 +107,11 @@ fn rebuild(
     records: &[Record<'_>],
     horizon: Option<TimestampMs>,
 ) -> Result<Bytes, CleanError> {
+    assert!(!records.is_empty(), "an empty batch is made otherwise");
+    assert!(
+        records.is_sorted_by(|a, b| a.offset < b.offset),
+        "records keep their order"
+    );
     let delta = i32::try_from(header.last_offset_delta).map_err(|_| BuildError::TooLarge)?;
     let codec = header.attributes.codec().unwrap_or(Codec::None);
     let mut builder = RecordBatchBuilder::new()
@@ -168,6 +173,14 @@ pub fn empty_batch(header: &BatchHeader) -> Bytes {
     let mut out = empty.encode().to_vec();
     let crc = crc32c::crc32c(&out[BATCH_CRC_START..]);
     out[CRC_AT..BATCH_CRC_START].copy_from_slice(&crc.to_be_bytes());
+    assert!(
+        out.len() == empty.total_bytes(),
+        "a batch without records is its header"
+    );
+    assert!(
+        empty.next_offset() == header.next_offset(),
+        "a batch keeps its offsets without its records"
+    );
     out.into()
 }
 

@@ -107,6 +107,7 @@ pub fn decompress<'a>(
     limits: &DecodeLimits,
 ) -> Result<Cow<'a, [u8]>, CodecError> {
     let limit = limits.cap(bytes.len());
+    assert!(limit <= limits.bytes_max, "the ratio raises no limit");
     let out = match codec {
         Codec::None => return Ok(Cow::Borrowed(bytes)),
         Codec::Gzip => drain(
@@ -166,6 +167,7 @@ fn drain(
             }
             Err(error) => return Err(malformed(codec, error)),
         };
+        assert!(count <= STEP_BYTES, "a decoder fills no more than its room");
         out.truncate(filled + count);
         if count == 0 {
             return Ok(out);
@@ -227,6 +229,7 @@ fn unsnap_block(
     let written = snap::raw::Decoder::new()
         .decompress(block, room)
         .map_err(|error| malformed(codec, error))?;
+    assert!(written <= stated, "a block fills no more than its room");
     out.truncate(filled + written);
     Ok(())
 }

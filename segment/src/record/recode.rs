@@ -52,6 +52,15 @@ pub fn recode_batch(
     out.extend_from_slice(&packed);
     changed.crc = crc32c::crc32c(&out[BATCH_CRC_START..]);
     out[..BATCH_HEADER_BYTES].copy_from_slice(&changed.encode());
+    assert!(
+        out.len() == changed.total_bytes(),
+        "the header states the batch's length"
+    );
+    assert!(
+        changed.record_count == header.record_count
+            && changed.last_offset_delta == header.last_offset_delta,
+        "another codec changes no record"
+    );
     *header = changed;
     Ok(out)
 }

@@ -68,6 +68,12 @@ pub fn encode_directories(tails: &[Bytes]) -> Bytes {
         out.extend_from_slice(&len.to_be_bytes());
         out.extend_from_slice(tail);
     }
+    let bytes: usize = tails.iter().map(|tail| 4 + tail.len()).sum();
+    assert!(out.len() == 12 + bytes, "each directory stands once in it");
+    assert!(
+        tails.iter().all(|tail| tail.len() >= WAL_TRAILER_BYTES),
+        "a directory has a trailer"
+    );
     let crc = crc32fast::hash(&out);
     out.extend_from_slice(&crc.to_be_bytes());
     out.into()

@@ -215,6 +215,7 @@ impl WalDirectory {
         let end = self
             .entries
             .partition_point(|entry| entry.topic_partition() <= partition);
+        assert!(start <= end, "rows are in order of their partitions");
         self.entries.get(start..end).unwrap_or_default()
     }
 

@@ -51,9 +51,11 @@ pub fn encode(header: WalHeader, mut sections: Vec<WalSection>) -> WalObject {
     for section in sections {
         assert_body(&section);
         let (entry, body) = section.into_entry(position);
-        if let Err(what) = entry.check() {
-            panic!("a section of our own is sound: {what}");
-        }
+        let checked = entry.check();
+        assert!(
+            checked.is_ok(),
+            "a section of our own is sound: {checked:?}"
+        );
         if let Some(range) = entry.inline_range() {
             sum.combine(&crc32fast::Hasher::new_with_initial_len(
                 entry.crc, entry.len,
@@ -73,13 +75,20 @@ pub fn encode(header: WalHeader, mut sections: Vec<WalSection>) -> WalObject {
         object_len: position + u64::from(directory_len) + WAL_TRAILER_BYTES as u64,
     };
     let directory = WalDirectory { trailer, entries };
-    if let Err(error) = directory.check() {
-        panic!("a directory of our own is sound: {error}");
-    }
+    let checked = directory.check();
+    assert!(
+        checked.is_ok(),
+        "a directory of our own is sound: {checked:?}"
+    );
     let mut tail = rows;
     tail.extend_from_slice(&trailer.encode());
     sum.update(&tail);
     chunks.push(tail.into());
+    let bytes: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+    assert!(
+        bytes == trailer.object_len,
+        "the trailer states the object's length"
+    );
     WalObject {
         chunks,
         len: trailer.object_len,

@@ -402,6 +402,11 @@ impl WalSection {
             SectionBody::Inline(chunks) => chunks,
             SectionBody::Own { .. } => Vec::new(),
         };
+        let bytes: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        assert!(
+            chunks.is_empty() || bytes == self.len,
+            "the object of its own holds the whole section"
+        );
         (self, chunks)
     }
 
@@ -528,6 +533,13 @@ impl WalSectionBuilder {
             .and_then(|count| u32::try_from(count).ok())
             .expect("a flush is bounded far below 2^32 records");
         let last_offset = self.first_offset.last_of_count(record_count);
+        let bytes: u64 = self.chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        assert!(bytes == self.len, "each chunk is counted once");
+        assert!(
+            self.producers
+                .is_sorted_by(|a, b| a.last_offset < b.base_offset),
+            "producer batches follow each other"
+        );
         WalSection {
             topic: self.partition.topic,
             partition: self.partition.partition,

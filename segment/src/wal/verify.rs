@@ -179,6 +179,10 @@ fn verify_sections(bytes: &[u8], directory: WalDirectory, report: &mut WalReport
             Err(fault) => report.fault(fault),
         }
     }
+    assert!(
+        report.inline_count + report.own_count == directory.entries.len(),
+        "each section is looked at"
+    );
     report.directory = Some(directory);
 }
 

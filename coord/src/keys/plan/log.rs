@@ -34,6 +34,7 @@ pub fn begin_intent(
         });
     }
     check_range(&record, &intent)?;
+    assert!(intent.base < intent.end, "an intent has a range");
     record.intent = Some(Box::new(intent));
     let key = partition::key(space, partition);
     Ok(guarded(space, writer, key, Some(seen), record))
@@ -141,6 +142,10 @@ fn trim_source(sources: &mut [Source], trim: SourceTrim) -> Result<(), PlanError
             to,
         });
     }
+    assert!(
+        trim.keep_from >= source.first_sequence,
+        "a source only loses its beginning"
+    );
     source.first_sequence = trim.keep_from;
     Ok(())
 }
@@ -167,6 +172,7 @@ pub fn raise_log_start(
             to,
         });
     }
+    assert!(log_start > from, "the log start only rises");
     record.log_start = log_start;
     // The last epoch that began at or below the log start still covers it.
     let covers = record

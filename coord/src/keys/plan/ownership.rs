@@ -64,6 +64,10 @@ impl TakePlan {
                 floor.map_or(WalSequence::ZERO, |seen| seen.record.floor),
             ));
         }
+        assert!(
+            floors.len() == self.to_fence.len(),
+            "each session to fence has a floor"
+        );
         Ok(floors)
     }
 }
@@ -88,6 +92,8 @@ pub fn take_partition(space: &Keyspace, take: Take<'_>) -> Result<TakePlan, Plan
             to_fence.push(source.session);
         }
     }
+    assert!(!to_fence.contains(&take.me.session), "nobody fences itself");
+    assert!(record.is_owned_by(take.me.session), "who takes it owns it");
     let key = partition::key(space, take.partition);
     let topic_key = topic::key(space, take.topic);
     let mut txn = Txn::new()
@@ -111,7 +117,8 @@ pub fn take_partition(space: &Keyspace, take: Take<'_>) -> Result<TakePlan, Plan
 }
 
 fn taken(mut record: PartitionRecord, take: &Take<'_>) -> Result<PartitionRecord, PlanError> {
-    let epoch = record.leader_epoch.next();
+    let before = record.leader_epoch;
+    let epoch = before.next();
     record.leader_epoch = epoch.ok_or(PlanError::Exhausted {
         what: "leader epoch",
     })?;
@@ -131,6 +138,18 @@ fn taken(mut record: PartitionRecord, take: &Take<'_>) -> Result<PartitionRecord
         first_sequence: take.first_sequence,
         end_sequence: None,
     });
+    assert!(
+        record.leader_epoch > before,
+        "each taking over has an epoch of its own"
+    );
+    let mine = record
+        .sources
+        .iter()
+        .filter(|source| source.session == take.me.session);
+    assert!(
+        mine.filter(|source| source.is_open()).count() == 1,
+        "an owner appends to one source"
+    );
     Ok(record)
 }
 
@@ -172,6 +191,7 @@ impl Extent {
         if from > to {
             return;
         }
+        assert!(from <= to, "the first object is not behind the last");
         sources[to].end_sequence = Some(end);
         sources[from].first_sequence = first.1;
         let mut index = 0..;
@@ -211,6 +231,13 @@ pub fn close_sources(
     }
     extent.narrow(&mut record.sources);
     record.sources.retain(|source| !source.is_empty());
+    assert!(
+        record
+            .sources
+            .iter()
+            .all(|source| !source.is_open() || source.session == writer),
+        "the sources of others are closed"
+    );
     if let Some(start) = start {
         push_epoch(&mut record, start)?;
     }
@@ -263,6 +290,10 @@ fn push_epoch(record: &mut PartitionRecord, start: Offset) -> Result<(), PlanErr
     let keep = |past: &EpochStart| past.start < start && rules::holds(Rule::EpochHistoryIsKept);
     record.epochs.retain(keep);
     record.epochs.push(EpochStart { epoch, start });
+    assert!(
+        record.epochs.iter().all(|past| past.start <= start),
+        "the last epoch starts last"
+    );
     Ok(())
 }
 
@@ -299,6 +330,10 @@ pub fn release_partition(
     extent.narrow(&mut record.sources);
     record.sources.retain(|source| !source.is_empty());
     record.owner = None;
+    assert!(
+        record.leader_epoch == seen.record.leader_epoch,
+        "who gives it up takes no epoch"
+    );
     let key = partition::key(space, partition);
     Ok(guarded(space, writer, key, Some(seen), record))
 }

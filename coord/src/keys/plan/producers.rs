@@ -40,6 +40,8 @@ pub fn take_producer_block(
         what: "producer ids",
     })?;
     let end = ProducerId::new(next);
+    assert!(first < end, "a block has ids");
+    assert!(first >= counter, "no id is given out twice");
     let record = ProducerBlockRecord { next: end };
     let planned = guarded(space, writer, producer_block::key(space), seen, record);
     Ok((planned, ProducerBlock { first, end }))

@@ -96,6 +96,10 @@ pub fn take_slot(
     let epoch = record.epoch.checked_add(1);
     record.epoch = epoch.ok_or(PlanError::Exhausted { what: "slot epoch" })?;
     bump(&mut record)?;
+    assert!(
+        seen.is_none_or(|seen| record.epoch > seen.record.epoch),
+        "each taking over has an epoch of its own"
+    );
     record.unfenced.extend(old_owner);
     let key = slot::key(space, slot);
     let mut planned = guarded(space, me.session, key, seen, record);
@@ -167,6 +171,11 @@ pub fn slot_changes(
     for change in changes {
         txn = add_change(space, txn, &mut offsets, change);
     }
+    assert!(offsets.len() <= count, "an offset changes once");
+    assert!(
+        record.commit_counter > guard.seen.record.commit_counter,
+        "each change has a number of its own"
+    );
     txn.then.extend(offsets.into_values());
     txn.validate().map_err(|error| PlanError::Conflict {
         reason: error.to_string(),

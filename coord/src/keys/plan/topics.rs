@@ -56,6 +56,7 @@ pub fn create_topic(
     let next = next.ok_or(PlanError::Exhausted {
         what: "topic generation",
     })?;
+    assert!(next > lowest, "a generation is used once");
     let key = topic::key(space, name);
     let counter_key = topic_generation::key(space, name);
     let txn = Txn::new()
@@ -103,6 +104,10 @@ pub fn alter_topic(
         configs,
         ..seen.record.clone()
     };
+    assert!(
+        record.topic_id == seen.record.topic_id && record.generation == seen.record.generation,
+        "a topic that is altered stays the same topic"
+    );
     Ok(guarded(
         space,
         writer,

@@ -78,6 +78,10 @@ fn resync(path: &Path) -> io::Result<()> {
     let mut chunk = vec![0; RESYNC_CHUNK_BYTES];
     let mut position = 0;
     while position < length {
+        assert!(
+            position.is_multiple_of(RESYNC_CHUNK_BYTES as u64),
+            "chunks are whole but for the last"
+        );
         let left = usize::try_from(length - position).unwrap_or(RESYNC_CHUNK_BYTES);
         let block = &mut chunk[..left.min(RESYNC_CHUNK_BYTES)];
         file.read_exact_at(block, position)?;
@@ -266,6 +270,11 @@ fn encode_entry(stored: &KeyValue) -> Vec<u8> {
     entry.extend_from_slice(&stored.mod_revision.0.to_be_bytes());
     entry.extend_from_slice(&lease.to_be_bytes());
     entry.extend_from_slice(stored.value.as_bytes());
+    assert!(
+        stored.create_revision > Revision::ZERO,
+        "a stored key was created"
+    );
+    assert!(lease != 0 || stored.session.is_none(), "lease 0 means none");
     entry
 }
 

@@ -230,6 +230,7 @@ impl Owner {
                 self.hub.compact(self.revision);
             }
         }
+        assert!(self.database.is_some(), "only an open file is served");
         if !turn.writes.is_empty() {
             self.write(turn.writes);
         }
@@ -264,7 +265,8 @@ impl Owner {
     fn grant(&mut self) -> SessionLease {
         let session = SessionLease(self.lease_next);
         self.lease_next += 1;
-        self.sessions.insert(session);
+        let is_new = self.sessions.insert(session);
+        assert!(is_new, "a lease is granted once");
         session
     }
 
@@ -322,6 +324,11 @@ impl Owner {
     }
 
     fn committed(&mut self, writes: Vec<Write>, joined: Joined) {
+        assert!(joined.revision >= self.revision, "revisions do not fall");
+        assert!(
+            joined.outcomes.len() == writes.len(),
+            "each write has its outcome"
+        );
         self.commits += 1;
         self.revision = joined.revision;
         self.sessions
@@ -400,6 +407,18 @@ impl Owner {
                 applied.reply
             }));
         }
+        assert!(
+            joined.outcomes.len() == writes.len(),
+            "each write has its outcome"
+        );
+        assert!(
+            joined.batches.is_sorted_by(|a, b| a.revision < b.revision),
+            "each change has a revision of its own"
+        );
+        assert!(
+            joined.batches.is_empty() == (joined.revision == stored),
+            "a revision is a change"
+        );
         tables.set_revision(joined.revision)?;
         Ok(joined)
     }
@@ -447,6 +466,14 @@ impl Owner {
                 self.snapshots.pop_front();
             }
         }
+        assert!(
+            self.snapshots.len() <= SNAPSHOTS_MAX,
+            "old readings are bounded"
+        );
+        assert!(
+            range.limit == 0 || entries.len() <= range.limit,
+            "a page has no more than was asked for"
+        );
         Ok(RangeReply {
             entries,
             revision: at,
@@ -477,6 +504,10 @@ impl Owner {
         })?;
         let (database, revision) = file::open(&self.source, Sessions::Keep)?;
         tracing::warn!(%revision, "metadata file opened again after a failure");
+        assert!(
+            self.snapshots.is_empty(),
+            "readings end with the file they read"
+        );
         self.database = Some(database);
         self.revision = revision;
         Ok(())

@@ -30,6 +30,11 @@ pub(super) fn bounds(span: &Span) -> Option<(Vec<u8>, Vec<u8>)> {
         Some(end) => end.as_bytes(),
         None => FIRST_KEY,
     };
+    assert!(!start.is_empty(), "etcd has no empty key");
+    assert!(
+        end == FIRST_KEY || end > start.as_slice(),
+        "what is asked for is a span"
+    );
     Some((start, end.to_vec()))
 }
 

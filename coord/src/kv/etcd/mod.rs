@@ -324,6 +324,7 @@ impl Shared {
     async fn page(&self, range: &Range) -> Result<RangeReply, KvError> {
         let mut limit = range.limit;
         loop {
+            assert!(limit <= range.limit, "a page only gets smaller");
             match self.read(range, limit).await {
                 Ok(reply) => return Ok(reply),
                 Err(fault) if fault.kind == Kind::ReplyTooLarge && limit > 1 => limit /= 2,

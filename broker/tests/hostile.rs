@@ -20,6 +20,8 @@
 //! `scram::tests::iterations_and_salts_are_bounded`; tokens without a signature or a key (CVE-2026-33557,
 //! CVE-2026-110985).
 //!
+//! [`proxies`] holds whom a PROXY header is believed.
+//!
 //! [`crowds`] also measures that others are served as before, [`limits`] holds the bounds of connections and of their
 //! pace. docs/fuzzing.md tells of both.
 
@@ -35,5 +37,7 @@ mod crowds;
 mod defects;
 #[path = "hostile/limits.rs"]
 mod limits;
+#[path = "hostile/proxies.rs"]
+mod proxies;
 #[path = "hostile/victim.rs"]
 mod victim;

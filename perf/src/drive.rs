@@ -138,7 +138,8 @@ fn adopt(stream: Stream) -> Result<(Inbound, Outbound)> {
     stream.set_write_timeout(None)?;
     let parts = stream.into_parts();
     let (socket, session) = parts.context("another thread has the connection")?;
-    let (read, write, _) = Socket::adopt(socket)?.split();
+    let peer = socket.peer_addr()?;
+    let (read, write, _) = Socket::adopt(socket, peer)?.split();
     Ok(match session {
         None => (Inbound::Plain(read), Outbound::Plain(write)),
         Some(tls) => resume(tls.session, &tls.sealed, read, write),

@@ -28,12 +28,12 @@ enum Stream {
 }
 
 impl Socket {
-    /// Takes over a socket that another thread accepted.
+    /// Takes over a socket that another thread accepted. `peer` is the client: where a proxy has said for whom it
+    /// comes, that is not the other end of the socket.
     ///
     /// # Errors
     /// The kernel refuses the socket (it is closed already).
-    pub fn adopt(stream: std::net::TcpStream) -> io::Result<Self> {
-        let peer = stream.peer_addr()?;
+    pub fn adopt(stream: std::net::TcpStream, peer: SocketAddr) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream: Stream::Kernel(TcpStream::from_std(stream)?),

@@ -15,6 +15,7 @@ pub mod mapping;
 mod nonce;
 pub mod plain;
 pub mod principal;
+pub mod proxy;
 pub mod scram;
 pub mod secret;
 

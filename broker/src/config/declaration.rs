@@ -3,8 +3,8 @@
 use super::error::Problem;
 use super::kind::{
     Addr, AuthorizerMode, Bytes, Checksums, ClientAuth, Count, Encryption, File, Hidden, IoDriver,
-    KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Principals, Ratio,
-    Seconds, Switch, Text, TlsVersion,
+    Json, KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Principals,
+    Ratio, Seconds, Switch, Text, TlsVersion,
 };
 use super::layered::Layered;
 use super::listeners::{HostPort, PerListener, Protocol, Slashed};
@@ -202,6 +202,31 @@ settings! {
             Some("allow-insecure"), ["KAFSCALE_ALLOW_INSECURE"], "security.allow_insecure",
             default "false", in Allowed::Any,
             "Serve clients of other machines although there is neither TLS nor authentication."
+        }
+        acl_enabled: Switch {
+            Some("acl-enabled"), ["KAFSCALE_ACL_ENABLED"], "security.acl_enabled",
+            default "false", in Allowed::Any,
+            "Whether rules in the original KafScale's JSON hold, too; its names are users, not client ids."
+        }
+        acl_json: Maybe<Json> {
+            Some("acl-json"), ["KAFSCALE_ACL_JSON"], "security.acl_json",
+            default "", in Allowed::Any,
+            "Those rules."
+        }
+        acl_file: Maybe<File> {
+            Some("acl-file"), ["KAFSCALE_ACL_FILE"], "security.acl_file",
+            default "", in Allowed::Any,
+            "File with those rules."
+        }
+        proxy_protocol: Switch {
+            Some("proxy-protocol"), ["KAFSCALE_PROXY_PROTOCOL"], "security.proxy_protocol",
+            default "false", in Allowed::Any,
+            "Whether trusted proxies begin connections with a PROXY header (version 1 or 2)."
+        }
+        proxy_trusted: List {
+            Some("proxy-trusted"), ["KAFSCALE_PROXY_TRUSTED"], "security.proxy_trusted",
+            default "" or "nobody", in Allowed::Text(1024),
+            "Addresses and networks (`10.0.0.0/8`) of proxies whose PROXY headers are believed."
         }
         max_reauth: Maybe<Millis> {
             Some("max-reauth-ms"), ["KAFSCALE_MAX_REAUTH_MS"], "security.max_reauth_ms",

@@ -35,10 +35,10 @@ const OTHER_PROGRAMS: &[&str] = &[
 ];
 
 const DURABLE: &str = "an acknowledged batch is always in the store";
-const NO_ACL: &str =
-    "its rules are not taken: make users and rules (security.sasl_mechanisms, `kafscale acl`)";
+const NO_FAIL_OPEN: &str = "a broker whose rules cannot be read does not start";
+const NO_SOURCE: &str =
+    "names in rules are users; rules for addresses are made with `kafscale acl --host`";
 const NO_GATE: &str = "topic administration cannot be turned off yet";
-const NO_PROXY: &str = "the PROXY protocol is not available yet";
 const NO_MEMORY_STORE: &str = "there is no store in memory; use a data directory on a tmpfs";
 
 /// Variables of the original broker, after `KAFSCALE_`, and why they are not needed.
@@ -55,29 +55,26 @@ const UNNEEDED: &[(&str, &str)] = &[
     ("TRACE_KAFKA", "use KAFSCALE_LOG_LEVEL=debug"),
     ("STARTUP_TIMEOUT_SEC", "start-up says what it waits for"),
     ("ENV", "defaults are the same everywhere"),
-    ("ACL_ENABLED", "access control is off"),
-    ("ACL_JSON", "access control is off"),
-    ("ACL_FILE", "access control is off"),
-    ("ACL_FAIL_OPEN", "access control is off"),
-    ("PRINCIPAL_SOURCE", "access control is off"),
-    ("PROXY_PROTOCOL", "the PROXY protocol is off"),
+    ("ACL_FAIL_OPEN", NO_FAIL_OPEN),
+    (
+        "PRINCIPAL_SOURCE",
+        "names in rules are users, who have shown who they are",
+    ),
 ];
 
 /// Variables whose meaning is a protection: a value that asks for it refuses to start.
 const REFUSED: &[(&str, Asks, &str)] = &[
-    ("ACL_ENABLED", Asks::Unless(false), NO_ACL),
-    ("ACL_JSON", Asks::Always, NO_ACL),
-    ("ACL_FILE", Asks::Always, NO_ACL),
+    ("ACL_FAIL_OPEN", Asks::Unless(false), NO_FAIL_OPEN),
+    ("PRINCIPAL_SOURCE", Asks::UnlessText("client_id"), NO_SOURCE),
     ("ALLOW_ADMIN_APIS", Asks::Unless(true), NO_GATE),
-    ("PROXY_PROTOCOL", Asks::Unless(false), NO_PROXY),
     ("USE_MEMORY_S3", Asks::Unless(false), NO_MEMORY_STORE),
 ];
 
 /// Which values ask for the protection.
 #[derive(Clone, Copy)]
 enum Asks {
-    Always,
     Unless(bool),
+    UnlessText(&'static str),
 }
 
 /// Says what a variable means that is not a setting. `value` is not empty.
@@ -90,7 +87,7 @@ pub(super) fn classify(name: &str, value: &str) -> Foreign {
     }
     for (refused, asks, reason) in REFUSED {
         let asked = match asks {
-            Asks::Always => true,
+            Asks::UnlessText(harmless) => value != *harmless,
             Asks::Unless(harmless) => parse_bool(value) != Some(*harmless),
         };
         if *refused == rest && asked {
@@ -220,16 +217,20 @@ mod tests {
     #[test]
     fn a_protection_that_is_asked_for_is_refused_and_not_ignored() {
         assert!(matches!(
-            classify("KAFSCALE_ACL_ENABLED", "true"),
+            classify("KAFSCALE_ACL_FAIL_OPEN", "true"),
             Foreign::Refused(_)
         ));
         assert!(matches!(
-            classify("KAFSCALE_ACL_ENABLED", "0"),
+            classify("KAFSCALE_ACL_FAIL_OPEN", "0"),
             Foreign::Unneeded(_)
         ));
         assert!(matches!(
-            classify("KAFSCALE_ACL_JSON", "{}"),
+            classify("KAFSCALE_PRINCIPAL_SOURCE", "remote_addr"),
             Foreign::Refused(_)
+        ));
+        assert!(matches!(
+            classify("KAFSCALE_PRINCIPAL_SOURCE", "client_id"),
+            Foreign::Unneeded(_)
         ));
         assert!(matches!(
             classify("KAFSCALE_ALLOW_ADMIN_APIS", "false"),

@@ -176,6 +176,17 @@ impl Kind for Text {
     }
 }
 
+/// A JSON document, over as many lines as it likes. What it says is checked where it is used.
+pub struct Json;
+
+impl Kind for Json {
+    type Out = String;
+    const UNIT: &'static str = "JSON";
+    fn parse(text: &str, _: Allowed) -> Result<String, String> {
+        Ok(text.to_owned())
+    }
+}
+
 /// A prefix of object keys: empty, or ends in `/`, and no part of it is empty, `.` or `..`. A lone `/`
 /// is the empty prefix, which a variable of the environment cannot say otherwise.
 pub struct KeyPrefix;

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use security::acl::AclBinding;
+use security::proxy::Networks;
 use security::{Mechanism, Principal};
 
 use super::{AuthorizerMode, Config, Protocol, Secret};
+use crate::security::document::{self, DocumentError};
 
 /// Bytes of a file that holds a password, at most.
 const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
@@ -128,7 +131,57 @@ impl Config {
             "security.sasl_mechanisms needs an administrator, who makes the other users: set \
              security.admin_password_file (or KAFSCALE_ADMIN_PASSWORD)",
         );
+        require(
+            settings.proxy_protocol != settings.proxy_trusted.is_empty(),
+            "security.proxy_protocol and security.proxy_trusted go together: name the proxies whose word for \
+             a client's address is taken, as 10.0.0.7 or 10.0.0.0/8, for everybody can write a PROXY header",
+        );
+        require(
+            self.trusted_proxies().is_ok(),
+            "security.proxy_trusted takes addresses and networks, as 10.0.0.7 or 10.0.0.0/8",
+        );
         self.find_authorizer_conflicts(require);
+        self.find_document_conflicts(require);
+    }
+
+    /// Rules that the settings name, in the form of the original KafScale.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn fixed_rules(&self) -> Result<Vec<AclBinding>, DocumentError> {
+        let settings = &self.security;
+        match (&settings.acl_file, &settings.acl_json) {
+            _ if !settings.acl_enabled => Ok(Vec::new()),
+            (Some(path), _) => document::read(path),
+            (None, text) => document::parse(text.as_deref().unwrap_or_default()),
+        }
+    }
+
+    fn find_document_conflicts(&self, require: &mut impl FnMut(bool, &str)) {
+        let settings = &self.security;
+        let (has_json, has_file) = (settings.acl_json.is_some(), settings.acl_file.is_some());
+        require(
+            settings.acl_enabled == (has_json || has_file) && !(has_json && has_file),
+            "security.acl_enabled goes with either security.acl_json or security.acl_file, which hold its rules",
+        );
+        require(
+            !settings.acl_enabled || self.has_authorizer(),
+            "security.acl_enabled: its rules name users, not the client ids that clients choose for themselves. Let \
+             clients show who they are: set security.sasl_mechanisms, or tls.client_ca_file (docs/security.md)",
+        );
+        if let Some(text) = &settings.acl_json
+            && let Err(error) = document::parse(text)
+        {
+            require(false, &format!("security.acl_json: {error}"));
+        }
+    }
+
+    /// The proxies that tell for whom they open connections; nobody where the PROXY protocol is off.
+    ///
+    /// # Errors
+    /// What is neither an address nor a network.
+    pub fn trusted_proxies(&self) -> Result<Networks, &str> {
+        Networks::parse(self.security.proxy_trusted.iter().map(String::as_str))
     }
 
     fn find_authorizer_conflicts(&self, require: &mut impl FnMut(bool, &str)) {

@@ -230,6 +230,46 @@ fn an_empty_variable_is_unset_and_an_injected_one_is_ignored() {
 }
 
 #[test]
+fn the_originals_rules_need_clients_that_show_who_they_are() {
+    let rules = (
+        "KAFSCALE_ACL_JSON",
+        "{\n\t\"principals\": [{\"name\": \"a\", \"allow\": \
+         [{\"action\": \"fetch\", \"resource\": \"topic\", \"name\": \"t\"}]}]}",
+    );
+    let on = ("KAFSCALE_ACL_ENABLED", "true");
+    let sasl = [
+        ("KAFSCALE_SASL_MECHANISMS", "PLAIN"),
+        ("KAFSCALE_ADMIN_PASSWORD", "p"),
+    ];
+    let text = refusal(&[], &[on, rules], None);
+    assert!(text.contains("name users, not the client ids"), "{text}");
+    let text = refusal(&[], &[&[on], &sasl[..]].concat(), None);
+    assert!(
+        text.contains("security.acl_json or security.acl_file"),
+        "{text}"
+    );
+    let wrong = ("KAFSCALE_ACL_JSON", "{\"default_policy\": \"open\"}");
+    let text = refusal(&[], &[&[on, wrong], &sasl[..]].concat(), None);
+    assert!(text.contains("it is allow or deny"), "{text}");
+    let loaded = load(&[], &[&[on, rules], &sasl[..]].concat(), None).unwrap();
+    assert_eq!(loaded.config.fixed_rules().unwrap().len(), 2);
+}
+
+#[test]
+fn the_proxy_protocol_needs_proxies_that_are_trusted() {
+    let on = ("KAFSCALE_PROXY_PROTOCOL", "true");
+    let text = refusal(&[], &[on], None);
+    assert!(text.contains("security.proxy_trusted"), "{text}");
+    let wrong = ("KAFSCALE_PROXY_TRUSTED", "10.0.0.0/8,lb.example");
+    let text = refusal(&[], &[on, wrong], None);
+    assert!(text.contains("takes addresses and networks"), "{text}");
+    let right = ("KAFSCALE_PROXY_TRUSTED", "10.0.0.0/8, 192.0.2.7");
+    let loaded = load(&[], &[on, right], None).unwrap();
+    let trusted = loaded.config.trusted_proxies().unwrap();
+    assert!(trusted.contains([192, 0, 2, 7].into()) && !trusted.contains([192, 0, 2, 8].into()));
+}
+
+#[test]
 fn foreign_variables_warn_once_and_protections_refuse() {
     let env = [
         ("KAFSCALE_PRODUCE_SYNC_FLUSH", "true"),
@@ -249,8 +289,8 @@ fn foreign_variables_warn_once_and_protections_refuse() {
         text.iter()
             .any(|line| line.starts_with("KAFSCALE_CACHE_BYTES=2GiB is ignored"))
     );
-    let text = refusal(&[], &[("KAFSCALE_ACL_ENABLED", "true")], None);
-    assert!(text.contains("KAFSCALE_ACL_ENABLED"), "{text}");
+    let text = refusal(&[], &[("KAFSCALE_ACL_FAIL_OPEN", "true")], None);
+    assert!(text.contains("KAFSCALE_ACL_FAIL_OPEN"), "{text}");
     let alias = load(&[], &[("KAFSCALE_CACHE_BYTES", "33554432")], None)
         .unwrap()
         .config;

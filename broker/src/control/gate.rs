@@ -12,6 +12,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use security::proxy::Networks;
+
 use super::context::Context;
 use super::quotas::Quotas;
 use crate::config::{Config, ListenerId};
@@ -22,6 +24,8 @@ use crate::quota::{Paid, Rate};
 const REFUSED_MAX: usize = 1_024;
 /// What the shards may be given at once, as time at their rate: a moment's rush waits for nothing.
 const BURST: Duration = Duration::from_secs(1);
+/// How often the operator is told of proxies that send no header.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Addresses that are known before the first look for those without a connection.
 const ADDRESSES_LOOK_AT: usize = 1_024;
 
@@ -114,6 +118,10 @@ pub struct Gate {
     addresses: Rc<RefCell<Addresses>>,
     arrivals: Rc<Arrivals>,
     since: Instant,
+    /// Who says first for whom it comes.
+    proxies: Rc<Networks>,
+    /// From when on a wrong header may be told of again.
+    quiet_until: Rc<Cell<Duration>>,
 }
 
 impl Gate {
@@ -128,6 +136,26 @@ impl Gate {
             addresses: Rc::new(RefCell::new(Addresses::new(most))),
             arrivals: Rc::new(Arrivals::new(&context.config)),
             since: Instant::now(),
+            // Where they cannot be read the settings are refused.
+            proxies: Rc::new(context.config.trusted_proxies().unwrap_or_default()),
+            quiet_until: Rc::default(),
+        }
+    }
+
+    /// Whether a connection from here begins with a PROXY header.
+    pub(super) fn is_proxy(&self, peer: SocketAddr) -> bool {
+        self.proxies.contains(peer.ip())
+    }
+
+    /// Tells of a proxy that has not said for whom it comes, once in a while.
+    pub(super) fn nameless(&self, peer: SocketAddr, why: &super::proxied::Nameless) {
+        self.metrics.refused_proxied.increment();
+        let now = self.since.elapsed();
+        if now >= self.quiet_until.get() {
+            self.quiet_until.set(now + WARN_EVERY);
+            tracing::warn!(%peer, %why, "a proxy's connection is closed; more are not told of for a minute");
+        } else {
+            tracing::debug!(%peer, %why, "a proxy's connection is closed");
         }
     }
 

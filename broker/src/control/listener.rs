@@ -10,9 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::gate::{Gate, Refusal};
+use super::proxied::{self, NAMELESS_MAX, Nameless};
 use crate::config::{KafkaListener, UNNAMED};
 use crate::metrics::ShardMetrics;
 use crate::shard::{ShardHandle, ShardMsg};
@@ -154,15 +157,27 @@ impl Listener {
     pub async fn serve(self: Rc<Self>, dealer: Dealer) {
         let mut dealer = dealer;
         let mut failures = 0_u64;
+        let mut nameless = FuturesUnordered::new();
         loop {
-            match self.listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(received) = nameless.next() => {
+                    match received {
+                        Ok((stream, client)) => dealer.connect(stream, client),
+                        Err((proxy, why)) => dealer.gate.nameless(proxy, &why),
+                    }
+                    continue;
+                }
+            };
+            match accepted {
                 Ok((stream, peer)) => {
                     failures = 0;
-                    if let Some((stream, admitted)) = dealer.gate.admit(stream, peer) {
-                        match stream.into_std() {
-                            Ok(stream) => dealer.deal(ShardMsg::Connect(stream, admitted), peer),
-                            Err(error) => tracing::debug!(%error, "a connection was gone at once"),
-                        }
+                    if !dealer.gate.is_proxy(peer) {
+                        dealer.connect(stream, peer);
+                    } else if nameless.len() < NAMELESS_MAX {
+                        nameless.push(proxied::receive(stream, peer));
+                    } else {
+                        dealer.gate.nameless(peer, &Nameless::Crowded);
                     }
                     // Those that come meanwhile wait in the kernel's queue.
                     let pause = dealer.gate.pause();
@@ -229,6 +244,17 @@ impl Dealer {
                 };
                 self.deal(ShardMsg::Run(Box::new(accept)), peer);
             }
+        }
+    }
+
+    /// Deals the connection of a client, if it may open one.
+    fn connect(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let Some((stream, admitted)) = self.gate.admit(stream, peer) else {
+            return;
+        };
+        match stream.into_std() {
+            Ok(stream) => self.deal(ShardMsg::Connect(stream, peer, admitted), peer),
+            Err(error) => tracing::debug!(%error, "a connection was gone at once"),
         }
     }
 

@@ -65,6 +65,7 @@ pub mod own_objects;
 pub mod ownership;
 pub mod policy;
 mod pool;
+mod proxied;
 pub mod put_budget;
 pub mod quarantine;
 pub mod quotas;

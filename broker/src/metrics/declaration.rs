@@ -167,9 +167,10 @@ metrics! {
             throttled_connections
         }
         Counter "kafscale_connections_refused_total" "connections" ["reason"]
-            "Connections refused because there are too many: of their address, or of all." {
+            "Connections refused: too many of their address, or of all; or of a proxy that does not say for whom." {
             refused_address = "address",
             refused_shards = "shards",
+            refused_proxied = "proxy",
         }
         Counter "kafscale_accept_pauses_total" "pauses" []
             "Times that no connection was taken for a moment because too many came." { accept_pauses }

@@ -228,6 +228,10 @@ async fn refuse(shard: &Shard, peer: std::net::SocketAddr, replies: &ReplyQueue,
 /// Says why a connection is closed. What is too large for the settings is for the operator to know,
 /// once in a while: its client sees no more than a closed connection, and tries again for ever.
 fn tell(shard: &Shard, peer: std::net::SocketAddr, error: &FrameError) {
+    if matches!(error, FrameError::Proxy) && shard.connections.may_warn(shard.now_ms()) {
+        tracing::warn!(%peer, %error, "closing a connection");
+        return;
+    }
     let is_too_large = matches!(error, FrameError::Length { length, .. } if *length > 0);
     if is_too_large && shard.connections.may_warn(shard.now_ms()) {
         tracing::warn!(%peer, %error, "closing a connection: raise KAFSCALE_MEMORY_BYTES, of which \
@@ -243,7 +247,7 @@ fn count(shard: &Shard, error: &FrameError) {
             shard.metrics.rejected_too_large.increment();
         }
         FrameError::NotProduce { .. } => shard.metrics.rejected_too_large.increment(),
-        FrameError::Length { .. } | FrameError::Truncated { .. } => {
+        FrameError::Length { .. } | FrameError::Truncated { .. } | FrameError::Proxy => {
             shard.metrics.rejected_malformed.increment();
         }
         FrameError::Io(_) => shard.metrics.closed_error.increment(),

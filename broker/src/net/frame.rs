@@ -19,6 +19,8 @@ const STEP_BYTES: usize = 1 << 20;
 /// a promise of the kernel. Until then each step is a copy, which is cheap for so few bytes.
 const WHOLE_FROM_BYTES: usize = 8 << 20;
 const PREFIX_BYTES: usize = 4;
+/// How PROXY headers begin, as lengths: those of no request that is taken.
+const PROXY_PREFIXES: [[u8; PREFIX_BYTES]; 2] = [*b"PROX", *b"\r\n\r\n"];
 /// Bytes of the API key, with which every request begins.
 const KEY_BYTES: usize = 2;
 /// Most bytes of a frame, whatever the memory: no record batch of use comes near it.
@@ -49,6 +51,12 @@ pub(crate) enum FrameError {
         /// Most bytes of a frame.
         limit: u64,
     },
+    /// It begins with a PROXY header that nobody has asked for, or from a proxy that is not trusted.
+    #[error(
+        "read a request: there is a PROXY header instead: set security.proxy_protocol and name the proxy in \
+         security.proxy_trusted, or let the proxy send none"
+    )]
+    Proxy,
     /// A request that carries no records is as large as only records may be.
     #[error(
         "read a request: {length} bytes with API key {key}, {OTHER_BYTES_MAX} are taken but for Produce"
@@ -113,6 +121,9 @@ impl FrameReader {
         }
         state.reading.begin(now_ms());
         let length = self.buffer.get_i32();
+        if PROXY_PREFIXES.contains(&length.to_be_bytes()) {
+            return Err(FrameError::Proxy);
+        }
         let expected = usize::try_from(length).unwrap_or(0);
         if expected == 0 || expected as u64 > self.limit {
             return Err(FrameError::Length {

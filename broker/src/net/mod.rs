@@ -142,9 +142,15 @@ impl Connections {
     }
 }
 
-/// Takes over a socket that was dealt to this shard; `admitted` counts it for as long as it is open.
-pub fn accept(shard: &Rc<Shard>, stream: std::net::TcpStream, admitted: Admitted) {
-    match runtime::Socket::adopt(stream) {
+/// Takes over a socket that was dealt to this shard, of the client `peer`; `admitted` counts it for as long as it is
+/// open.
+pub fn accept(
+    shard: &Rc<Shard>,
+    stream: std::net::TcpStream,
+    peer: std::net::SocketAddr,
+    admitted: Admitted,
+) {
+    match runtime::Socket::adopt(stream, peer) {
         Ok(socket) => serve(shard, socket, admitted),
         Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
     }

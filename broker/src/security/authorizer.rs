@@ -26,6 +26,8 @@ pub struct Authorizer {
     /// Rises with every change, after the rules have changed.
     version: AtomicU64,
     super_users: Vec<Principal>,
+    /// Rules of the settings, which hold beside those that are stored.
+    fixed: Vec<AclBinding>,
     /// Whether what no rule is about is allowed.
     is_open: bool,
 }
@@ -46,14 +48,24 @@ impl Authorizer {
             table: ArcSwap::default(),
             version: AtomicU64::new(1),
             super_users: named.chain(admin).collect(),
+            fixed: Vec::new(),
             is_open: settings.allow_everyone_if_no_acl,
         };
         this.set_rules([]);
         Some(this)
     }
 
-    /// Replaces the rules. The control thread's.
+    /// With rules of the settings.
+    #[must_use]
+    pub fn with_fixed(mut self, rules: Vec<AclBinding>) -> Self {
+        self.fixed = rules;
+        self.set_rules([]);
+        self
+    }
+
+    /// Replaces the rules that are stored. The control thread's.
     pub fn set_rules(&self, rules: impl IntoIterator<Item = AclBinding>) {
+        let rules = self.fixed.iter().cloned().chain(rules);
         let table = AclTable::new(rules, self.super_users.clone(), self.is_open);
         self.table.store(Arc::new(table));
         self.version.fetch_add(1, Ordering::Release);

@@ -15,6 +15,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod authorizer;
+pub mod document;
 pub(crate) mod identity;
 mod subject;
 pub mod tls;
@@ -30,6 +31,7 @@ use security::scram::{ITERATIONS_MIN, ScramHash, Verifier};
 use security::secret::Secret;
 
 use authorizer::Authorizer;
+use document::DocumentError;
 
 use crate::config::{Config, KafkaListener, ListenerId, SecurityError};
 use tls::{Tls, TlsError};
@@ -70,6 +72,9 @@ pub enum SetupError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Rules that the settings name.
+    #[error(transparent)]
+    Rules(#[from] DocumentError),
 }
 
 /// What is stored of the passwords of users.
@@ -192,7 +197,8 @@ impl Security {
                 ));
             }
         }
-        let authorizer = Authorizer::new(config);
+        let fixed = config.fixed_rules()?;
+        let authorizer = Authorizer::new(config).map(|authorizer| authorizer.with_fixed(fixed));
         Ok(Self {
             listeners: listeners?,
             reauth: config.security.max_reauth.filter(|max| !max.is_zero()),

@@ -90,7 +90,7 @@ pub type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 /// What a shard is told.
 pub enum ShardMsg {
     /// A new connection.
-    Connect(std::net::TcpStream, Admitted),
+    Connect(std::net::TcpStream, std::net::SocketAddr, Admitted),
     /// Batches for partitions of this shard.
     Produce(ProduceCall),
     /// Give everything appended since the last seal, for this WAL object.

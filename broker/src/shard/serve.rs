@@ -105,7 +105,9 @@ pub async fn serve(start: ShardStart) {
 impl Shard {
     fn on_message(self: &Rc<Self>, message: ShardMsg) {
         match message {
-            ShardMsg::Connect(stream, admitted) => crate::net::accept(self, stream, admitted),
+            ShardMsg::Connect(stream, peer, admitted) => {
+                crate::net::accept(self, stream, peer, admitted);
+            }
             ShardMsg::Produce(call) => self.produce(call),
             ShardMsg::Seal(reply) => drop(reply.send(self.seal())),
             ShardMsg::Acknowledge(sections) => self.acknowledge(sections),

@@ -133,7 +133,7 @@ fn fetches_give_one_batch_each_while_much_waits_for_slow_readers() {
 }
 
 /// A connection from an address of the loopback network.
-fn connect_from(last: u8, to: SocketAddr) -> Connection {
+pub(super) fn connect_from(last: u8, to: SocketAddr) -> Connection {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -151,7 +151,7 @@ fn connect_from(last: u8, to: SocketAddr) -> Connection {
     connection
 }
 
-fn is_served(client: &mut Connection) -> bool {
+pub(super) fn is_served(client: &mut Connection) -> bool {
     client.send(0, &ApiVersionsRequest::default());
     client.try_receive().is_ok()
 }

@@ -48,7 +48,10 @@ async fn main(start: ShardStart) {
     while let Ok(stream) = sockets.recv_async().await {
         let guard = Counted(open.clone());
         // A client that is gone again sees why.
-        let Ok(socket) = Socket::adopt(stream) else {
+        let socket = stream
+            .peer_addr()
+            .and_then(|peer| Socket::adopt(stream, peer));
+        let Ok(socket) = socket else {
             continue;
         };
         let serving = serve(socket, shared.clone(), connections.clone());

@@ -7,6 +7,7 @@ pub mod list;
 pub mod metadata;
 pub mod objects;
 pub mod planted;
+pub mod proxy;
 pub mod wire;
 
 /// A decoder with what is promised of it.
@@ -38,6 +39,7 @@ pub static TARGETS: &[Target] = &[
     objects::MANIFEST,
     keys::OBJECT_KEYS,
     objects::PRODUCERS,
+    proxy::PROXY,
     batches::RECORDS,
     wire::REQUESTS,
     wire::RESPONSES,

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::oauth::{self, BearerMessage, TokenError, Verified};
 use crate::plain::{self, PlainMessage};
 use crate::principal::Principal;
 use crate::scram::{ClientFirst, MalformedMessage, ScramHash, ScramServer, Verifier};
@@ -52,7 +53,7 @@ impl fmt::Display for Mechanism {
 }
 
 /// Why an exchange failed. To the client all are SASL_AUTHENTICATION_FAILED.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// A message is not what the mechanism says.
     #[error("{0}")]
@@ -66,6 +67,9 @@ pub enum Failure {
     /// A message came when none was expected.
     #[error("a message after the end of the exchange")]
     Over,
+    /// The token was refused, and the client has taken note. What it was told, which Kafka tells it once more.
+    #[error("{0}")]
+    Token(String),
 }
 
 /// What to do after a message of the client.
@@ -75,8 +79,8 @@ pub enum Step {
     Verifier(String, ScramHash),
     /// Check this password, off the shard, then answer with an empty message.
     Password(PlainMessage),
-    /// Check this message of OAUTHBEARER.
-    Token(Vec<u8>),
+    /// Check the token of this message, off the shard, then call [`Exchange::with_token`].
+    Token(BearerMessage),
     /// Answer with this; the exchange goes on.
     Reply(Vec<u8>),
     /// Answer with this; the client is who it says.
@@ -88,6 +92,10 @@ enum State {
     Begun,
     Asking(Box<ClientFirst>),
     Challenged(Box<ScramServer>),
+    /// A token is checked, from a client that wants to act as this one, or as itself.
+    Checking(String),
+    /// A token was refused with these words, of which the client has yet to take note (RFC 7628 section 3.2.3).
+    Refused(String),
     Over,
 }
 
@@ -120,7 +128,11 @@ impl Exchange {
         let state = std::mem::replace(&mut self.state, State::Over);
         match (state, self.mechanism) {
             (State::Begun, Mechanism::Plain) => Ok(Step::Password(plain::parse(bytes)?)),
-            (State::Begun, Mechanism::OauthBearer) => Ok(Step::Token(bytes.to_vec())),
+            (State::Begun, Mechanism::OauthBearer) => {
+                let message = BearerMessage::parse(bytes)?;
+                self.state = State::Checking(message.authorization_id.clone());
+                Ok(Step::Token(message))
+            }
             (State::Begun, Mechanism::Scram(hash)) => {
                 let first = ClientFirst::parse(bytes)?;
                 let user = first.user.clone();
@@ -131,7 +143,9 @@ impl Exchange {
                 let proof = server.finish(bytes)?;
                 Ok(Step::Done(Principal::user(server.user()), proof))
             }
-            (State::Asking(_) | State::Over, _) => Err(Failure::Over),
+            (State::Refused(told), _) if bytes == [oauth::SEPARATOR] => Err(Failure::Token(told)),
+            (State::Refused(_), _) => Err(MalformedMessage::Shape.into()),
+            (State::Asking(_) | State::Checking(_) | State::Over, _) => Err(Failure::Over),
         }
     }
 
@@ -146,7 +160,29 @@ impl Exchange {
                 self.state = State::Challenged(Box::new(server));
                 Ok(Step::Reply(reply.message))
             }
-            State::Begun | State::Challenged(_) | State::Over => Err(Failure::Over),
+            _ => Err(Failure::Over),
+        }
+    }
+
+    /// Goes on with the verdict on the token that [`Step::Token`] asked for. A client whose token is refused is told
+    /// so, and the exchange fails when it has taken note.
+    ///
+    /// # Errors
+    /// [`Failure::Impersonation`] if the client wants to act as somebody else than its token says; the exchange is over.
+    pub fn with_token(&mut self, verdict: Result<Verified, TokenError>) -> Result<Step, Failure> {
+        let State::Checking(wanted) = std::mem::replace(&mut self.state, State::Over) else {
+            return Err(Failure::Over);
+        };
+        match verdict {
+            Ok(found) if wanted.is_empty() || wanted == found.principal.name() => {
+                Ok(Step::Done(found.principal, Vec::new()))
+            }
+            Ok(_) => Err(Failure::Impersonation),
+            Err(error) => {
+                let told = error.challenge();
+                self.state = State::Refused(told.clone());
+                Ok(Step::Reply(told.into_bytes()))
+            }
         }
     }
 }

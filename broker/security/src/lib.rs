@@ -13,6 +13,7 @@ pub mod acl;
 pub mod exchange;
 pub mod mapping;
 mod nonce;
+pub mod oauth;
 pub mod plain;
 pub mod principal;
 pub mod proxy;

@@ -39,6 +39,7 @@ use crate::control::listener::Sockets;
 use crate::control::ownership::OwnershipError;
 use crate::control::session::SessionError;
 use crate::control::slots::SlotsError;
+use crate::control::tokens::Tokens;
 use crate::control::{admin, certificates, listener};
 use crate::metrics::ControlMetrics;
 use crate::security::SetupError;
@@ -85,6 +86,11 @@ pub enum StartError {
     /// The settings about authentication and TLS cannot be used.
     #[error(transparent)]
     Security(#[from] SetupError),
+    /// There are no keys for the tokens of clients.
+    #[error(
+        "{0}. Nobody could authenticate by OAUTHBEARER: see to it, or take it out of security.sasl_mechanisms"
+    )]
+    Keys(#[from] crate::control::jwks::KeysError),
     /// The operating system refused.
     #[error("{attempt}: {source}")]
     Io {
@@ -117,7 +123,7 @@ pub enum StartError {
     List(#[from] store::ListError),
     /// The prefixes name no objects.
     #[error(transparent)]
-    Keys(#[from] KeySpaceError),
+    KeySpace(#[from] KeySpaceError),
     /// The prefixes name no objects.
     #[error("s3.prefix, s3.wal_prefix and s3.namespace make no object key: {0}")]
     Key(#[from] KeyError),
@@ -328,12 +334,19 @@ async fn lives(
         kafka: listeners[0].all.addr(),
         admin: admin.addr(),
     };
+    let metrics = Arc::new(ControlMetrics::default());
+    let stop = stop.shared();
+    let tokens = tokio::select! {
+        tokens = Tokens::open(&config, metrics.clone()) => tokens?,
+        () = stop.clone() => return Ok(()),
+    };
     let lasting = Lasting {
         config: Arc::new(config),
         stores,
         entrance: Entrance::Listeners(listeners),
         running,
-        metrics: Arc::new(ControlMetrics::default()),
+        metrics,
+        tokens,
         pages: Arc::new(Switch::default()),
         broker: Cell::new(None),
     };

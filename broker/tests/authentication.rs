@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "authentication/tokens.rs"]
+mod tokens;
+
 mod common;
 
 use std::io::{Read, Write};

@@ -180,7 +180,7 @@ settings! {
         sasl_mechanisms: List {
             Some("sasl-mechanisms"), ["KAFSCALE_SASL_MECHANISMS"], "security.sasl_mechanisms",
             default "" or "clients need not authenticate", in Allowed::Text(255),
-            "SASL mechanisms with which clients must authenticate: `SCRAM-SHA-256`, `SCRAM-SHA-512`, `PLAIN`."
+            "How clients must authenticate: `SCRAM-SHA-256`, `SCRAM-SHA-512`, `PLAIN`, `OAUTHBEARER`."
         }
         admin_user: Text {
             Some("admin-user"), ["KAFSCALE_ADMIN_USER"], "security.admin_user",
@@ -241,13 +241,72 @@ settings! {
         super_users: Principals {
             Some("super-users"), ["KAFSCALE_SUPER_USERS"], "security.super_users",
             default "" or "the administrator alone", in Allowed::Text(1024),
-            "Who may do everything beside the administrator, as `User:name`."
+            "Who may do everything beside the administrator, as `User:name`; several between semicolons."
         }
         allow_everyone_if_no_acl: Switch {
             Some("allow-everyone-if-no-acl"), ["KAFSCALE_ALLOW_EVERYONE_IF_NO_ACL"],
             "security.allow_everyone_if_no_acl",
             default "false", in Allowed::Any,
             "Whether what no rule is about is allowed to everybody (`allow.everyone.if.no.acl.found`)."
+        }
+    }
+
+    /// Tokens of clients that authenticate by OAUTHBEARER.
+    oauth: OauthSettings {
+        jwks_file: Maybe<File> {
+            Some("oauth-jwks-file"), ["KAFSCALE_OAUTH_JWKS_FILE"], "oauth.jwks_file",
+            default "", in Allowed::Any,
+            "File with the keys that tokens are signed with, as a JSON Web Key Set."
+        }
+        jwks_url: Maybe<Text> {
+            Some("oauth-jwks-url"), ["KAFSCALE_OAUTH_JWKS_URL"], "oauth.jwks_url",
+            default "", in Allowed::Text(1024),
+            "URL of that set, in place of a file; https, or http on this machine."
+        }
+        jwks_refresh: Millis {
+            Some("oauth-jwks-refresh-ms"), ["KAFSCALE_OAUTH_JWKS_REFRESH_MS"],
+            "oauth.jwks_refresh_ms",
+            default "3600000", in Allowed::Millis(1000, 7 * 24 * HOUR),
+            "How often the URL is asked anew, apart from tokens that name an unknown key."
+        }
+        ca_file: Maybe<File> {
+            Some("oauth-ca-file"), ["KAFSCALE_OAUTH_CA_FILE"], "oauth.ca_file",
+            default "" or "the system's authorities", in Allowed::Any,
+            "PEM file with the authorities that the certificate of that URL is checked against."
+        }
+        audience: List {
+            Some("oauth-expected-audience"), ["KAFSCALE_OAUTH_EXPECTED_AUDIENCE"],
+            "oauth.expected_audience",
+            default "", in Allowed::Text(1024),
+            "A token must be for one of these (`aud`); `*` lets in those for others too."
+        }
+        issuer: Maybe<Text> {
+            Some("oauth-expected-issuer"), ["KAFSCALE_OAUTH_EXPECTED_ISSUER"],
+            "oauth.expected_issuer",
+            default "" or "whoever has the keys", in Allowed::Text(1024),
+            "A token must be of this issuer (`iss`)."
+        }
+        subject_claim: Text {
+            Some("oauth-sub-claim-name"), ["KAFSCALE_OAUTH_SUB_CLAIM_NAME"], "oauth.sub_claim_name",
+            default "sub", in Allowed::Text(255),
+            "Claim that names the client: `User:` and its value."
+        }
+        scope_claim: Text {
+            Some("oauth-scope-claim-name"), ["KAFSCALE_OAUTH_SCOPE_CLAIM_NAME"],
+            "oauth.scope_claim_name",
+            default "scope", in Allowed::Text(255),
+            "Claim that names the scopes of a token."
+        }
+        scopes: List {
+            Some("oauth-required-scopes"), ["KAFSCALE_OAUTH_REQUIRED_SCOPES"],
+            "oauth.required_scopes",
+            default "", in Allowed::Text(255),
+            "Scopes all of which a token must have."
+        }
+        skew: Millis {
+            Some("oauth-clock-skew-ms"), ["KAFSCALE_OAUTH_CLOCK_SKEW_MS"], "oauth.clock_skew_ms",
+            default "30000", in Allowed::Millis(0, 600_000),
+            "How far the clocks of issuer and broker may be apart."
         }
     }
 

@@ -14,6 +14,7 @@ mod kind;
 mod layered;
 mod listeners;
 mod machine;
+mod oauth;
 mod secret;
 mod security;
 mod setting;
@@ -26,8 +27,8 @@ use std::time::Duration;
 pub use cli::{args, command};
 pub use declaration::{
     AdminSettings, BrokerSettings, Config, EtcdSettings, GroupSettings, HealthSettings,
-    ListenerSettings, LogSettings, MemorySettings, RequestSettings, S3Settings, SETTINGS,
-    SecuritySettings, ShardSettings, TlsSettings, TopicSettings,
+    ListenerSettings, LogSettings, MemorySettings, OauthSettings, RequestSettings, S3Settings,
+    SETTINGS, SecuritySettings, ShardSettings, TlsSettings, TopicSettings,
 };
 pub use error::{ConfigError, Problem, Source, Warning};
 pub use kind::{

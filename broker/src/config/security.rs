@@ -89,13 +89,9 @@ impl Config {
         let settings = &self.security;
         let own = self.listeners.sasl_mechanisms.iter().map(|(_, name)| name);
         for name in settings.sasl_mechanisms.iter().chain(own) {
-            let known = matches!(
-                Mechanism::of_name(name),
-                Some(Mechanism::Plain | Mechanism::Scram(_))
-            );
             require(
-                known,
-                "security.sasl_mechanisms takes PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512",
+                Mechanism::of_name(name).is_some(),
+                "security.sasl_mechanisms takes PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER",
             );
         }
         let tls = &self.tls;
@@ -140,6 +136,7 @@ impl Config {
             self.trusted_proxies().is_ok(),
             "security.proxy_trusted takes addresses and networks, as 10.0.0.7 or 10.0.0.0/8",
         );
+        self.find_oauth_conflicts(require);
         self.find_authorizer_conflicts(require);
         self.find_document_conflicts(require);
     }

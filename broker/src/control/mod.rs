@@ -13,6 +13,7 @@
 //! | [`slots`] | coordinator slots, groups, committed offsets |
 //! | [`quotas`], [`broker_configs`] | client quotas; settings of brokers that change while they run |
 //! | [`certificates`] | files of TLS that change |
+//! | [`tokens`], [`jwks`] | tokens of clients, the keys that they are signed with, and where those come from |
 //! | [`acls`] | rules of who may do what |
 //! | [`users`] | users: their stored credentials, and passwords that are to be checked |
 //! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
@@ -49,6 +50,7 @@ mod handle;
 pub mod harvest;
 pub mod health;
 pub mod image;
+pub mod jwks;
 pub mod keeper;
 pub mod lags;
 pub mod listener;
@@ -82,6 +84,7 @@ pub mod takeover;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time_index;
+pub mod tokens;
 pub mod users;
 pub mod view;
 

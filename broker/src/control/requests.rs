@@ -155,6 +155,11 @@ impl Requests {
             ControlMsg::Users(UsersMsg::CheckPassword(message, reply)) => {
                 context.users.check_password(message, reply);
             }
+            ControlMsg::Users(UsersMsg::CheckToken(token, reply)) => {
+                if let Some(tokens) = context.users.security().tokens() {
+                    tokens.check(token, reply);
+                }
+            }
             ControlMsg::Volume(reply) => drop(reply.send(volume(context).await)),
             ControlMsg::RaiseLogStart(id, to, reply) => {
                 drop(reply.send(raise_log_start(context, id, to).await));

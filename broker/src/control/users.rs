@@ -18,8 +18,10 @@ use futures_channel::oneshot;
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use security::Mechanism;
+use security::oauth::{TokenError, Verified};
 use security::plain::PlainMessage;
 use security::scram::{ScramHash, Verifier, VerifierError};
+use security::secret::Secret;
 use segment::SessionId;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -81,6 +83,8 @@ pub enum UsersMsg {
     ),
     /// Whether it is the user's password.
     CheckPassword(PlainMessage, oneshot::Sender<bool>),
+    /// Whom a token is for. No answer is a refusal.
+    CheckToken(Secret, oneshot::Sender<Result<Verified, TokenError>>),
 }
 
 /// Users as they are stored.

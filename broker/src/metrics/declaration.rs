@@ -174,6 +174,13 @@ metrics! {
         }
         Counter "kafscale_accept_pauses_total" "pauses" []
             "Times that no connection was taken for a moment because too many came." { accept_pauses }
+        Gauge "kafscale_token_keys" "keys" []
+            "Keys that tokens of clients may be signed with." { token_keys }
+        Counter "kafscale_token_key_reads_total" "reads" ["result"]
+            "Times that these keys were read, by what came of it." {
+            token_keys_read = "succeeded",
+            token_keys_failed = "failed",
+        }
         Gauge "kafscale_s3_health_state" "state" []
             "Health of the store: 0 healthy, 1 degraded, 2 unavailable." { health_state }
         FloatGauge "kafscale_s3_latency_ms_avg" "ms" []

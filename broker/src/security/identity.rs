@@ -12,9 +12,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use security::acl::{Operation, Question, ResourceType};
+use security::oauth::{TokenError, Verified};
 use security::principal::ANONYMOUS;
+use security::secret::Secret;
 use security::{Exchange, Failure, MESSAGE_BYTES_MAX, Mechanism, Principal, Step};
 use wire::ApiKey;
 
@@ -64,7 +67,9 @@ pub(crate) struct Identity {
     is_raw: Cell<bool>,
     /// Who it is, once that is known, and by which mechanism of SASL; none by its certificate.
     known: RefCell<Option<(Principal, Option<Mechanism>)>>,
-    /// Until when the authentication holds, by the shard's clock.
+    /// How long the authentication holds from when it was made, in milliseconds; 0 for ever.
+    lifetime_ms: Cell<i64>,
+    /// Until when it holds, by the shard's clock.
     until_ms: Cell<u64>,
 }
 
@@ -85,6 +90,7 @@ impl Identity {
             is_raw: Cell::new(false),
             // Where SASL is on, it alone says who a client is, as on Kafka's SASL_SSL listeners.
             known: RefCell::new(certified.filter(|_| !is_on).map(|it| (it, None))),
+            lifetime_ms: Cell::new(0),
             until_ms: Cell::new(u64::MAX),
             security,
         })
@@ -242,8 +248,18 @@ impl Identity {
             0..=MESSAGE_BYTES_MAX => exchange.message(bytes),
             _ => Err(Failure::Over),
         };
+        let mut holds = None;
         let step = match step {
             Ok(Step::Verifier(user, hash)) => self.challenge(&mut exchange, &user, hash),
+            Ok(Step::Token(message)) => {
+                let verdict = checked(shard, message.token).await;
+                holds = verdict
+                    .as_ref()
+                    .ok()
+                    .and_then(|it| it.as_ref().ok())
+                    .map(|it| it.holds);
+                verdict.and_then(|verdict| exchange.with_token(verdict))
+            }
             step => step,
         };
         let outcome = match step {
@@ -268,9 +284,12 @@ impl Identity {
         };
         let settled = outcome.map_err(|failure| {
             tracing::debug!(%mechanism, %failure, "an authentication has failed");
-            refusal(mechanism)
+            refusal(mechanism, failure)
         });
-        settled.and_then(|(principal, reply)| self.settle(shard, principal, mechanism, reply))
+        settled.and_then(|(principal, reply)| {
+            self.settle(shard, principal, mechanism, holds)?;
+            Ok(reply)
+        })
     }
 
     fn challenge(
@@ -289,8 +308,8 @@ impl Identity {
         shard: &Shard,
         principal: Principal,
         mechanism: Mechanism,
-        reply: Vec<u8>,
-    ) -> Result<Vec<u8>, Refused> {
+        holds: Option<Duration>,
+    ) -> Result<(), Refused> {
         let mut known = self.known.borrow_mut();
         if known
             .as_ref()
@@ -302,29 +321,39 @@ impl Identity {
         *known = Some((principal, Some(mechanism)));
         drop(known);
         self.is_raw.set(false);
-        if let Some(holds) = self.security.reauth() {
-            let holds = u64::try_from(holds.as_millis()).unwrap_or(u64::MAX);
-            self.until_ms.set(shard.now_ms().saturating_add(holds));
-        }
+        // As long as the settings say, and no longer than what was shown (KIP-368).
+        let holds = self.security.reauth().into_iter().chain(holds).min();
+        let holds = holds.map(|holds| u64::try_from(holds.as_millis()).unwrap_or(u64::MAX).max(1));
+        let until = holds.map_or(u64::MAX, |holds| shard.now_ms().saturating_add(holds));
+        let lifetime = holds.map_or(0, |holds| i64::try_from(holds).unwrap_or(i64::MAX));
+        self.until_ms.set(until);
+        self.lifetime_ms.set(lifetime);
         self.phase.replace(Phase::Idle);
         shard.metrics.authentication_succeeded.increment();
-        Ok(reply)
+        Ok(())
     }
 
     /// How long the authentication that was just made holds, in milliseconds; 0 for ever, or when none is made yet.
     pub(crate) fn lifetime_ms(&self) -> i64 {
-        let is_made = matches!(*self.phase.borrow(), Phase::Idle);
-        let holds = self.security.reauth().filter(|_| is_made);
-        holds.map_or(0, |holds| {
-            i64::try_from(holds.as_millis()).unwrap_or(i64::MAX)
-        })
+        match *self.phase.borrow() {
+            Phase::Idle => self.lifetime_ms.get(),
+            Phase::Exchanging(_) | Phase::Failed => 0,
+        }
     }
 }
 
+/// The verdict on a token, which the control thread gives.
+async fn checked(shard: &Shard, token: Secret) -> Result<Result<Verified, TokenError>, Failure> {
+    let control = &shard.shared.control;
+    let asked = control.ask(|reply| ControlMsg::Users(UsersMsg::CheckToken(token, reply)));
+    asked.await.map_err(|_| Failure::Credentials)
+}
+
 /// The text of Kafka: it tells no more than that it failed.
-fn refusal(mechanism: Mechanism) -> Refused {
-    Refused::Failed(match mechanism {
-        Mechanism::Plain => "Authentication failed: Invalid username or password".to_owned(),
+fn refusal(mechanism: Mechanism, failure: Failure) -> Refused {
+    Refused::Failed(match (mechanism, failure) {
+        (_, Failure::Token(told)) => told,
+        (Mechanism::Plain, _) => "Authentication failed: Invalid username or password".to_owned(),
         _ => format!(
             "Authentication failed during authentication due to invalid credentials with SASL mechanism {mechanism}"
         ),

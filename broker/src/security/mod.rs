@@ -34,6 +34,7 @@ use authorizer::Authorizer;
 use document::DocumentError;
 
 use crate::config::{Config, KafkaListener, ListenerId, SecurityError};
+use crate::control::tokens::Tokens;
 use tls::{Tls, TlsError};
 
 /// How a broker asks others of its cluster by the inter-broker listener: as the administrator where it has SASL, and with
@@ -165,6 +166,8 @@ pub struct Security {
     credentials: ArcSwap<Credentials>,
     /// Who may do what; none where everybody may everything.
     authorizer: Option<Authorizer>,
+    /// What tokens are checked with; none where clients have none.
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Security {
@@ -173,7 +176,11 @@ impl Security {
     ///
     /// # Errors
     /// The file of the administrator's password, or those of TLS, cannot be read or used.
-    pub fn new(config: &Config, decoy: &str) -> Result<Self, SetupError> {
+    pub fn new(
+        config: &Config,
+        decoy: &str,
+        tokens: Option<Arc<Tokens>>,
+    ) -> Result<Self, SetupError> {
         let decoy = Secret::new(decoy);
         let mechanisms = config.inter_broker_listener().mechanisms;
         let listeners = config.kafka_listeners().into_iter();
@@ -181,7 +188,9 @@ impl Security {
         let (mut admin, mut own) = (Vec::new(), Own::new(config)?);
         if let Some(password) = config.admin_password()? {
             let user = &config.security.admin_user;
-            own.sasl = mechanisms.first().map(|mechanism| SaslCredentials {
+            let has_password = |it: &&Mechanism| **it != Mechanism::OauthBearer;
+            let by_password = mechanisms.iter().find(has_password);
+            own.sasl = by_password.map(|mechanism| SaslCredentials {
                 mechanism: *mechanism,
                 user: user.clone(),
                 password: Secret::new(password.expose()),
@@ -207,6 +216,7 @@ impl Security {
             decoy,
             credentials: ArcSwap::default(),
             authorizer,
+            tokens,
         })
     }
 
@@ -226,6 +236,11 @@ impl Security {
     /// Who may do what; none where everybody may everything.
     pub fn authorizer(&self) -> Option<&Authorizer> {
         self.authorizer.as_ref()
+    }
+
+    /// What tokens are checked with; none where clients have none.
+    pub fn tokens(&self) -> Option<&Arc<Tokens>> {
+        self.tokens.as_ref()
     }
 
     /// How long an authentication holds.

@@ -1,7 +1,7 @@
 use super::*;
 
 fn security(settings: &[(&str, &str)]) -> Security {
-    Security::new(&Config::with(settings).unwrap(), "decoy").unwrap()
+    Security::new(&Config::with(settings).unwrap(), "decoy", None).unwrap()
 }
 
 const ON: [(&str, &str); 2] = [

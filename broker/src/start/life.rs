@@ -42,6 +42,7 @@ use crate::control::quotas::Quotas;
 use crate::control::requests::Requests;
 use crate::control::session::{Begin, publish_state};
 use crate::control::slots::Slots;
+use crate::control::tokens::{self, Tokens};
 use crate::control::users::{self, Users};
 use crate::control::{
     ControlHandle, ControlMsg, FlushSignal, census, certificates, health, memory, retention, sweep,
@@ -68,6 +69,7 @@ pub(super) struct Lasting {
     pub(super) entrance: Entrance,
     pub(super) running: Running,
     pub(super) metrics: Arc<ControlMetrics>,
+    pub(super) tokens: Option<Arc<Tokens>>,
     pub(super) pages: Arc<Switch>,
     /// Our broker id, once a session had one.
     pub(super) broker: Cell<Option<BrokerId>>,
@@ -119,6 +121,7 @@ pub(super) async fn live(
         control,
         advertised: lasting.advertised(),
         metrics: lasting.metrics.clone(),
+        tokens: lasting.tokens.clone(),
         broker: lasting.broker.get(),
     };
     // A store that does not answer must not keep the process from ending. A lease that was granted
@@ -158,6 +161,7 @@ pub(super) struct Parts {
     pub(super) control: ControlHandle,
     pub(super) advertised: Vec<Advertised>,
     pub(super) metrics: Arc<ControlMetrics>,
+    pub(super) tokens: Option<Arc<Tokens>>,
     pub(super) broker: Option<BrokerId>,
 }
 
@@ -170,6 +174,7 @@ impl Parts {
             control,
             advertised,
             metrics,
+            tokens,
             broker,
         } = self;
         let keys = key_space(&config)?;
@@ -214,7 +219,7 @@ impl Parts {
         let quotas = Rc::new(Quotas::new(&config, signal.clone()));
         let decoy = users::decoy(&stores.kv, &space, session.id).await;
         let decoy = decoy.map_err(StartError::Users)?;
-        let security = Arc::new(Security::new(&config, &decoy)?);
+        let security = Arc::new(Security::new(&config, &decoy, tokens)?);
         let users = Rc::new(Users::new(security.clone()));
         let acls = Rc::new(Acls::new(security.clone()));
         let shared = Shared {
@@ -355,6 +360,7 @@ impl Broker {
         serving.spawn("health watch", health::watch(context.clone()));
         serving.spawn("census", census::run(context.clone()));
         serving.spawn("certificates", certificates::follow(context.clone()));
+        serving.spawn("keys of tokens", tokens::follow(context.clone()));
         serving.spawn("memory", memory::run());
         serving.spawn("retention", retention::run(context.clone()));
         serving.spawn("garbage collector", Garbage::new(context.clone()).run());

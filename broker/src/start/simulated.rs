@@ -32,6 +32,7 @@ pub async fn run(
         entrance: Entrance::Simulated(wires),
         running,
         metrics: Arc::new(ControlMetrics::default()),
+        tokens: None,
         pages: Arc::new(Switch::default()),
         broker: Cell::new(None),
     };

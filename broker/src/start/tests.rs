@@ -166,6 +166,7 @@ impl World {
             control,
             advertised,
             metrics: Arc::default(),
+            tokens: None,
             broker: broker.map(BrokerId::new),
         };
         let (context, mut shards) = parts.begin().await?;

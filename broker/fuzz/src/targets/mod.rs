@@ -8,6 +8,7 @@ pub mod metadata;
 pub mod objects;
 pub mod planted;
 pub mod proxy;
+pub mod security;
 pub mod wire;
 
 /// A decoder with what is promised of it.
@@ -28,6 +29,7 @@ pub struct Target {
 pub static TARGETS: &[Target] = &[
     objects::BACKUP,
     batches::BATCH,
+    security::BEARER,
     config::CONFIG,
     wire::CONSUMER,
     batches::DECOMPRESS,
@@ -36,6 +38,7 @@ pub static TARGETS: &[Target] = &[
     metadata::GROUPS,
     wire::HEADERS,
     objects::INDEX,
+    security::KEYS,
     objects::MANIFEST,
     keys::OBJECT_KEYS,
     objects::PRODUCERS,
@@ -45,6 +48,7 @@ pub static TARGETS: &[Target] = &[
     wire::RESPONSES,
     list::LIST,
     objects::SEGMENT,
+    security::TOKEN,
     objects::WAL,
     objects::WAL_BUNDLE,
 ];

@@ -28,6 +28,14 @@ FEATURES = [
     ("group admin", r"admin/groups|consumer-groups"),
     ("log dirs, elections, reassignment", r"(admin/)?(log-dirs|leader-election|elections|reassign|reassign-partitions)"),
     ("broker killed under load", r"restart/.*"),
+    ("TLS", r"tls(/.*)?"),
+    ("mutual TLS", r"mtls(/.*)?"),
+    ("PLAIN", r"plain(/.*)?"),
+    ("SCRAM-SHA-256", r"scram-256(/.*)?"),
+    ("SCRAM-SHA-512", r"scram-512(/.*)?"),
+    ("OAUTHBEARER", r"oauthbearer(/.*)?"),
+    ("ACLs", r"acl/.*|kafka-acls"),
+    ("users", r"kafka-configs"),
 ]
 
 # Suites that are clients, each a row.
@@ -92,6 +100,7 @@ def version(suite, cache):
         "connect": lambda: jar(cache / "jars-frameworks", "connect-runtime", "connect-file"),
         "mirror": lambda: jar(cache / "jars-frameworks", "connect-mirror"),
         "schemas": lambda: jar(cache / "jars-frameworks", "kafka-clients"),
+        "security": lambda: "the clients above",
         "hostile": lambda: "raw sockets",
     }[suite]()
 
@@ -101,6 +110,13 @@ def count(cases):
     if not cases:
         return "-"
     return "**%d of %d failed**" % (failed, len(cases)) if failed else str(len(cases))
+
+
+def of_client(by_suite, suite):
+    """The cases of a client: those of its suite, and its own of the suite that runs all of them."""
+    mine = suite + "/"
+    shared = [case for case in by_suite.get("security", []) if case["case"].startswith(mine)]
+    return by_suite[suite] + [{**case, "case": case["case"][len(mine):]} for case in shared]
 
 
 def row(cells):
@@ -126,7 +142,7 @@ def tables(result):
     yield row(["client"] + [name for name, _ in FEATURES])
     yield row(["---"] * (len(FEATURES) + 1))
     for suite in clients:
-        cells = [count([case for case in by_suite[suite] if re.fullmatch(pattern, case["case"])])
+        cells = [count([case for case in of_client(by_suite, suite) if re.fullmatch(pattern, case["case"])])
                  for _, pattern in FEATURES]
         yield row([result["clients"].get(suite, suite)] + cells)
     yield "\n## Programs on top\n"

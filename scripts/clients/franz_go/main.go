@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -22,6 +23,9 @@ type library struct {
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "--security" {
+		gosuite.Security(os.Args[2], securely, aboutWhat)
+	}
 	gosuite.Main("franz-go", []string{"cooperative-sticky"}, func(bootstrap string) (gosuite.Library, error) {
 		client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.MetadataMinAge(100*time.Millisecond))
 		if err != nil {

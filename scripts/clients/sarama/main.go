@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -20,6 +21,9 @@ type library struct {
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "--security" {
+		gosuite.Security(os.Args[2], securely, aboutWhat)
+	}
 	// This library has no cooperative strategy.
 	gosuite.Main("sarama", []string{"sticky"}, func(bootstrap string) (gosuite.Library, error) {
 		l := &library{bootstrap: bootstrap}

@@ -104,7 +104,7 @@ impl Group {
         }
         group.note_subscriptions();
         assert!(
-            group.due.is_some() == !group.members.is_empty(),
+            group.due.is_some() != group.members.is_empty(),
             "a member that is not heard again goes"
         );
         group.assert_consistent();

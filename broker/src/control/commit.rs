@@ -97,9 +97,9 @@ async fn resolve<T: Record + PartialEq + Clone>(
     }
     mark!(UnknownOutcome);
     let mut pauses = Pauses::default();
-    // Another guard than that of the key failed: our session is gone, and nothing of it applies any
-    // more.
-    let mut refused = false;
+    // Why it does not apply, now or ever, though the key is as it was: another guard failed, since our session is gone,
+    // or the lease that it names is.
+    let mut refused: Option<CommitError> = None;
     loop {
         tracing::warn!(%key, error = %unknown, "the outcome of a transaction is unknown; reading");
         match kv.get(key.clone()).await {
@@ -111,16 +111,21 @@ async fn resolve<T: Record + PartialEq + Clone>(
                         return now.ok_or(CommitError::Superseded);
                     }
                     Resolution::Superseded => return Err(CommitError::Superseded),
-                    Resolution::Unchanged if refused => return Err(CommitError::Superseded),
-                    // Its guard lets only one of the two through.
-                    Resolution::Unchanged => match kv.txn(planned.txn.clone()).await {
-                        Ok(reply) if reply.succeeded => {
-                            mark!(UnknownWasNotApplied);
-                            return Ok(stored(planned, now.as_ref(), reply.revision));
+                    Resolution::Unchanged => {
+                        if let Some(refused) = refused.take() {
+                            return Err(refused);
                         }
-                        Ok(_) => refused = true,
-                        Err(_) => {}
-                    },
+                        // Its guard lets only one of the two through.
+                        match kv.txn(planned.txn.clone()).await {
+                            Ok(reply) if reply.succeeded => {
+                                mark!(UnknownWasNotApplied);
+                                return Ok(stored(planned, now.as_ref(), reply.revision));
+                            }
+                            Ok(_) => refused = Some(CommitError::Superseded),
+                            Err(error) if is_for_ever(&error) => refused = Some(error.into()),
+                            Err(_) => {}
+                        }
+                    }
                 }
             }
             // Nobody can read any more: the process is going down, the outcome stays unknown.
@@ -129,6 +134,11 @@ async fn resolve<T: Record + PartialEq + Clone>(
         }
         pauses.pause().await;
     }
+}
+
+/// Whether a transaction that was answered so is never applied, however often it is sent.
+fn is_for_ever(error: &KvError) -> bool {
+    !error.is_retriable() && !error.is_ambiguous() && !matches!(error, KvError::Closed)
 }
 
 /// One change of many: the key, its transaction, and the record that it was planned on.
@@ -194,6 +204,8 @@ pub async fn commit_all<T: Record + PartialEq + Clone>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use coord::keys::Keyspace;
     use coord::keys::partition::{self, Owner, PartitionRecord};
@@ -306,6 +318,33 @@ mod tests {
         world.simulated.inject(Fault::RequestLost);
         let outcome = commit(&world.kv, &key, &planned, Some(&before)).await;
         assert!(matches!(outcome, Err(CommitError::Superseded)));
+    }
+
+    /// A session that is begun has nobody who tells it that its lease has ended meanwhile (seed 4150 of the simulator).
+    #[tokio::test]
+    async fn what_names_a_lease_that_is_gone_is_not_sent_for_ever() {
+        let world = World::new();
+        let (key, before) = (partition::key(&world.space, world.id), world.seen());
+        let lease = wait(world.kv.grant_session(Duration::from_secs(1))).unwrap();
+        let planned = world.release();
+        let bound = Op::put_bound("/bound".into(), "value".into(), lease);
+        let planned = Planned {
+            txn: planned.txn.clone().and_then(bound),
+            ..planned
+        };
+        wait(world.kv.revoke(lease)).unwrap();
+        for fault in [Fault::RequestLost, Fault::Failed] {
+            world.simulated.inject(fault);
+            let outcome = commit(&world.kv, &key, &planned, Some(&before));
+            let outcome = tokio::time::timeout(Duration::from_secs(20), outcome).await;
+            let outcome = outcome.expect("it ends");
+            let gone = matches!(
+                outcome,
+                Err(CommitError::Store(KvError::SessionGone { .. }))
+            );
+            assert!(gone, "{fault:?}: {outcome:?}");
+        }
+        assert_eq!(world.seen(), before);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use segment::index::{INDEX_HEADER_BYTES, Index};
 use segment::kfs::{KFS_FOOTER_BYTES, KFS_HEADER_BYTES, KfsFooter, KfsHeader, body_range};
 use segment::manifest::Manifest;
 use segment::producer_snapshot::ProducerSnapshot;
+use segment::survey::Survey;
 use segment::wal::{
     WAL_HEADER_BYTES, WAL_TRAILER_BYTES, WalDirectory, WalHeader, WalTail, WalTrailer,
     encode_directories, parse_directories,
@@ -70,6 +71,7 @@ fn segment(input: &[u8]) {
     for fault in &report.faults {
         feedback::note_result::<(), _>("fault", &Err(fault));
     }
+    surveyed(input);
     let header = KfsHeader::parse(input);
     feedback::note_result("header", &header);
     if let Ok(header) = &header {
@@ -100,6 +102,21 @@ fn segment(input: &[u8]) {
         fixed[end..end + 4].copy_from_slice(&crc.to_be_bytes());
         let report = kfs::verify(&fixed);
         feedback::note(("fixed", report.is_sound(), report.faults.len().min(4)));
+    }
+}
+
+/// What a damaged segment still has covers its offsets once, and can be made a segment of.
+fn surveyed(input: &[u8]) {
+    let base = Offset::new(100);
+    let survey = Survey::of(base, input, 1 << 10);
+    let end = survey.stated_end.unwrap_or(survey.sound_end());
+    let lost = survey.lost(end).len();
+    feedback::note(("survey", survey.stretches.len().min(4), lost.min(4)));
+    assert!(survey.sound_end() >= base);
+    let mut reached = base;
+    for stretch in survey.up_to(end) {
+        assert_eq!(stretch.first, reached);
+        reached = stretch.next;
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::pages::{Switch, pages};
-use super::shards::{Shards, start_shards, stop_shards, stop_shards_now, watch_shards};
+use super::shards::{Shards, start_shards, stop_shards, watch_shards};
 use super::stores::{health_config, key_space};
 use super::{Running, StartError, Stores};
 use crate::config::{Advertised, Config, ListenerId};
@@ -374,18 +374,32 @@ impl Broker {
         }
         is_ready.store(false, Ordering::Relaxed);
         drop(serving);
-        // Others must not leave a share of what is released to us.
-        if let Err(error) = publish_state(context, SessionState::Draining).await {
-            tracing::debug!(%error, "the end was not published; the session ends anyway");
+        self.end(&slots, drain).await
+    }
+
+    /// Ends gracefully: what was appended is acknowledged, and everything is released. A session that is over meanwhile
+    /// has nothing to release, and what was to be acknowledged by it never is.
+    pub(super) async fn end(
+        &self,
+        slots: &Slots,
+        drain: flume::Sender<Drain>,
+    ) -> Result<(), StartError> {
+        let ending = async {
+            // Others must not leave a share of what is released to us.
+            if let Err(error) = publish_state(&self.context, SessionState::Draining).await {
+                tracing::debug!(%error, "the end was not published; the session ends anyway");
+            }
+            let drained = self.drain(drain).await;
+            self.release().await;
+            if let Err(error) = slots.release_all().await {
+                tracing::warn!(%error, "the slots were not released; others take them");
+            }
+            drained
+        };
+        tokio::select! {
+            drained = ending => drained,
+            over = self.context.failure.wait() => Err(over.into()),
         }
-        let drained = self.drain(drain).await;
-        self.release().await;
-        if let Err(error) = slots.release_all().await {
-            tracing::warn!(%error, "the slots were not released; others take them");
-        }
-        context.shards_stop.set(true);
-        stop_shards_now(&context.shards).await;
-        drained
     }
 
     fn spawn_listeners(&self, serving: &mut Tasks, lasting: &Lasting) {

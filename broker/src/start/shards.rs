@@ -157,19 +157,15 @@ pub(super) fn watch_shards(context: &Rc<Context>, threads: Vec<JoinHandle<()>>) 
     ended
 }
 
-/// Tells the shards to end. Harmless when they have ended.
-pub(super) async fn stop_shards_now(shards: &[ShardHandle]) {
-    for shard in shards {
-        let _ = shard.send(ShardMsg::Shutdown).await;
-    }
-}
-
+/// Tells the shards to end, and waits for it; not for ever for one that stands still. Harmless when they have ended.
 pub(super) async fn stop_shards(shards: &[ShardHandle], ended: &Ended) {
-    stop_shards_now(shards).await;
-    if tokio::time::timeout(END_TIMEOUT, ended.notified())
-        .await
-        .is_err()
-    {
+    let ending = async {
+        for shard in shards {
+            let _ = shard.send(ShardMsg::Shutdown).await;
+        }
+        ended.notified().await;
+    };
+    if tokio::time::timeout(END_TIMEOUT, ending).await.is_err() {
         tracing::warn!("a shard did not end in time");
     }
 }

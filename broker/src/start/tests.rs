@@ -409,6 +409,13 @@ impl Rig {
         self.following = Tasks::new(&self.context);
     }
 
+    /// Ends gracefully, but for the shards and the lease.
+    pub(crate) async fn end(&self) -> Result<(), StartError> {
+        self.broker
+            .end(&self.served.slots, self.drain.clone())
+            .await
+    }
+
     /// Stops appends and waits for what was appended, as at a graceful end.
     pub(crate) async fn drain(&self) {
         self.broker.drain(self.drain.clone()).await.unwrap();

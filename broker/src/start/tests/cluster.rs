@@ -244,6 +244,30 @@ pub(super) async fn set_drain(world: &World, rig: &Rig, on: bool) {
 }
 
 /// H5, H11: the lease is gone, another broker owns everything, and the old owner still runs.
+/// It has nothing to release, and the metadata store may answer none of what it asks for.
+#[test]
+fn a_graceful_end_ends_with_its_session() {
+    test(async {
+        let world = World::new();
+        let one = world.start().await;
+        let id = one.create("orders", 1).await;
+        one.produce_many(id, 3).await;
+        let mut answer = one.reached.stop_answer();
+        let meanwhile = async {
+            answer.reached().await;
+            one.context.failure.end_session("it is over".to_owned());
+        };
+        let (ended, ()) = tokio::join!(
+            tokio::time::timeout(Duration::from_secs(5), one.end()),
+            meanwhile
+        );
+        let error = ended.expect("it does not wait for ever").unwrap_err();
+        assert!(error.may_pass(), "{error}");
+        answer.open();
+        one.crash().await;
+    });
+}
+
 #[test]
 fn a_zombie_acknowledges_nothing_and_ends_its_session_at_the_fence() {
     for mode in [CommitMode::Conditional, CommitMode::Guarded] {

@@ -67,6 +67,8 @@ marks! {
     IndexRebuilt,
     /// A range that was not what it should be is read again.
     RangeReadAgain,
+    /// A segment that looks damaged is read again.
+    SegmentReadAgain,
     /// A segment that is there already is compared with ours.
     SegmentAdopted,
     /// A segment was made.

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use coord::keys::partition::PartitionRecord;
+use coord::mark;
 use coord::rules::{self, Rule};
 use segment::index::Index;
 use segment::keys::{KeySpace, ObjectKey as Named, TopicDir};
@@ -306,6 +307,9 @@ pub enum ReadSegmentError {
     Pool(#[from] tokio::task::JoinError),
 }
 
+/// How often a segment that looks damaged is read at most.
+const LOOKS_MAX: usize = 4;
+
 /// A segment that was read.
 #[derive(Debug)]
 pub enum Looked {
@@ -316,7 +320,9 @@ pub enum Looked {
 }
 
 /// Reads a segment whole, which is to end at `end` where that is known. `None` where there is none
-/// (any more).
+/// (any more). One that looks damaged is read again, until it looks the same twice: a bit that flipped on the way, or a
+/// body that was cut off there, is no damage of the object, and one that counts as damaged is not looked at again before
+/// its ETag changes.
 ///
 /// # Errors
 /// [`ReadSegmentError`], but not [`ReadSegmentError::Damaged`].
@@ -329,14 +335,38 @@ pub async fn read_segment(
     end: Option<Offset>,
 ) -> Result<Option<Looked>, ReadSegmentError> {
     let key = keys.segment(dir, partition, base);
+    let mut before: Option<Box<Damaged>> = None;
+    for _ in 0..LOOKS_MAX {
+        let damaged = match look_at(objects, &key, base, end).await? {
+            Some(Looked::Damaged(damaged)) => damaged,
+            other => return Ok(other),
+        };
+        let is_same =
+            |before: Box<Damaged>| (before.bytes, before.crc32) == (damaged.bytes, damaged.crc32);
+        if before.take().is_some_and(is_same) {
+            return Ok(Some(Looked::Damaged(damaged)));
+        }
+        mark!(SegmentReadAgain);
+        before = Some(damaged);
+    }
+    Ok(before.map(Looked::Damaged))
+}
+
+async fn look_at(
+    objects: &Objects,
+    key: &str,
+    base: Offset,
+    end: Option<Offset>,
+) -> Result<Option<Looked>, ReadSegmentError> {
     let leave = objects.whole_segment().await;
-    let (bytes, etag, unreadable) = match objects.get(&key, GetRange::Full).await {
+    let (bytes, etag, unreadable) = match objects.get(key, GetRange::Full).await {
         Ok(found) => (found.bytes, found.etag, None),
         Err(GetError::NotFound { .. }) => return Ok(None),
         // The store has it and cannot give its bytes.
         Err(GetError::Corrupt { reason, .. }) => (Bytes::new(), ETag::new(""), Some(reason)),
         Err(error) => return Err(error.into()),
     };
+    let key = key.to_owned();
     let look = move || {
         // Until it has been looked through: what is found holds its body only where that is wanted.
         let _leave = leave;

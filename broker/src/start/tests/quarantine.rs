@@ -175,6 +175,30 @@ fn a_damaged_segment_keeps_its_range_and_what_is_sound_is_served() {
     }
 }
 
+#[test]
+fn a_segment_that_is_damaged_on_its_way_is_read_again() {
+    for fault in [Fault::FlipBit, Fault::Truncate] {
+        test(async move {
+            let world = World::new();
+            let rig = world.start().await;
+            let id = rig.create("orders", 1).await;
+            let bases = three_segments(&rig, id).await;
+            rig.crash().await;
+            world.remove("manifest.kfm").await;
+            world.faulty.add_scripted(Scripted {
+                operation: Operation::Get,
+                prefix: key(15),
+                skip: 0,
+                fault: fault.clone(),
+            });
+            let rig = world.start().await;
+            assert_eq!(rig.damaged(id).await, [0; 0]);
+            assert_eq!(rig.read_all(id).await, (bases, Vec::new()));
+            rig.crash().await;
+        });
+    }
+}
+
 /// What the manifest tells of is not read when a partition is opened: the first reader finds it.
 #[test]
 fn damage_that_a_reader_finds_costs_only_what_is_lost() {

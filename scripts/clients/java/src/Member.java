@@ -36,25 +36,22 @@ final class Member extends Thread implements ConsumerRebalanceListener {
 
     @Override
     public void run() {
-        try {
-            consumer = new KafkaConsumer<>(config);
-            try {
-                consumer.subscribe(List.of(topic), this);
-                long committed = System.nanoTime();
-                while (!ending) {
-                    for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
-                        seen.add(new Seen(record.partition(), record.offset(),
-                            Integer.parseInt(new String(record.value()))));
-                    }
-                    if (System.nanoTime() - committed > 1_000_000_000L) {
-                        consumer.commitAsync();
-                        committed = System.nanoTime();
-                    }
+        // A failure of the end, which commits, goes with the failure before it and not in its place.
+        try (KafkaConsumer<byte[], byte[]> opened = new KafkaConsumer<>(config)) {
+            consumer = opened;
+            consumer.subscribe(List.of(topic), this);
+            long committed = System.nanoTime();
+            while (!ending) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
+                    seen.add(new Seen(record.partition(), record.offset(),
+                        Integer.parseInt(new String(record.value()))));
                 }
-                consumer.commitSync();
-            } finally {
-                consumer.close();
+                if (System.nanoTime() - committed > 1_000_000_000L) {
+                    consumer.commitAsync();
+                    committed = System.nanoTime();
+                }
             }
+            consumer.commitSync();
         } catch (Throwable caught) {
             error = caught;
             caught.printStackTrace();

@@ -8,6 +8,7 @@ use super::error::GroupError;
 use super::group::{Group, GroupState, answer_join, answer_sync, refused};
 use super::ids::{InstanceId, MemberId, Now, ReplyToken};
 use super::member::{Member, protocol_bytes};
+use super::reason::Reason;
 use super::reply::Reply;
 use super::request::JoinRequest;
 use super::writes::{Context, Purpose, StaticJoin};
@@ -221,7 +222,7 @@ impl Group {
         self.insert_member(member);
         self.wake_at(at);
         self.park_join(&id, token, ctx);
-        self.rebalance_or_complete(ctx);
+        self.rebalance_or_complete(Reason::MemberJoined, ctx);
     }
 
     fn update_member(
@@ -247,7 +248,7 @@ impl Group {
         member.update(request);
         self.insert_member(member);
         self.park_join(&id, token, ctx);
-        self.rebalance_or_complete(ctx);
+        self.rebalance_or_complete(Reason::MemberRejoined, ctx);
     }
 
     /// A static member has restarted and comes without its id: it takes its predecessor's place
@@ -303,7 +304,9 @@ impl Group {
             }
             // The leader may have been told of the former id: its assignment would miss the new
             // one.
-            GroupState::Stable | GroupState::CompletingRebalance => self.prepare_rebalance(ctx),
+            GroupState::Stable | GroupState::CompletingRebalance => {
+                self.prepare_rebalance(Reason::StaticMemberReplaced, ctx);
+            }
             GroupState::PreparingRebalance => self.maybe_complete_join(ctx),
             GroupState::Empty | GroupState::Dead => unreachable!("these states have no members"),
         }

@@ -5,6 +5,7 @@ use super::effect::{Effect, Effects};
 use super::error::GroupError;
 use super::group::{Group, GroupState};
 use super::ids::{MemberId, Now, ReplyToken};
+use super::reason::Reason;
 use super::reply::{LeaveReply, Reply};
 use super::request::{LeaveMember, LeaveRequest};
 use super::writes::Context;
@@ -55,7 +56,9 @@ impl Group {
         assert!(replies.len() == members.len(), "each is told");
         if replies.iter().any(|reply| reply.result.is_ok()) {
             match self.state {
-                GroupState::Stable | GroupState::CompletingRebalance => self.prepare_rebalance(ctx),
+                GroupState::Stable | GroupState::CompletingRebalance => {
+                    self.prepare_rebalance(Reason::MemberLeft, ctx);
+                }
                 GroupState::PreparingRebalance => self.maybe_complete_join(ctx),
                 GroupState::Empty | GroupState::Dead => {}
             }

@@ -36,6 +36,7 @@ mod ids;
 mod join;
 mod leave;
 mod member;
+mod reason;
 mod rebalance;
 mod reply;
 mod request;

@@ -6,6 +6,7 @@ use super::effect::WriteOp;
 use super::error::GroupError;
 use super::group::{Group, GroupState, JoinTimer, answer_sync};
 use super::ids::{Generation, MemberId, Millis, WriteId};
+use super::reason::Reason;
 use super::reply::{Reply, SyncedGroup};
 use super::writes::{Context, Purpose};
 
@@ -43,16 +44,16 @@ impl Group {
     }
 
     /// A member has come or changed: start a rebalance, or see whether the present one can go on.
-    pub(super) fn rebalance_or_complete(&mut self, ctx: &mut Context<'_>) {
+    pub(super) fn rebalance_or_complete(&mut self, reason: Reason, ctx: &mut Context<'_>) {
         if self.state == GroupState::PreparingRebalance {
             self.maybe_complete_join(ctx);
         } else {
-            self.prepare_rebalance(ctx);
+            self.prepare_rebalance(reason, ctx);
         }
     }
 
     /// Starts a rebalance: members that wait for an assignment have to join again.
-    pub(super) fn prepare_rebalance(&mut self, ctx: &mut Context<'_>) {
+    pub(super) fn prepare_rebalance(&mut self, reason: Reason, ctx: &mut Context<'_>) {
         if self.is(GroupState::CompletingRebalance) {
             self.reset_assignment(GroupError::RebalanceInProgress, ctx);
         }
@@ -60,7 +61,9 @@ impl Group {
         self.pending_syncs.clear();
         self.sync_deadline = None;
         self.set_state(GroupState::PreparingRebalance, ctx.now.wall);
-        tracing::debug!(group = %self.id, generation = %self.generation, "preparing to rebalance");
+        // The one line of a rebalance; what comes of it is told by the next, or by metrics.
+        let (members, reason) = (self.members.len(), reason.text());
+        tracing::info!(group = %self.id, generation = %self.generation, members, reason, "rebalance");
         if self.is_initial_rebalance {
             self.new_member_added = false;
             let delay_ms = u64::from(ctx.config.initial_rebalance_delay_ms);
@@ -227,7 +230,7 @@ impl Group {
             self.remove_member(id, ctx);
         }
         assert!(self.pending_syncs.is_empty(), "who was silent is gone");
-        self.prepare_rebalance(ctx);
+        self.prepare_rebalance(Reason::MemberDidNotSync, ctx);
     }
 
     /// A member has sent SyncGroup.
@@ -346,11 +349,13 @@ impl Group {
         self.after_removal(ctx);
     }
 
-    /// A member has gone without leaving: rebalance, or end the join phase if it was the last to
+    /// The session of a member has ended: rebalance, or end the join phase if it was the last to
     /// wait for.
     fn after_removal(&mut self, ctx: &mut Context<'_>) {
         match self.state {
-            GroupState::Stable | GroupState::CompletingRebalance => self.prepare_rebalance(ctx),
+            GroupState::Stable | GroupState::CompletingRebalance => {
+                self.prepare_rebalance(Reason::MemberExpired, ctx);
+            }
             GroupState::PreparingRebalance if self.has_all_members_joined() => {
                 self.complete_join(ctx);
             }

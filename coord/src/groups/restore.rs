@@ -6,6 +6,7 @@ use super::error::RestoreError;
 use super::group::{Group, GroupState};
 use super::ids::{MemberId, Now, OffsetKey};
 use super::member::Member;
+use super::reason::Reason;
 use super::stored::{CommittedOffset, StoredGroup};
 use super::writes::Context;
 
@@ -76,7 +77,7 @@ impl Coordinator {
         };
         for group in self.groups.values_mut() {
             if group.members.len() > ctx.config.members_max {
-                group.prepare_rebalance(&mut ctx);
+                group.prepare_rebalance(Reason::TooManyMembers, &mut ctx);
             }
         }
         assert!(out.is_empty(), "nobody waits in a slot that is restored");

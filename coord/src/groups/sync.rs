@@ -9,6 +9,7 @@ use super::effect::{Effect, Effects, Persisted, WriteOp};
 use super::error::GroupError;
 use super::group::{Assigning, Group, GroupState};
 use super::ids::{MemberId, Now, ReplyToken, WriteId};
+use super::reason::Reason;
 use super::reply::Reply;
 use super::request::{MemberAssignment, SyncRequest};
 use super::writes::{Context, Purpose};
@@ -169,6 +170,6 @@ impl Group {
         );
         self.assigning = None;
         self.reset_assignment(error, ctx);
-        self.prepare_rebalance(ctx);
+        self.prepare_rebalance(Reason::AssignmentNotStored, ctx);
     }
 }

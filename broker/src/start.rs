@@ -48,6 +48,7 @@ use crate::shard::ShardId;
 use life::{DRAIN_TIMEOUT, Entrance, Lasting, live};
 use pages::Switch;
 pub use stores::{Stores, health_config, key_space, open, open_unprobed};
+pub(crate) use stores::{connect_backups, connect_etcd, connect_s3, spares_the_wal};
 
 /// Threads for blocking and heavy work, beside one that waits for each shard to end.
 const BLOCKING_THREADS: usize = 4;
@@ -236,11 +237,28 @@ pub fn run(config: Config) -> Result<(), StartError> {
         // Nobody may be reading: that is no reason to stop.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     };
+    raise_open_files();
     block_on(&config, async {
         let stores = open(&config).await?;
         let stop = signals()?;
         lives(config.clone(), stores, stop, ready).await
     })
+}
+
+/// Raises the soft limit of open files to the hard one: each connection is a file, and the soft limit of a shell is often
+/// 1,024, for the sake of programs that use select(2).
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, ?limit, "the limit of open files was not raised");
+    }
 }
 
 /// Runs a broker on these stores until `stop` completes, and tells when it serves: for tests and
@@ -396,5 +414,3 @@ async fn lives_on(
 
 #[cfg(test)]
 pub(crate) mod tests;
-#[cfg(test)]
-pub(crate) use stores::spares_the_wal;

@@ -28,6 +28,8 @@ mod lifecycle;
 mod listeners;
 #[path = "cluster/moves.rs"]
 mod moves;
+#[path = "cluster/operations.rs"]
+mod operations;
 #[path = "cluster/operator.rs"]
 mod operator;
 #[path = "cluster/quotas.rs"]

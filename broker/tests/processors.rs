@@ -9,6 +9,7 @@
 
 mod common {
     pub(crate) mod ports;
+    pub(crate) mod quiet;
 }
 #[path = "../../segment/reader/examples/word_count.rs"]
 mod word_count;

@@ -121,6 +121,7 @@ impl Cluster {
         node.stop.replace(Some(stop));
         let stores = Stores {
             objects: Arc::new(ModelStore::new(self.store.clone(), broker)),
+            backups: None,
             kv: Arc::new(ModelEtcd::new(self.etcd.clone(), broker)),
             place: "simulated".to_owned(),
             mode: self.plan.mode,

@@ -106,7 +106,7 @@ pub(super) fn run(args: &BackupArgs) -> Result<(), CliError> {
 
 fn backups(ground: &Ground) -> Backups<'_> {
     Backups {
-        objects: &ground.objects,
+        objects: &ground.backups,
         keys: &ground.keys,
     }
 }

@@ -9,8 +9,10 @@ mod adopt;
 mod backup;
 mod broker;
 mod cluster;
+mod completions;
 mod connect;
 mod consume;
+mod doctor;
 mod error;
 mod export;
 mod format;
@@ -19,6 +21,7 @@ mod ground;
 mod group;
 mod interrupt;
 mod lines;
+mod man;
 mod output;
 mod produce;
 mod progress;
@@ -55,10 +58,11 @@ Examples:
   kafscale segment verify kafscale-data/kafscale/default/orders/0/*.kfs
   kafscale backup list                             show the backups of the metadata
   kafscale fsck                                    check bucket and metadata against each other
+  kafscale doctor                                  look whether this machine is fit for a broker
 
 Exit codes:
   0  done
-  1  the operation failed (`segment verify`: a file is damaged; `fsck`: something was found)
+  1  the operation failed (`segment verify`: a file is damaged; `fsck`, `doctor`: something was found)
   2  an option, an argument or a setting cannot be used
   3  no broker could be reached
   4  timed out
@@ -89,15 +93,17 @@ enum ClientCommand {
     Backup(backup::BackupArgs),
     Fsck(fsck::FsckArgs),
     Export(export::ExportArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// The whole command line, with `broker` and a flag for each of its settings.
 pub fn command() -> clap::Command {
-    Cli::command().subcommand(
-        config::command()
-            .display_order(0)
-            .after_help(broker::AFTER_HELP),
-    )
+    let broker = config::command()
+        .display_order(0)
+        .arg(broker::check_config())
+        .after_help(broker::AFTER_HELP);
+    Cli::command().subcommands([broker, doctor::command()])
 }
 
 /// Carries out the command line of this process.
@@ -122,6 +128,9 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         }
         return broker::run(given);
     }
+    if let Some(("doctor", given)) = matches.subcommand() {
+        return doctor::run(given);
+    }
     let cli = Cli::from_arg_matches(matches).map_err(|error| CliError::Usage(error.to_string()))?;
     match cli.command {
         ClientCommand::Topic(args) => topic::run(&cli.connect, &args),
@@ -137,6 +146,8 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         ClientCommand::Backup(args) => backup::run(&args),
         ClientCommand::Fsck(args) => fsck::run(&args),
         ClientCommand::Export(args) => export::run(&args),
+        ClientCommand::Completions(args) => completions::run(&args),
+        ClientCommand::Man(args) => man::run(&args),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::error::Problem;
 use super::kind::{
-    Addr, AuthorizerMode, Bytes, Checksums, ClientAuth, Count, Encryption, File, Hidden, IoDriver,
-    Json, KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Principals,
-    Ratio, Seconds, Switch, Text, TlsVersion,
+    Addr, AuthorizerMode, Bytes, Checksums, ClientAuth, Count, Dollars, Encryption, File, Hidden,
+    IoDriver, Json, KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port,
+    Principals, Ratio, Seconds, Switch, Text, TlsVersion,
 };
 use super::layered::Layered;
 use super::listeners::{HostPort, PerListener, Protocol, Slashed};
@@ -480,6 +480,11 @@ settings! {
             default "24", in Allowed::Count(1, 100_000),
             "Sound backups that are kept; older ones are deleted after each backup."
         }
+        bucket: Maybe<Text> {
+            Some("backup-bucket"), ["KAFSCALE_BACKUP_BUCKET"], "backup.bucket",
+            default "" or "`s3.bucket`", in Allowed::Name(255),
+            "Bucket where backups are kept, by the same endpoint and credentials as `s3.bucket`."
+        }
     }
 
     /// Topics.
@@ -636,6 +641,41 @@ settings! {
             Some("log-format"), ["KAFSCALE_LOG_FORMAT"], "admin.log_format",
             default "text", in Allowed::OneOf(LogFormat::WORDS),
             "Form of a log line."
+        }
+        log_lines_max: Count {
+            Some("log-lines-max"), ["KAFSCALE_LOG_LINES_MAX"], "admin.log_lines_max",
+            default "20", in Allowed::Count(0, 1_000_000),
+            "Log lines a second from one place in the code; what is above is counted. 0: no bound."
+        }
+        otlp_endpoint: Maybe<Text> {
+            Some("otlp-endpoint"), ["KAFSCALE_OTLP_ENDPOINT"], "admin.otlp_endpoint",
+            default "" or "spans are not sent", in Allowed::Text(1024),
+            "URL of an OpenTelemetry collector (OTLP over gRPC) that gets spans of what is done with the stores."
+        }
+        trace_ratio: Ratio {
+            Some("trace-ratio"), ["KAFSCALE_TRACE_RATIO"], "admin.trace_ratio",
+            default "1", in Allowed::Ratio(0.0, 1.0),
+            "Fraction of those spans that are sent, with all below them."
+        }
+    }
+
+    /// List prices of the object store in dollars, for the estimate in the metrics; the defaults are those of S3 Standard.
+    cost: CostSettings {
+        put_per_1000: Dollars {
+            Some("cost-put-per-1000"), ["KAFSCALE_COST_PUT_PER_1000"], "cost.put_per_1000",
+            default "0.005", in Allowed::Ratio(0.0, 1000.0),
+            "Price of 1,000 PUT or LIST requests."
+        }
+        get_per_1000: Dollars {
+            Some("cost-get-per-1000"), ["KAFSCALE_COST_GET_PER_1000"], "cost.get_per_1000",
+            default "0.0004", in Allowed::Ratio(0.0, 1000.0),
+            "Price of 1,000 GET or HEAD requests."
+        }
+        storage_gb_month: Dollars {
+            Some("cost-storage-gb-month"), ["KAFSCALE_COST_STORAGE_GB_MONTH"],
+            "cost.storage_gb_month",
+            default "0.023", in Allowed::Ratio(0.0, 1000.0),
+            "Price of a gigabyte for a month."
         }
     }
 

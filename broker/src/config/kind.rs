@@ -141,6 +141,17 @@ impl Kind for Ratio {
     }
 }
 
+/// An amount of money.
+pub struct Dollars;
+
+impl Kind for Dollars {
+    type Out = f64;
+    const UNIT: &'static str = "dollars";
+    fn parse(text: &str, allowed: Allowed) -> Result<f64, String> {
+        Ratio::parse(text, allowed)
+    }
+}
+
 /// True or false.
 pub struct Switch;
 

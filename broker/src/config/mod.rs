@@ -26,9 +26,9 @@ use std::time::Duration;
 
 pub use cli::{args, command};
 pub use declaration::{
-    AdminSettings, BrokerSettings, Config, EtcdSettings, GroupSettings, HealthSettings,
-    ListenerSettings, LogSettings, MemorySettings, OauthSettings, RequestSettings, S3Settings,
-    SETTINGS, SecuritySettings, ShardSettings, TlsSettings, TopicSettings,
+    AdminSettings, BrokerSettings, Config, CostSettings, EtcdSettings, GroupSettings,
+    HealthSettings, ListenerSettings, LogSettings, MemorySettings, OauthSettings, RequestSettings,
+    S3Settings, SETTINGS, SecuritySettings, ShardSettings, TlsSettings, TopicSettings,
 };
 pub use error::{ConfigError, Problem, Source, Warning};
 pub use kind::{
@@ -211,6 +211,32 @@ impl Config {
     /// Facts about the machine that defaults were taken from.
     pub fn machine(&self) -> &Machine {
         &self.facts
+    }
+
+    /// How a broker logs.
+    pub fn log_settings(&self) -> crate::logging::LogSettings {
+        let admin = &self.admin;
+        let traces = admin.otlp_endpoint.as_ref();
+        crate::logging::LogSettings {
+            level: admin.log_level,
+            format: admin.log_format,
+            lines_a_second: u32::try_from(admin.log_lines_max).unwrap_or(u32::MAX),
+            traces: traces.map(|endpoint| crate::logging::TraceSettings {
+                endpoint: endpoint.clone(),
+                ratio: admin.trace_ratio,
+                instance: self.facts.host_name.clone(),
+            }),
+        }
+    }
+
+    /// What the store's provider asks for.
+    pub fn prices(&self) -> crate::metrics::Prices {
+        let cost = &self.cost;
+        crate::metrics::Prices {
+            put_per_1000: cost.put_per_1000,
+            get_per_1000: cost.get_per_1000,
+            storage_gb_month: cost.storage_gb_month,
+        }
     }
 
     /// Node id: the one set, else the ordinal of the pod, else none yet.

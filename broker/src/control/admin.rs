@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::metrics::Exposition;
 use crate::security::tls::Tls;
 
 /// Connections served at once; more wait in the kernel's queue.
@@ -43,16 +44,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const INDEX: &str = "KafScale broker\n\n\
-                     /metrics  metrics in the Prometheus text format\n\
+                     /metrics  metrics in the Prometheus text format or OpenMetrics\n\
                      /healthz  200 while the process serves, with its state\n\
                      /readyz   200 if it takes requests, else 503 with the reasons\n";
 
 /// What the admin listener shows.
 pub trait Pages: Send + Sync + 'static {
-    /// All metrics in the Prometheus text format.
-    fn metrics(&self) -> String;
+    /// All metrics.
+    fn metrics(&self, exposition: Exposition) -> String;
     /// The state of the broker, for a reader; shown while the process serves at all.
     fn health(&self) -> String;
     /// A line for a reader if the broker takes requests, else the reasons why not.
@@ -71,12 +71,12 @@ pub struct Closures<M, H, R> {
 
 impl<M, H, R> Pages for Closures<M, H, R>
 where
-    M: Fn() -> String + Send + Sync + 'static,
+    M: Fn(Exposition) -> String + Send + Sync + 'static,
     H: Fn() -> String + Send + Sync + 'static,
     R: Fn() -> Result<String, String> + Send + Sync + 'static,
 {
-    fn metrics(&self) -> String {
-        (self.metrics)()
+    fn metrics(&self, exposition: Exposition) -> String {
+        (self.metrics)(exposition)
     }
     fn health(&self) -> String {
         (self.health)()
@@ -260,7 +260,15 @@ fn reply(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Full<Bytes>
     }
     match request.uri().path() {
         "/" => page(StatusCode::OK, TEXT, INDEX.to_owned()),
-        "/metrics" => page(StatusCode::OK, EXPOSITION, pages.metrics()),
+        "/metrics" => {
+            let accept = request
+                .headers()
+                .get(ACCEPT)
+                .and_then(|value| value.to_str().ok());
+            let exposition = Exposition::accepted(accept);
+            let text = pages.metrics(exposition);
+            page(StatusCode::OK, exposition.content_type(), text)
+        }
         "/healthz" => page(StatusCode::OK, TEXT, line(pages.health())),
         "/readyz" => match pages.ready() {
             Ok(text) => page(StatusCode::OK, TEXT, line(text)),
@@ -308,7 +316,7 @@ mod tests {
 
     async fn start_with(ready: Result<String, String>, header_timeout: Duration) -> Running {
         let pages = Closures {
-            metrics: || "kafscale_test 1\n".to_owned(),
+            metrics: |_| "kafscale_test 1\n".to_owned(),
             health: || "degraded".to_owned(),
             ready: move || ready.clone(),
         };

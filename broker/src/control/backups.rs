@@ -340,7 +340,7 @@ impl Schedule {
 
     async fn try_step(&mut self, now: TimestampMs) -> Result<(), BackupError> {
         let Context {
-            objects,
+            backups: objects,
             keys,
             kv,
             space,

@@ -23,6 +23,7 @@ use segment::manifest::{Manifest, ManifestSegment, TimePoint, time_points};
 use segment::producer_snapshot::ProducerSnapshot;
 use segment::{Offset, SessionId, TimestampMs, TopicPartition, WalSequence};
 use store::{Body, GetError, GetRange, PutCondition, PutError};
+use tracing::Instrument;
 
 use super::cleaner;
 use super::commit::CommitError;
@@ -37,6 +38,7 @@ use super::quarantine;
 use super::segments::{ReadSegmentError, object_keys, read_manifest, write_manifest};
 use super::takeover::{Owned, OwnedState, epoch_history};
 use super::time_index::told;
+use crate::logging::span;
 use crate::partition::epochs::EpochHistory;
 use crate::partition::run::{Run, Told};
 use crate::partition::{RunSlot, SegmentPlan, SegmentRef};
@@ -237,7 +239,11 @@ impl Compactor {
         let id = candidate.id;
         let mut left = candidate.bytes;
         for _ in 0..SEGMENTS_A_TURN {
-            match compact(&self.context, id, candidate.segment_bytes).await {
+            let compacted = compact(&self.context, id, candidate.segment_bytes);
+            match compacted
+                .instrument(span!("compact", partition = %id))
+                .await
+            {
                 Ok(Some(bytes)) => {
                     self.context.metrics.compactions.increment();
                     self.context.compacted.notify_one();
@@ -268,7 +274,8 @@ impl Compactor {
     /// Small segments become many only by compaction, so this is when they are looked for.
     async fn merge_small(&self, candidate: &CompactionCandidate) {
         let id = candidate.id;
-        match merge::merge(&self.context, id, candidate.segment_bytes).await {
+        let merged = merge::merge(&self.context, id, candidate.segment_bytes);
+        match merged.instrument(span!("merge", partition = %id)).await {
             Ok(Some(segments)) => {
                 self.context.metrics.merges.increment();
                 tracing::debug!(partition = %id, segments, "small segments were merged");

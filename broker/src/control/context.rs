@@ -195,6 +195,8 @@ pub struct Context {
     pub config: Arc<Config>,
     /// The object store.
     pub objects: Objects,
+    /// Where backups of the metadata are kept: the same, or another bucket.
+    pub backups: Objects,
     /// Names of objects.
     pub keys: KeySpace,
     /// The metadata store.

@@ -30,6 +30,7 @@ use segment::wal::{
 };
 use segment::{Offset, TopicPartition, WalSequence};
 use store::{Body, GetError, GetRange, PutCondition, PutError, PutOutcome};
+use tracing::Instrument;
 
 use super::commit::{CommitError, commit};
 use super::context::Context;
@@ -39,6 +40,7 @@ use super::health::transfer_time;
 use super::image::{bytes_of, stored_batch};
 use super::own_objects::{self, OwnStored, store_own};
 use super::retry::Pauses;
+use crate::logging::span;
 use crate::partition::{SealedSection, WalLocation};
 use crate::shard::{ShardId, ShardMsg};
 use crate::wal::{
@@ -373,6 +375,7 @@ impl Flusher {
         let named = sections.iter().filter_map(|from| from.own);
         let named = named.map(|own| (sequence, own.counter));
         self.context.own_objects.borrow_mut().extend(named);
+        let partitions = sections.len() as u64;
         let object = encode(header, sections.into_iter().map(wal_section).collect());
         let locations = self.locations(&object, &key, &owners, sequence);
         self.context.metrics.flush_bytes.record(object.len);
@@ -384,7 +387,13 @@ impl Flusher {
         let before = self.uploads.insert(sequence, upload);
         assert!(before.is_none(), "a sequence is uploaded once");
         let context = self.context.clone();
-        self.events.push(Box::pin(async move {
+        let span = span!(
+            "flush",
+            sequence = sequence.get(),
+            bytes = object.len,
+            partitions
+        );
+        let stored = async move {
             let stored_as = StoredAs::Wal(object.directory.trailer);
             // What is acknowledged stays in the tail, and compaction reads it there.
             let body = Body::new(object.chunks)
@@ -399,7 +408,8 @@ impl Flusher {
             }
             let outcome = store_object(&context, &key, body, &stored_as).await;
             Event::Stored(sequence, outcome)
-        }));
+        };
+        self.events.push(Box::pin(stored.instrument(span)));
     }
 
     /// Where the sections of an object lie.

@@ -1,4 +1,4 @@
-//! How far consumer groups are behind, for `kafscale_consumer_group_lag`.
+//! How far consumer groups are behind, for `kafscale_consumer_group_lag` and `kafscale_consumer_group_lag_seconds`.
 //!
 //! Control thread. Looked at every few seconds, over all offsets that the groups of this broker have
 //! committed. Where a partition ends is known here of our own; of the others' their leaders are
@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use segment::{BrokerId, Offset, TopicPartition};
 
+use super::arrivals::Arrivals;
 use super::bounds::{Bounds, Leader, PARTITIONS_MAX, ask_leaders};
 use super::context::Context;
 use crate::metadata::Metadata;
@@ -30,6 +32,8 @@ pub struct Lags {
     inter_broker: String,
     /// What the leaders of others' partitions said last.
     told: HashMap<TopicPartition, Bounds>,
+    /// When the records of partitions arrived that groups have committed offsets of.
+    arrivals: HashMap<TopicPartition, Arrivals>,
 }
 
 impl Lags {
@@ -39,10 +43,11 @@ impl Lags {
             inter_broker: context.config.inter_broker_listener().name,
             context,
             told: HashMap::new(),
+            arrivals: HashMap::new(),
         }
     }
 
-    /// Records between committed offsets and high watermarks, one row a group and topic.
+    /// Records between committed offsets and high watermarks, and how long the oldest waits, one row a group and topic.
     pub async fn look(&mut self) -> Vec<GroupLag> {
         let committed = self.committed().await;
         let metadata = self.context.metadata.load_full();
@@ -64,7 +69,37 @@ impl Lags {
                 .extend(ask_leaders(leaders, partitions, own).await);
         }
         known.extend(self.told.iter().map(|(id, bounds)| (*id, *bounds)));
-        sums(&metadata, &committed, &known)
+        let now = Instant::now();
+        self.note_arrivals(&committed, &known, now);
+        sums(&metadata, &committed, |id, offset| {
+            let records = known.get(&id)?.lag_of(offset);
+            let next = offset.max(known.get(&id)?.log_start);
+            let arrivals = self.arrivals.get(&id);
+            let wait = arrivals.map_or(Duration::ZERO, |arrivals| arrivals.age_of(next, now));
+            Some((records, wait))
+        })
+    }
+
+    /// Remembers where partitions end that have `known` bounds, and forgets those that nobody has offsets of.
+    fn note_arrivals(
+        &mut self,
+        committed: &[Committed],
+        known: &HashMap<TopicPartition, Bounds>,
+        now: Instant,
+    ) {
+        let mut least: HashMap<TopicPartition, Offset> = HashMap::new();
+        for Committed { id, offset, .. } in committed {
+            let least = least.entry(*id).or_insert(*offset);
+            *least = (*least).min(*offset);
+        }
+        self.arrivals.retain(|id, _| least.contains_key(id));
+        for (id, least) in least {
+            if let Some(bounds) = known.get(&id) {
+                let least = least.max(bounds.log_start);
+                let arrivals = self.arrivals.entry(id).or_default();
+                arrivals.look(bounds.high_watermark, least, now);
+            }
+        }
     }
 
     /// What the groups of this broker have committed.
@@ -122,21 +157,26 @@ fn own_bounds(metadata: &Metadata, id: TopicPartition) -> Option<Bounds> {
 fn sums(
     metadata: &Metadata,
     committed: &[Committed],
-    bounds: &HashMap<TopicPartition, Bounds>,
+    lag_of: impl Fn(TopicPartition, Offset) -> Option<(u64, Duration)>,
 ) -> Vec<GroupLag> {
-    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut sums: BTreeMap<(&str, &str), (u64, Duration)> = BTreeMap::new();
     for Committed { group, id, offset } in committed {
-        let (Some(topic), Some(bounds)) = (metadata.topic_by_id(id.topic), bounds.get(id)) else {
+        let (Some(topic), Some((records, wait))) =
+            (metadata.topic_by_id(id.topic), lag_of(*id, *offset))
+        else {
             continue;
         };
         let sum = sums.entry((group.as_str(), topic.name.as_str()));
-        *sum.or_default() += bounds.lag_of(*offset);
+        let (all, longest) = sum.or_default();
+        *all += records;
+        *longest = wait.max(*longest);
     }
     let rows = sums.into_iter();
-    rows.map(|((group, topic), records)| GroupLag {
+    rows.map(|((group, topic), (records, wait))| GroupLag {
         group: group.to_owned(),
         topic: topic.to_owned(),
         records,
+        wait,
     })
     .collect()
 }

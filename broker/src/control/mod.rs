@@ -31,6 +31,7 @@
 
 pub mod acls;
 pub mod admin;
+mod arrivals;
 pub mod backups;
 pub mod bounds;
 pub mod broker_configs;

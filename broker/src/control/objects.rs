@@ -15,9 +15,11 @@ use store::{
     ObjectMeta, ObjectStore, PutCondition, PutError, PutOutcome, StoreFuture,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument;
 
 use super::health::{HealthConfig, Look, SharedHealth};
 use super::retry::{Pacer, Pauses, RequestKind};
+use crate::logging::span;
 use crate::metrics::ControlMetrics;
 
 /// Reads at a time when many objects are read at once.
@@ -165,7 +167,8 @@ impl Objects {
         };
         let request = self.store.get(object_key(key), range);
         let got = |found: &GetOutcome| found.bytes.len() as u64;
-        let (outcome, latency) = self.send(RequestKind::Read, asked, request, got).await;
+        let sent = self.send(RequestKind::Read, asked, request, got);
+        let (outcome, latency) = sent.instrument(span!("s3.get", key, asked)).await;
         self.metrics.gets.increment();
         match &outcome {
             Ok(found) => {
@@ -206,7 +209,8 @@ impl Objects {
     ) -> Result<PutOutcome, PutError> {
         let bytes = body.len();
         let request = self.store.put(object_key(key), body, condition);
-        let (outcome, latency) = self.send(RequestKind::Write, bytes, request, |_| 0).await;
+        let sent = self.send(RequestKind::Write, bytes, request, |_| 0);
+        let (outcome, latency) = sent.instrument(span!("s3.put", key, bytes)).await;
         self.metrics.puts.increment();
         match &outcome {
             Ok(_) => {
@@ -298,8 +302,10 @@ impl Objects {
     }
 
     async fn list_once(&self, request: &ListRequest) -> Result<ListPage, ListError> {
+        let span = span!("s3.list", prefix = request.prefix);
         let request = self.store.list(request.clone());
-        let (outcome, _) = self.send(RequestKind::Read, 0, request, |_| 0).await;
+        let sent = self.send(RequestKind::Read, 0, request, |_| 0);
+        let (outcome, _) = sent.instrument(span).await;
         self.metrics.lists.increment();
         if outcome.is_err() {
             self.metrics.list_errors.increment();
@@ -343,7 +349,8 @@ impl Objects {
     /// so health does not look at it.
     async fn delete_once(&self, keys: Vec<ObjectKey>) -> Vec<(ObjectKey, DeleteError)> {
         self.pacer.turn().await;
-        let results = self.store.delete(keys).await;
+        let span = span!("s3.delete", keys = keys.len() as u64);
+        let results = self.store.delete(keys).instrument(span).await;
         self.metrics.deletes.add(results.len() as u64);
         let failed = results
             .into_iter()

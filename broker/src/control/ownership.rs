@@ -23,6 +23,7 @@ use coord::keys::plan::{self, Extent, PARTITIONS_MAX};
 use coord::keys::slot::SlotId;
 use coord::placement::{self, Duties, Item};
 use segment::{Offset, SessionId, TopicPartition};
+use tracing::Instrument;
 
 use super::catalog::{Catalog, CatalogError};
 use super::commit::{Change, commit_all};
@@ -30,6 +31,7 @@ use super::context::Context;
 use super::slots::{Slots, SlotsError};
 use super::sweep;
 use super::takeover::{Owned, Target};
+use crate::logging::span;
 use crate::partition::{PartitionLog, RunSlot};
 use crate::shard::{SLOTS, Shard};
 
@@ -230,7 +232,9 @@ impl Ownership {
     async fn take(&self, targets: Vec<Target>) -> Result<(), OwnershipError> {
         let began = Instant::now();
         let wanted = targets.len();
-        let refused = self.catalog.take(targets).await?;
+        let taken = self.catalog.take(targets);
+        let span = span!("take_over", partitions = wanted as u64);
+        let refused = taken.instrument(span).await?;
         if wanted > refused.len() {
             tracing::info!(
                 partitions = wanted - refused.len(),
@@ -265,7 +269,8 @@ impl Ownership {
             );
             return 0;
         }
-        release(&self.context, owned).await;
+        let span = span!("give_away", partitions = ids.len() as u64);
+        release(&self.context, owned).instrument(span).await;
         self.close(&ids).await;
         ids.len()
     }

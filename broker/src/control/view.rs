@@ -147,6 +147,13 @@ impl ClusterView {
         others.any(|(_, record)| record.state == SessionState::Healthy)
     }
 
+    /// Whether a broker other than ours publishes that the store does not take its writes.
+    pub fn another_is_unavailable(&self, us: SessionId) -> bool {
+        let state = self.state.borrow();
+        let mut others = state.sessions.iter().filter(|(session, _)| **session != us);
+        others.any(|(_, record)| record.state == SessionState::Unavailable)
+    }
+
     /// The live brokers, by id.
     pub fn nodes(&self) -> Vec<BrokerNode> {
         let state = self.state.borrow();

@@ -377,6 +377,47 @@ pub(super) static GROUP_LAG: Family = computed(
     &["group", "topic"],
     "Records between committed offsets and high watermarks; the 1,000 largest.",
 );
+/// Lag in time, by group and topic.
+pub(super) static GROUP_LAG_SECONDS: Family = computed(
+    "kafscale_consumer_group_lag_seconds",
+    Shape::Gauge,
+    "s",
+    &["group", "topic"],
+    "How long the oldest record waits that the group has not read; of the same pairs.",
+);
+/// Hit ratio.
+pub(super) static CACHE_HIT_RATIO: Family = computed(
+    "kafscale_cache_hit_ratio",
+    Shape::Gauge,
+    "fraction",
+    &["tier"],
+    "Fraction of reads over the throughput window that found their bytes in memory; absent where nothing was read.",
+);
+/// Dollars.
+pub(super) static COST: Family = computed(
+    "kafscale_s3_cost_dollars_per_month",
+    Shape::Gauge,
+    "dollars",
+    &["operation"],
+    "Estimate of what the store costs: requests at the rate of the throughput window, and `storage` for what this \
+     broker's partitions keep, by the prices in the settings.",
+);
+/// Processor time of shards.
+pub(super) static SHARD_CPU: Family = computed(
+    "kafscale_shard_cpu_seconds_total",
+    Shape::Counter,
+    "s",
+    &["shard"],
+    "Processor time of a shard's thread; its rate is the shard's utilization.",
+);
+/// Processor time of the control thread.
+pub(super) static CONTROL_CPU: Family = computed(
+    "kafscale_control_cpu_seconds_total",
+    Shape::Counter,
+    "s",
+    &[],
+    "Processor time of the control thread.",
+);
 /// Lags that found no room.
 pub(super) static GROUP_LAG_DROPPED: Family = computed(
     "kafscale_consumer_group_lag_dropped",
@@ -468,7 +509,10 @@ pub static COMPUTED_METRICS: &[&Family] = &[
     &ADMIN_LATENCY,
     &PRODUCE_RPS,
     &FETCH_RPS,
+    &CACHE_HIT_RATIO,
+    &COST,
     &GROUP_LAG,
+    &GROUP_LAG_SECONDS,
     &GROUP_LAG_DROPPED,
     &LAG,
     &LAG_MAX,
@@ -479,4 +523,6 @@ pub static COMPUTED_METRICS: &[&Family] = &[
     &MEM_ALLOC,
     &MEM_SYS,
     &THREADS,
+    &SHARD_CPU,
+    &CONTROL_CPU,
 ];

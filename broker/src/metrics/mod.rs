@@ -6,6 +6,7 @@
 //! declared once, in `declaration.rs`; `docs/metrics.md` comes from there.
 
 mod cell;
+mod cost;
 mod declaration;
 mod family;
 mod page;
@@ -13,16 +14,19 @@ mod process;
 mod requests;
 mod sampled;
 mod table;
+mod threads;
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use cell::{Counter, Distribution, FloatGauge, Gauge, Histogram};
+pub use cost::Prices;
 pub use declaration::{
     COMPUTED_METRICS, CONTROL_METRICS, ControlMetrics, SHARD_METRICS, ShardCells,
 };
 pub use family::{Family, Shape};
+pub use page::Exposition;
 pub use requests::{ApiTotals, Requests};
 pub use sampled::GroupLag;
 pub use table::metrics_markdown;
@@ -31,7 +35,8 @@ use declaration as d;
 use family::{Cells, Reading, scale};
 use page::Page;
 use process::{CpuMeter, Process};
-use sampled::{LAG_BOUNDS, Lags, Rates};
+use sampled::{Counts, LAG_BOUNDS, Lags, Rates, Span};
+use threads::Threads;
 
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
@@ -68,6 +73,7 @@ impl Deref for ShardMetrics {
 pub struct Registry {
     shards: Vec<Arc<ShardMetrics>>,
     control: Arc<ControlMetrics>,
+    prices: Prices,
     started: Instant,
     /// Taken by the control thread only; a lock makes the registry fit for a shared closure.
     state: Mutex<State>,
@@ -86,23 +92,24 @@ impl Registry {
     pub fn new(
         shards: Vec<Arc<ShardMetrics>>,
         control: Arc<ControlMetrics>,
+        prices: Prices,
         window: Duration,
         now: Instant,
     ) -> Self {
-        let mut rates = Rates::new(window);
-        rates.sample(now, 0, 0);
-        let cpu = CpuMeter::new(now, Process::read().cpu_time);
         let state = Mutex::new(State {
-            rates,
+            rates: Rates::new(window),
             lags: Lags::default(),
-            cpu,
+            cpu: CpuMeter::new(now, Process::read().cpu_time),
         });
-        Self {
+        let registry = Self {
             shards,
             control,
+            prices,
             started: now,
             state,
-        }
+        };
+        registry.sample(now);
+        registry
     }
 
     /// The cells of the control thread.
@@ -113,8 +120,35 @@ impl Registry {
     /// Takes a sample for the throughput gauges. To be called about once a second; more often
     /// costs little.
     pub fn sample(&self, now: Instant) {
-        let (produce, fetch) = (self.totals(PRODUCE).count, self.totals(FETCH).count);
-        self.state().rates.sample(now, produce, fetch);
+        let counts = self.counts();
+        self.state().rates.sample(now, counts);
+    }
+
+    fn counts(&self) -> Counts {
+        let control = &self.control;
+        let sum =
+            |of: fn(&ShardCells) -> u64| self.shards.iter().map(|shard| of(&shard.cells)).sum();
+        Counts {
+            produce: self.totals(PRODUCE).count,
+            fetch: self.totals(FETCH).count,
+            operations: [
+                control.puts.get(),
+                control.gets.get(),
+                control.lists.get(),
+                control.deletes.get(),
+                control.heads.get(),
+            ],
+            cache: [
+                (
+                    sum(|cells| cells.tail_hits.get()),
+                    sum(|cells| cells.tail_misses.get()),
+                ),
+                (
+                    sum(|cells| cells.chunk_hits.get()),
+                    sum(|cells| cells.chunk_misses.get()),
+                ),
+            ],
+        }
     }
 
     /// Replaces the lag of the groups that this broker coordinates, one entry a group and topic.
@@ -135,10 +169,10 @@ impl Registry {
         })
     }
 
-    /// All metrics in the Prometheus text format.
-    pub fn render(&self, now: Instant) -> String {
+    /// All metrics in the Prometheus text format, or in OpenMetrics.
+    pub fn render(&self, now: Instant, exposition: Exposition) -> String {
         self.sample(now);
-        let mut page = Page::default();
+        let mut page = Page::new(exposition);
         self.write_process(&mut page, now);
         self.write_requests(&mut page);
         self.write_admin_requests(&mut page);
@@ -171,6 +205,17 @@ impl Registry {
             page.family(family);
             page.float(family.name, &[], value);
         }
+        let threads = Threads::read();
+        page.family(&d::SHARD_CPU);
+        for (shard, used) in threads.shards {
+            let labels = [(SHARD_LABEL, shard.to_string())];
+            let labels = labels
+                .each_ref()
+                .map(|(label, value)| (*label, value.as_str()));
+            page.float(d::SHARD_CPU.name, &labels, used.as_secs_f64());
+        }
+        page.family(&d::CONTROL_CPU);
+        page.float(d::CONTROL_CPU.name, &[], threads.control.as_secs_f64());
     }
 
     /// API keys that have been seen, with label and totals.
@@ -230,18 +275,27 @@ impl Registry {
     }
 
     fn write_sampled(&self, page: &mut Page, now: Instant) {
-        let (produce, fetch) = (self.totals(PRODUCE).count, self.totals(FETCH).count);
+        let counts = self.counts();
         let state = self.state();
-        let (produce, fetch) = state.rates.rates(now, produce, fetch);
+        let span = state.rates.span(now, counts);
+        let (produce, fetch) = (span.rate(|c| c.produce), span.rate(|c| c.fetch));
         for (family, rate) in [(&d::PRODUCE_RPS, produce), (&d::FETCH_RPS, fetch)] {
             page.family(family);
             page.float(family.name, &[], rate);
         }
+        self.write_cache_and_cost(page, &span);
         let lags = &state.lags;
         page.family(&d::GROUP_LAG);
         for lag in &lags.largest {
-            let labels = [("group", lag.group.as_str()), ("topic", lag.topic.as_str())];
-            page.whole(d::GROUP_LAG.name, &labels, lag.records.into());
+            page.whole(d::GROUP_LAG.name, &lag.labels(), lag.records.into());
+        }
+        page.family(&d::GROUP_LAG_SECONDS);
+        for lag in &lags.largest {
+            page.float(
+                d::GROUP_LAG_SECONDS.name,
+                &lag.labels(),
+                lag.wait.as_secs_f64(),
+            );
         }
         page.family(&d::GROUP_LAG_DROPPED);
         page.whole(d::GROUP_LAG_DROPPED.name, &[], lags.dropped as i128);
@@ -250,6 +304,25 @@ impl Registry {
         page.family(&d::LAG_MAX);
         let largest = lags.largest.first().map_or(0, |lag| lag.records);
         page.whole(d::LAG_MAX.name, &[], largest.into());
+    }
+
+    fn write_cache_and_cost(&self, page: &mut Page, span: &Span) {
+        page.family(&d::CACHE_HIT_RATIO);
+        for (tier, name) in ["tail", "chunk"].into_iter().enumerate() {
+            if let Some(ratio) = span.hit_ratio(tier) {
+                page.float(d::CACHE_HIT_RATIO.name, &[("tier", name)], ratio);
+            }
+        }
+        let rates = std::array::from_fn(|operation| span.rate(|c| c.operations[operation]));
+        let dollars = self.prices.requests(rates);
+        page.family(&d::COST);
+        for (operation, dollars) in cost::NAMES.iter().zip(dollars) {
+            page.float(d::COST.name, &[("operation", operation)], dollars);
+        }
+        let (segments, backlog) = (&self.control.segment_bytes, &self.control.wal_backlog_bytes);
+        let stored = [segments.get(), backlog.get()].map(|bytes| u64::try_from(bytes).unwrap_or(0));
+        let storage = self.prices.storage(stored.iter().sum());
+        page.float(d::COST.name, &[("operation", "storage")], storage);
     }
 }
 

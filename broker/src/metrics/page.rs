@@ -1,22 +1,70 @@
-//! The Prometheus text format, version 0.0.4.
+//! The Prometheus text format, version 0.0.4, and OpenMetrics 1.0.0, which differ in little.
 
 use std::fmt::Write;
 
 use super::cell::Distribution;
-use super::family::{Family, Scale};
+use super::family::{Family, Scale, Shape};
+
+/// The form of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Exposition {
+    /// The Prometheus text format, version 0.0.4.
+    #[default]
+    Text,
+    /// OpenMetrics 1.0.0: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
+    OpenMetrics,
+}
+
+/// What a client that takes OpenMetrics names in `Accept`.
+const OPEN_METRICS: &str = "application/openmetrics-text";
+
+impl Exposition {
+    /// The form that a client with this `Accept` header is given: OpenMetrics if it names that at all, since Prometheus
+    /// prefers it then.
+    pub fn accepted(accept: Option<&str>) -> Self {
+        match accept {
+            Some(accept) if accept.contains(OPEN_METRICS) => Self::OpenMetrics,
+            _ => Self::Text,
+        }
+    }
+
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// A page being written. Writing to a `String` cannot fail, so results are dropped.
 #[derive(Debug, Default)]
 pub(super) struct Page {
+    exposition: Exposition,
     text: String,
 }
 
 impl Page {
+    pub(super) fn new(exposition: Exposition) -> Self {
+        Self {
+            exposition,
+            text: String::new(),
+        }
+    }
+
     /// Starts a metric.
     pub(super) fn family(&mut self, family: &Family) {
-        let help = family.help.replace('\\', "\\\\");
-        let _ = writeln!(self.text, "# HELP {} {help}", family.name);
-        let _ = writeln!(self.text, "# TYPE {} {}", family.name, family.shape.word());
+        let mut help = family.help.replace('\\', "\\\\");
+        let mut name = family.name;
+        if self.exposition == Exposition::OpenMetrics {
+            help = help.replace('"', "\\\"");
+            if family.shape == Shape::Counter {
+                // The suffix belongs to the series, not to the family.
+                name = name.strip_suffix("_total").unwrap_or(name);
+            }
+        }
+        let _ = writeln!(self.text, "# HELP {name} {help}");
+        let _ = writeln!(self.text, "# TYPE {name} {}", family.shape.word());
     }
 
     /// A whole number.
@@ -62,7 +110,15 @@ impl Page {
         sum: f64,
     ) {
         for (bound, total) in bounds.iter().zip(totals) {
-            let _ = writeln!(self.text, "{name}_bucket{{le=\"{bound}\"}} {total}");
+            let _ = match self.exposition {
+                Exposition::Text => {
+                    writeln!(self.text, "{name}_bucket{{le=\"{bound}\"}} {total}")
+                }
+                // Bounds are written as floats there: 1.0 and not 1.
+                Exposition::OpenMetrics => {
+                    writeln!(self.text, "{name}_bucket{{le=\"{bound:?}\"}} {total}")
+                }
+            };
         }
         let _ = writeln!(self.text, "{name}_bucket{{le=\"+Inf\"}} {count}");
         let _ = writeln!(self.text, "{name}_sum {sum}");
@@ -70,7 +126,10 @@ impl Page {
     }
 
     /// The finished page.
-    pub(super) fn finish(self) -> String {
+    pub(super) fn finish(mut self) -> String {
+        if self.exposition == Exposition::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
         self.text
     }
 
@@ -100,6 +159,19 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_metrics_is_given_to_who_takes_it() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5";
+        for (accept, wanted) in [
+            (None, Exposition::Text),
+            (Some("*/*"), Exposition::Text),
+            (Some(prometheus), Exposition::OpenMetrics),
+        ] {
+            assert_eq!(Exposition::accepted(accept), wanted, "{accept:?}");
+        }
+    }
 
     #[test]
     fn labels_are_escaped_and_numbers_are_finite() {

@@ -32,24 +32,28 @@ impl Process {
                 .parse::<u64>()
                 .ok()
         };
-        // The second field is the name in parentheses and may hold spaces; user and system time
-        // are fields 14 and 15.
-        let fields = stat
-            .rsplit_once(')')
-            .map_or("", |(_, rest)| rest)
-            .split_whitespace();
-        let ticks: u64 = fields
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
         Self {
             resident_bytes: number("VmRSS").unwrap_or(0) * 1024,
             anonymous_bytes: number("RssAnon").unwrap_or(0) * 1024,
             threads: number("Threads").unwrap_or(0),
-            cpu_time: TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)),
+            cpu_time: cpu_time(stat),
         }
     }
+}
+
+/// Processor time by the line of a process or thread in `/proc`.
+pub(super) fn cpu_time(stat: &str) -> Duration {
+    // The second field is the name in parentheses and may hold spaces; user and system time are fields 14 and 15.
+    let fields = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace();
+    let ticks: u64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
 }
 
 /// Processor time between two looks.

@@ -7,7 +7,12 @@ fn registry(shards: usize) -> (Registry, Vec<Arc<ShardMetrics>>, Instant) {
     let now = Instant::now();
     let shards: Vec<_> = (0..shards).map(|_| ShardMetrics::new()).collect();
     let window = Duration::from_secs(60);
-    let registry = Registry::new(shards.clone(), Arc::default(), window, now);
+    let prices = Prices {
+        put_per_1000: 0.005,
+        get_per_1000: 0.0004,
+        storage_gb_month: 0.023,
+    };
+    let registry = Registry::new(shards.clone(), Arc::default(), prices, window, now);
     (registry, shards, now)
 }
 
@@ -54,7 +59,7 @@ fn counters_add_up_over_shards_and_gauges_show_each() {
         shard.memory_unacknowledged.set(7);
         shard.rejected_malformed.increment();
     }
-    let page = registry.render(now);
+    let page = registry.render(now, Exposition::Text);
     assert_eq!(
         line(&page, "kafscale_network_bytes_total{direction=\"in\"}"),
         "kafscale_network_bytes_total{direction=\"in\"} 300"
@@ -87,7 +92,7 @@ fn histograms_are_merged_and_exported_in_milliseconds() {
         .put_latency
         .record_time(Duration::from_secs(9));
     registry.control().flush_bytes.record(5000);
-    let page = registry.render(now);
+    let page = registry.render(now, Exposition::Text);
     for wanted in [
         "kafscale_produce_latency_ms_bucket{le=\"1\"} 0",
         "kafscale_produce_latency_ms_bucket{le=\"2\"} 1",
@@ -120,10 +125,17 @@ fn requests_errors_rates_and_lag_are_shown() {
         group: "g\"1".to_owned(),
         topic: "t".to_owned(),
         records: 12,
+        wait: Duration::from_millis(1500),
     }]);
+    registry.control().puts.add(40);
+    registry.control().segment_bytes.set(1 << 40);
+    for shard in &shards {
+        shard.tail_hits.add(30);
+        shard.tail_misses.add(10);
+    }
     registry.control().health_state.set(1);
     registry.control().health_error_rate.set(0.02);
-    let page = registry.render(now + Duration::from_secs(10));
+    let page = registry.render(now + Duration::from_secs(10), Exposition::Text);
     for wanted in [
         "kafscale_requests_total{api=\"Produce\"} 2",
         "kafscale_request_latency_ms_sum{api=\"Produce\"} 6",
@@ -134,6 +146,10 @@ fn requests_errors_rates_and_lag_are_shown() {
         "kafscale_produce_rps 0.2",
         "kafscale_fetch_rps 0",
         "kafscale_consumer_group_lag{group=\"g\\\"1\",topic=\"t\"} 12",
+        "kafscale_consumer_group_lag_seconds{group=\"g\\\"1\",topic=\"t\"} 1.5",
+        "kafscale_cache_hit_ratio{tier=\"tail\"} 0.75",
+        "kafscale_s3_cost_dollars_per_month{operation=\"put\"} 51.84",
+        "kafscale_s3_cost_dollars_per_month{operation=\"storage\"} 23.552",
         "kafscale_consumer_lag_bucket{le=\"100\"} 1",
         "kafscale_consumer_lag_max 12",
         "kafscale_s3_health_state 1",
@@ -155,7 +171,7 @@ fn requests_errors_rates_and_lag_are_shown() {
 fn the_page_is_well_formed_and_shows_every_metric() {
     let (registry, shards, now) = registry(2);
     shards[1].requests.failed(1, 6, 2);
-    let page = registry.render(now);
+    let page = registry.render(now, Exposition::Text);
     let mut types = BTreeMap::new();
     let mut series = BTreeSet::new();
     for line in page.lines() {
@@ -179,6 +195,35 @@ fn the_page_is_well_formed_and_shows_every_metric() {
 }
 
 #[test]
+fn open_metrics_has_its_own_names_of_families_bounds_and_an_end() {
+    let (registry, shards, now) = registry(1);
+    shards[0]
+        .produce_latency
+        .record_time(Duration::from_micros(1500));
+    let page = registry.render(now, Exposition::OpenMetrics);
+    assert!(page.ends_with("\n# EOF\n"), "{page}");
+    for wanted in [
+        "# TYPE kafscale_stalls counter",
+        "kafscale_stalls_total 0",
+        "kafscale_produce_latency_ms_bucket{le=\"2.0\"} 1",
+        "kafscale_fetch_hit_latency_ms_bucket{le=\"0.005\"} 0",
+    ] {
+        assert!(
+            page.lines().any(|line| line == wanted),
+            "{wanted} is not in:\n{page}"
+        );
+    }
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names: Vec<&str> = types.filter_map(|line| line.split(' ').next()).collect();
+    let distinct: BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(
+        names.len(),
+        distinct.len(),
+        "a counter without its suffix has the name of another metric"
+    );
+}
+
+#[test]
 fn shards_do_not_share_cache_lines() {
     assert_eq!(std::mem::align_of::<ShardMetrics>(), 128);
     assert_eq!(std::mem::size_of::<ShardMetrics>() % 128, 0);
@@ -196,10 +241,14 @@ fn a_reader_on_another_thread_sees_what_the_owner_counted() {
         }
     });
     while !owner.is_finished() {
-        assert!(registry.render(now).contains("kafscale_hops_total "));
+        assert!(
+            registry
+                .render(now, Exposition::Text)
+                .contains("kafscale_hops_total ")
+        );
     }
     owner.join().unwrap();
-    let page = registry.render(now);
+    let page = registry.render(now, Exposition::Text);
     assert_eq!(
         line(&page, "kafscale_hops_total "),
         "kafscale_hops_total 100000"

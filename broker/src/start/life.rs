@@ -47,6 +47,7 @@ use crate::control::users::{self, Users};
 use crate::control::{
     ControlHandle, ControlMsg, FlushSignal, census, certificates, health, memory, retention, sweep,
 };
+use crate::logging;
 use crate::metadata::{Metadata, SharedMetadata};
 use crate::metrics::{ControlMetrics, Registry};
 use crate::node::BrokerNode;
@@ -182,6 +183,10 @@ impl Parts {
         let health = health_config(&config);
         let reads = config.s3.concurrency;
         let objects = Objects::new(stores.objects, metrics.clone(), reads, health);
+        let backups = stores.backups.map_or_else(
+            || objects.clone(),
+            |store| Objects::new(store, metrics.clone(), reads, health_config(&config)),
+        );
         let alone = (!stores.shared).then_some(BrokerId::ZERO);
         let set = config.broker_id().map(BrokerId::new);
         let begin = Begin {
@@ -237,6 +242,7 @@ impl Parts {
         let context = Context {
             config,
             objects,
+            backups,
             keys,
             kv: stores.kv,
             space,
@@ -474,7 +480,9 @@ impl Broker {
         let metrics = self.context.metrics.clone();
         let window = self.context.config.admin.rate_window;
         let cells = self.shards.metrics.clone();
-        let registry = Arc::new(Registry::new(cells, metrics, window, Instant::now()));
+        let prices = self.context.config.prices();
+        let registry = Registry::new(cells, metrics, prices, window, Instant::now());
+        let registry = Arc::new(registry);
         let refused = self.context.refusal.flag();
         let proof = self.context.proof.clone();
         switch.set(pages(registry.clone(), is_ready.clone(), refused, proof));
@@ -483,6 +491,18 @@ impl Broker {
             loop {
                 tokio::time::sleep(SAMPLE_EVERY).await;
                 registry.sample(Instant::now());
+            }
+        });
+        tasks.spawn("log lines left out", async move {
+            loop {
+                tokio::time::sleep(logging::TELL_EVERY).await;
+                for logging::LeftOut { place, lines } in logging::take_left_out() {
+                    tracing::warn!(
+                        place,
+                        lines,
+                        "log lines were left out: one place logs too many"
+                    );
+                }
             }
         });
         let every = self.context.config.admin.lag_interval;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::control::admin::{Closures, Pages};
-use crate::metrics::Registry;
+use crate::metrics::{Exposition, Registry};
 use crate::proof::Proof;
 
 /// The pages of the present life, if one serves.
@@ -35,8 +35,9 @@ impl Switch {
 }
 
 impl Pages for Switch {
-    fn metrics(&self) -> String {
-        self.get().map_or_else(String::new, |pages| pages.metrics())
+    fn metrics(&self, exposition: Exposition) -> String {
+        let pages = self.get();
+        pages.map_or_else(String::new, |pages| pages.metrics(exposition))
     }
 
     fn health(&self) -> String {
@@ -59,7 +60,7 @@ pub(super) fn pages(
 ) -> Arc<dyn Pages> {
     let (of_health, proven) = (refused.clone(), proof.clone());
     Arc::new(Closures {
-        metrics: move || registry.render(Instant::now()),
+        metrics: move |exposition| registry.render(Instant::now(), exposition),
         health: move || match (of_health.load(Ordering::Relaxed), proven.holds()) {
             (_, false) => "ok; the session is not proven: reads are refused".to_owned(),
             (true, true) => "ok; produce is refused".to_owned(),

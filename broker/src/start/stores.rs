@@ -33,6 +33,8 @@ const SILENT: Duration = Duration::from_secs(1);
 pub struct Stores {
     /// The object store.
     pub objects: Arc<dyn ObjectStore>,
+    /// Where backups of the metadata are kept, unless it is there too.
+    pub backups: Option<Arc<dyn ObjectStore>>,
     /// The metadata store.
     pub kv: Arc<dyn Kv>,
     /// How a reader is told where that is.
@@ -76,10 +78,49 @@ pub async fn open_unprobed(
 
 /// Connects to the bucket and etcd.
 async fn connect(config: &Config) -> Result<(S3Store, Etcd, EtcdStatus), StartError> {
+    let (etcd, status) = connect_etcd(config).await?;
+    Ok((connect_s3(config).await?, etcd, status))
+}
+
+/// Connects to the bucket of backups, if it is another one. Asks nothing of it.
+///
+/// # Errors
+/// [`StartError`].
+pub(crate) async fn connect_backups(
+    config: &Config,
+) -> Result<Option<Arc<dyn ObjectStore>>, StartError> {
+    let Some(bucket) = config
+        .backup
+        .bucket
+        .as_ref()
+        .filter(|_| config.mode() == Mode::Cluster)
+    else {
+        return Ok(None);
+    };
+    let options = S3Options {
+        bucket: bucket.clone(),
+        read_replica: None,
+        ..s3_options(config)
+    };
+    Ok(Some(Arc::new(S3Store::connect(options).await?)))
+}
+
+/// Connects to etcd, and gives what the member says of itself that answered.
+///
+/// # Errors
+/// [`StartError`].
+pub(crate) async fn connect_etcd(config: &Config) -> Result<(Etcd, EtcdStatus), StartError> {
     let etcd = Etcd::connect(etcd_options(config)).await?;
     let status = etcd.check().await?;
-    let s3 = S3Store::connect(s3_options(config)).await?;
-    Ok((s3, etcd, status))
+    Ok((etcd, status))
+}
+
+/// Connects to the bucket. Asks nothing of it.
+///
+/// # Errors
+/// [`StartError`].
+pub(crate) async fn connect_s3(config: &Config) -> Result<S3Store, StartError> {
+    Ok(S3Store::connect(s3_options(config)).await?)
 }
 
 fn place(config: &Config) -> String {
@@ -113,6 +154,7 @@ async fn open_cluster(config: &Config) -> Result<Stores, StartError> {
     );
     Ok(Stores {
         objects,
+        backups: connect_backups(config).await?,
         kv: Arc::new(etcd),
         place: place(config),
         mode,
@@ -267,6 +309,7 @@ async fn open_embedded(config: &Config) -> Result<Stores, StartError> {
     let place = directory.display().to_string();
     Ok(Stores {
         objects,
+        backups: None,
         kv,
         place,
         mode: CommitMode::Conditional,

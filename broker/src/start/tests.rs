@@ -154,6 +154,7 @@ impl World {
         let reached = GatedKv::new(self.kv.clone(), self.readings.clone());
         let stores = Stores {
             objects,
+            backups: None,
             kv: Arc::new(reached.clone()),
             place: "memory".to_owned(),
             mode: self.mode,

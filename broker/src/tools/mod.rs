@@ -6,6 +6,7 @@
 
 pub mod adopt;
 pub mod backup;
+pub mod doctor;
 mod epochs;
 pub mod export;
 pub mod fsck;
@@ -26,7 +27,7 @@ use tokio::task::LocalSet;
 
 use crate::config::{Config, Mode};
 use crate::control::objects::Objects;
-use crate::start::{StartError, health_config, key_space, open_unprobed};
+use crate::start::{StartError, connect_backups, health_config, key_space, open_unprobed};
 
 /// Why a tool cannot work on a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,8 @@ pub struct Ground {
     pub store: Arc<dyn ObjectStore>,
     /// The same, bounded and retried.
     pub objects: Objects,
+    /// Where backups of the metadata are kept: the same, or another bucket.
+    pub backups: Objects,
     /// The metadata store.
     pub kv: Arc<dyn Kv>,
     /// Keys of objects.
@@ -132,9 +135,16 @@ pub async fn open(config: &Config) -> Result<Ground, ToolError> {
     let cluster = kv.get(cluster::key(&space)).await?;
     let cluster = seen::<ClusterRecord>(cluster.as_ref())?;
     let metrics = Arc::default();
-    let health = health_config(config);
+    let bounded = |store, metrics| {
+        let health = health_config(config);
+        Objects::new(store, metrics, config.s3.concurrency, health)
+    };
+    let objects = bounded(store.clone(), metrics);
+    let apart = connect_backups(config).await?;
+    let backups = apart.map_or_else(|| objects.clone(), |store| bounded(store, Arc::default()));
     Ok(Ground {
-        objects: Objects::new(store.clone(), metrics, config.s3.concurrency, health),
+        objects,
+        backups,
         store,
         kv,
         keys,
@@ -161,8 +171,10 @@ pub(crate) mod testing {
             latency: (Duration::from_secs(60), Duration::from_secs(60)),
             errors: (1.0, 1.0),
         };
+        let objects = Objects::new(store.clone(), Arc::default(), 64, never);
         Ground {
-            objects: Objects::new(store.clone(), Arc::default(), 64, never),
+            backups: objects.clone(),
+            objects,
             store,
             kv,
             keys: KeySpace::default(),

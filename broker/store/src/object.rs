@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -212,6 +213,14 @@ pub struct ObjectMeta {
     /// When it was written by the store's clock, in milliseconds since 1970. For display only:
     /// no decision may hang on it.
     pub modified_ms: i64,
+}
+
+impl ObjectMeta {
+    /// How far the store's clock and the caller's are apart, for an object that was written at `now_ms` of the caller's.
+    /// For display only, as [`ObjectMeta::modified_ms`].
+    pub fn clock_offset(&self, now_ms: i64) -> Duration {
+        Duration::from_millis(now_ms.abs_diff(self.modified_ms))
+    }
 }
 
 /// Which keys a LIST page shall hold.

@@ -17,11 +17,14 @@ use client::{Client, ClientSettings};
 use s3_server::{Conditional, Server};
 
 pub(crate) use crate::common::ports::free;
+use crate::common::quiet::assert_quiet;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
 /// What etcd says, in its directory.
 const ETCD_LOG: &str = "etcd.log";
 pub(crate) const BUCKET: &str = "kafscale-test";
+/// Where backups go in tests that want them apart.
+pub(crate) const BACKUPS: &str = "kafscale-backups";
 /// Of the form that Garage takes, which is the strictest.
 pub(crate) const ACCESS_KEY: &str = "GK6b61667363616c6574657374";
 pub(crate) const SECRET_KEY: &str =
@@ -170,7 +173,7 @@ enum S3 {
 impl S3 {
     fn start(conditional: Conditional) -> Self {
         let options = s3_server::Options {
-            buckets: vec![BUCKET.to_owned()],
+            buckets: vec![BUCKET.to_owned(), BACKUPS.to_owned()],
             access_key: ACCESS_KEY.to_owned(),
             secret_key: SECRET_KEY.to_owned(),
             conditional,
@@ -500,5 +503,6 @@ impl Drop for Node {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        assert_quiet(&format!("broker {}", self.id), &self.log());
     }
 }

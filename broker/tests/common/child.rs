@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::ports::free;
+use super::quiet::assert_quiet;
 use super::{Connection, page};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kafscale");
@@ -111,5 +112,6 @@ impl Drop for ChildBroker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        assert_quiet("the broker", &self.log());
     }
 }

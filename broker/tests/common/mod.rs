@@ -9,6 +9,7 @@
 pub(crate) mod child;
 pub(crate) mod original;
 pub(crate) mod ports;
+pub(crate) mod quiet;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -74,6 +75,7 @@ impl LocalBroker {
     ) -> Self {
         let stores = Stores {
             objects: objects.clone(),
+            backups: None,
             kv: kv.clone(),
             place: "memory".to_owned(),
             mode: CommitMode::Conditional,

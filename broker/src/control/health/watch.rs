@@ -156,10 +156,15 @@ impl Watch {
         since.elapsed() > context.config.broker.session_ttl * 2
     }
 
+    /// A broker that has nothing to read or write knows nothing of the store. While another says that it is cut off, it
+    /// looks, so that its being well means something: else an outage of all would end the session of each broker that
+    /// notices it while a quiet one does not.
     fn probe(&mut self, look: &Look) {
+        let (view, us) = (&self.context.view, self.context.session.id);
+        let is_asked = view.another_is_unavailable(us);
         for (kind, is_wanted) in [
-            (RequestKind::Read, look.wants_read),
-            (RequestKind::Write, look.wants_write),
+            (RequestKind::Read, look.wants_read || is_asked),
+            (RequestKind::Write, look.wants_write || is_asked),
         ] {
             if is_wanted && *self.under_way(kind) < PROBES_MAX {
                 *self.under_way(kind) += 1;

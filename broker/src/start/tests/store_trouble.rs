@@ -115,6 +115,41 @@ fn a_broker_that_is_not_alone_in_its_trouble_keeps_its_session() {
     });
 }
 
+/// A broker that has nothing to write does not know that the store is gone: that it says it is well must not make the
+/// others give up.
+#[test]
+fn a_quiet_broker_finds_out_that_the_store_is_gone_for_all() {
+    test(async {
+        let world = World::new();
+        let one = world.start_on(Some(1), world.faulty.clone(), &QUICK).await;
+        let id = one.create("orders", 1).await;
+        let mut bases = one.produce_many(id, 2).await;
+        let two = world.start_on(Some(2), world.faulty.clone(), &QUICK).await;
+        set_drain(&world, &two, true).await;
+        eventually("the first broker has it", || one.owns(id.topic) == 1).await;
+        cut(&world.faulty, &Fault::ErrorBefore);
+        let bytes = batch(0, 5);
+        let waits = async {
+            eventually("both are unavailable", || {
+                let state = |rig: &Rig| rig.context.metrics.health_state.get();
+                (state(&one), state(&two)) == (2, 2)
+            })
+            .await;
+            tokio::time::sleep(one.context.config.broker.session_ttl * 3).await;
+            world.faulty.clear();
+        };
+        let (produced, ()) = tokio::select! {
+            both = async { tokio::join!(one.produce(id, &bytes), waits) } => both,
+            ending = one.context.failure.wait() => panic!("{ending:?}"),
+            ending = two.context.failure.wait() => panic!("{ending:?}"),
+        };
+        bases.push(produced.unwrap().base_offset.get());
+        assert_eq!(one.scan(id, 0).await, bases);
+        two.finish().await;
+        one.finish().await;
+    });
+}
+
 /// Others place by what is published, so it is published in the end, whatever comes between.
 #[test]
 fn the_state_of_the_store_is_published_until_it_is_known() {

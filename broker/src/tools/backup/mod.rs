@@ -363,7 +363,7 @@ async fn read_backup(
     wanted: &Recover,
 ) -> Result<(StoredBackup, Before), RecoverError> {
     let backups = Backups {
-        objects: &ground.objects,
+        objects: &ground.backups,
         keys: &ground.keys,
     };
     let all = backups.list().await?;

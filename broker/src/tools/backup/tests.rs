@@ -140,7 +140,7 @@ async fn back_up(world: &World, now: i64) -> StoredBackup {
         .unwrap()
         .record;
     let backups = Backups {
-        objects: &ground.objects,
+        objects: &ground.backups,
         keys: &ground.keys,
     };
     let (name, now) = ((NAME, cluster.cluster_id.as_str()), TimestampMs::new(now));

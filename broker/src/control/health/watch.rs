@@ -25,6 +25,9 @@ const LOOK_SOON: Duration = Duration::from_millis(500);
 const PROBES_MAX: usize = 4;
 /// What a write for its answer alone writes, always.
 const PROBE_BODY: &[u8] = b"written while the health of this store is in doubt\n";
+/// Shortest time for which another must have been well before this broker is cut off and not all: a quiet one needs it to
+/// be told, to ask five times, and to tell that it is not well either.
+const ALONE_MIN: Duration = Duration::from_secs(5);
 /// How long others may take to be told of the state, before it is tried again.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -73,7 +76,8 @@ impl Watch {
             }
             self.probe(&look);
             self.publish(look.state);
-            let is_calm = look.state == HealthState::Healthy && self.probes.is_empty();
+            let is_calm =
+                look.state == HealthState::Healthy && self.probes.is_empty() && !self.is_asked();
             let next = tokio::time::sleep(if is_calm { LOOK_EVERY } else { LOOK_SOON });
             let mut next = std::pin::pin!(next);
             loop {
@@ -141,7 +145,7 @@ impl Watch {
             .store_is_unavailable(state == HealthState::Unavailable);
     }
 
-    /// Cut off: unavailable for longer than twice the time to live of a session, and somebody else
+    /// Cut off: unavailable for longer than twice the time to live of a session, and [`ALONE_MIN`], and somebody else
     /// without trouble all that time (DESIGN §4). Brokers recover one after the other from an outage
     /// of all: the last one must not give up because the first one is well.
     fn is_cut(&mut self, look: &Look) -> bool {
@@ -153,15 +157,14 @@ impl Watch {
             return false;
         }
         let since = *self.alone_since.get_or_insert_with(Instant::now);
-        since.elapsed() > context.config.broker.session_ttl * 2
+        since.elapsed() > (context.config.broker.session_ttl * 2).max(ALONE_MIN)
     }
 
     /// A broker that has nothing to read or write knows nothing of the store. While another says that it is cut off, it
     /// looks, so that its being well means something: else an outage of all would end the session of each broker that
     /// notices it while a quiet one does not.
     fn probe(&mut self, look: &Look) {
-        let (view, us) = (&self.context.view, self.context.session.id);
-        let is_asked = view.another_is_unavailable(us);
+        let is_asked = self.is_asked();
         for (kind, is_wanted) in [
             (RequestKind::Read, look.wants_read || is_asked),
             (RequestKind::Write, look.wants_write || is_asked),
@@ -172,6 +175,11 @@ impl Watch {
                     .push(probe(self.context.clone(), kind).boxed_local());
             }
         }
+    }
+
+    fn is_asked(&self) -> bool {
+        let (view, us) = (&self.context.view, self.context.session.id);
+        view.another_is_unavailable(us)
     }
 
     /// Tells others of the state, again and again until it has been told.

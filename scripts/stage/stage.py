@@ -80,9 +80,9 @@ class Process:
 
 
 class Broker(Process):
-    def __init__(self, stage, number, program, settings=None, name=None):
+    def __init__(self, stage, number, program, settings=None, name=None, ports=None):
         self.number, self.stage = number, stage
-        self.kafka, self.admin = free_port(), free_port()
+        self.kafka, self.admin = ports or (free_port(), free_port())
         environment = {
             "KAFSCALE_BROKER_ADDR": f"127.0.0.1:{self.kafka}", "KAFSCALE_METRICS_ADDR": f"127.0.0.1:{self.admin}",
             "KAFSCALE_BROKER_ID": str(number), "KAFSCALE_SHARDS": "2", "KAFSCALE_PIN": "false",
@@ -212,8 +212,8 @@ class Stage:
                                 KAFSCALE_S3_ACCESS_KEY=ACCESS, KAFSCALE_S3_SECRET_KEY=SECRET)
         return minio
 
-    def broker(self, number, program=None, settings=None, name=None):
-        broker = self.add(Broker(self, number, program or self.program, settings, name))
+    def broker(self, number, program=None, settings=None, name=None, ports=None):
+        broker = self.add(Broker(self, number, program or self.program, settings, name, ports))
         broker.wait_ready()
         return broker
 

@@ -43,13 +43,14 @@ def play(stage, args):
     wait_for("each has its share", 60, lambda: all(broker.metric("kafscale_partitions") == 4 for broker in brokers))
     count = 0
     for what, program in (("new", args.new), ("old-again", args.old), ("new-again", args.new)):
-        load = Load(stage, f"orders-{what}", bootstrap())
         stage.run("topic", "create", f"orders-{what}", "--partitions", "6", bootstrap=bootstrap())
+        load = Load(stage, f"orders-{what}", bootstrap())
         for index in range(3):
             old = brokers[index]
             took, code = old.end()
             stage.check(code == 0, f"{old.name} ends with {code}")
-            new = stage.broker(old.number, program=program, settings=SETTINGS, name=f"{what}-{old.number}")
+            new = stage.broker(old.number, program=program, settings=SETTINGS, name=f"{what}-{old.number}",
+                               ports=(old.kafka, old.admin))
             brokers[index] = new
             wait_for(f"{new.name} has a share", 60, lambda: new.metric("kafscale_partitions") > 0)
             stage.say(f"{old.name} has ended within {took:.1f} s, {new.name} has {new.metric('kafscale_partitions'):.0f} "

@@ -48,7 +48,9 @@ use crate::shard::ShardId;
 use life::{DRAIN_TIMEOUT, Entrance, Lasting, live};
 use pages::Switch;
 pub use stores::{Stores, health_config, key_space, open, open_unprobed};
-pub(crate) use stores::{connect_backups, connect_etcd, connect_s3, spares_the_wal};
+pub(crate) use stores::{
+    connect_backups, connect_etcd, connect_s3, spares_the_wal, without_conditions,
+};
 
 /// Threads for blocking and heavy work, beside one that waits for each shard to end.
 const BLOCKING_THREADS: usize = 4;

@@ -117,6 +117,64 @@ fn a_store_that_ignores_conditions_is_found_and_commits_are_guarded_by_etcd() {
     assert_eq!(node.read("orders"), (0..600).collect::<Vec<u32>>());
 }
 
+/// Backblaze B2 answers conditional writes with 501: what the broker would write so is written without.
+#[test]
+fn a_store_that_refuses_conditions_is_served_as_one_that_ignores_them() {
+    let world = World::start(Conditional::Refused);
+    let small = [
+        ("KAFSCALE_SEGMENT_BYTES", "64KiB"),
+        ("KAFSCALE_BACKUP_INTERVAL_MS", "500"),
+    ];
+    let mut node = world.node_with("1", &small);
+    assert!(node.log().contains("Guarded commits"), "{}", node.log());
+    node.run(&["topic", "create", "orders", "--partitions", "3"], "");
+    node.produce("orders", 0..20_000);
+    eventually("segments and backups are written", || {
+        node.metric("kafscale_compactions_total{result=\"ok\"}") >= 1.0
+            && node.metric("kafscale_backups_total{result=\"ok\"}") >= 1.0
+    });
+    node.kill();
+    let mut node = world.node_with("1", &small);
+    node.produce("orders", 20_000..20_100);
+    assert_eq!(node.read("orders"), (0..20_100).collect::<Vec<u32>>());
+    node.stop();
+    let output = world.tool(&["fsck", "--deep"]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+/// A store that creates under a condition and never replaces under one: what would replace is left alone, and compaction
+/// goes on.
+#[test]
+fn a_store_that_keeps_no_if_match_merges_nothing_and_compacts_all_the_same() {
+    let world = World::start(Conditional::CreateOnly);
+    let small = [
+        ("KAFSCALE_SEGMENT_BYTES", "1MiB"),
+        ("KAFSCALE_COMPACTION_INTERVAL_MS", "100"),
+    ];
+    let mut node = world.node_with("1", &small);
+    assert!(node.log().contains("Conditional commits"), "{}", node.log());
+    node.run(&["topic", "create", "orders", "--partitions", "1"], "");
+    let segments = || node.metric("kafscale_compactions_total{result=\"ok\"}");
+    for round in 0..12 {
+        node.produce("orders", round * 100..(round + 1) * 100);
+        eventually("it is compacted", || segments() > f64::from(round));
+    }
+    assert_eq!(
+        node.metric("kafscale_compactions_total{result=\"error\"}"),
+        0.0
+    );
+    assert_eq!(
+        node.metric("kafscale_compactions_total{result=\"merged\"}"),
+        0.0
+    );
+    assert_eq!(node.read("orders"), (0..1_200).collect::<Vec<u32>>());
+    node.stop();
+}
+
 /// The store answers 503 for a while, then again: produce is refused with an error that clients
 /// retry, reads from memory go on, and everything recovers by itself.
 #[test]

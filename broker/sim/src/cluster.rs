@@ -125,6 +125,7 @@ impl Cluster {
             kv: Arc::new(ModelEtcd::new(self.etcd.clone(), broker)),
             place: "simulated".to_owned(),
             mode: self.plan.mode,
+            replaces: true,
             shared: true,
         };
         let wires = self.network.listen(broker);

@@ -18,7 +18,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coord::keys::cluster::CommitMode;
 use coord::keys::partition::{Intent, IntentKind};
 use segment::kfs::KfsObject;
 use segment::manifest::{ManifestSegment, time_points};
@@ -55,7 +54,7 @@ impl Cleaner {
 
     /// Runs for ever.
     pub async fn run(self) {
-        if self.context.mode == CommitMode::Guarded {
+        if !self.context.replaces {
             // Without conditional writes a late rewrite could land over a later one.
             return;
         }

@@ -197,6 +197,8 @@ pub struct Context {
     pub objects: Objects,
     /// Where backups of the metadata are kept: the same, or another bucket.
     pub backups: Objects,
+    /// Whether segments can be replaced: the object store keeps conditions, If-Match among them.
+    pub replaces: bool,
     /// Names of objects.
     pub keys: KeySpace,
     /// The metadata store.

@@ -11,7 +11,6 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use coord::keys::cluster::CommitMode;
 use coord::keys::partition::{Intent, IntentKind};
 use coord::rules::{self, Rule};
 use segment::kfs::KfsObject;
@@ -39,8 +38,7 @@ pub async fn merge(
     id: TopicPartition,
     segment_bytes: u64,
 ) -> Result<Option<usize>, CompactionError> {
-    let unconditional = context.mode == CommitMode::Guarded;
-    if unconditional && rules::holds(Rule::NoMergeWithoutConditions) {
+    if !context.replaces && rules::holds(Rule::NoMergeWithoutConditions) {
         return Ok(None);
     }
     resolve(context, id).await?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use coord::keys::Keyspace;
+use coord::keys::cluster::CommitMode;
 use coord::keys::session::SessionState;
 use futures_channel::oneshot;
 use segment::{BrokerId, TopicPartition, WalSequence};
@@ -243,6 +244,7 @@ impl Parts {
             config,
             objects,
             backups,
+            replaces: cluster.commit_mode == CommitMode::Conditional && stores.replaces,
             keys,
             kv: stores.kv,
             space,

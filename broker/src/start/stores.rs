@@ -16,7 +16,7 @@ use store::s3::{
     LifecycleRule, ReadReplica, RequestChecksums, S3Options, S3Store, Sse, StaticCredentials,
     covers,
 };
-use store::{ListRequest, ObjectKey, ObjectStore};
+use store::{ListRequest, ObjectKey, ObjectStore, Unconditional};
 
 use super::StartError;
 use crate::config::{Checksums, Config, Encryption, Mode, Secret};
@@ -41,6 +41,8 @@ pub struct Stores {
     pub place: String,
     /// How WAL objects can be committed there.
     pub mode: CommitMode,
+    /// Whether an object can be replaced on condition that it is still the one that was read.
+    pub replaces: bool,
     /// Whether other brokers use them too, so that sessions must be proven alive.
     pub shared: bool,
 }
@@ -140,10 +142,20 @@ async fn open_cluster(config: &Config) -> Result<Stores, StartError> {
     for problem in &report.problems {
         tracing::warn!(problem, "the object store does not keep a promise");
     }
-    let mode = match report.conditional {
-        true => CommitMode::Conditional,
-        false => CommitMode::Guarded,
+    let backups = connect_backups(config).await?;
+    let (mode, objects, backups) = match report.conditional {
+        true => (CommitMode::Conditional, objects, backups),
+        false => {
+            let backups = backups.map(without_conditions);
+            (CommitMode::Guarded, without_conditions(objects), backups)
+        }
     };
+    if report.conditional && !report.if_match {
+        tracing::warn!(
+            "small segments are not merged and compacted topics not cleaned: the object store replaces nothing under \
+             If-Match"
+        );
+    }
     tracing::info!(
         bucket = config.s3.bucket.as_deref().unwrap_or_default(),
         endpoint = config.s3.endpoint.as_deref().unwrap_or("AWS"),
@@ -154,12 +166,18 @@ async fn open_cluster(config: &Config) -> Result<Stores, StartError> {
     );
     Ok(Stores {
         objects,
-        backups: connect_backups(config).await?,
+        backups,
         kv: Arc::new(etcd),
         place: place(config),
         mode,
+        replaces: report.if_match,
         shared: true,
     })
+}
+
+/// Leaves conditions out of writes to a store that does not keep them, and may refuse them.
+pub(crate) fn without_conditions(objects: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+    Arc::new(Unconditional::new(objects))
 }
 
 /// The names of objects, checked.
@@ -313,6 +331,7 @@ async fn open_embedded(config: &Config) -> Result<Stores, StartError> {
         kv,
         place,
         mode: CommitMode::Conditional,
+        replaces: true,
         shared: false,
     })
 }

@@ -158,6 +158,7 @@ impl World {
             kv: Arc::new(reached.clone()),
             place: "memory".to_owned(),
             mode: self.mode,
+            replaces: true,
             shared: broker.is_some(),
         };
         let advertised = vec![Advertised::unnamed("localhost", 1, &[])];

@@ -27,7 +27,9 @@ use tokio::task::LocalSet;
 
 use crate::config::{Config, Mode};
 use crate::control::objects::Objects;
-use crate::start::{StartError, connect_backups, health_config, key_space, open_unprobed};
+use crate::start::{
+    StartError, connect_backups, health_config, key_space, open_unprobed, without_conditions,
+};
 
 /// Why a tool cannot work on a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -133,14 +135,21 @@ pub async fn open(config: &Config) -> Result<Ground, ToolError> {
     let space = Keyspace::new(&config.broker.cluster)?;
     let (store, kv, place) = open_unprobed(config).await?;
     let cluster = kv.get(cluster::key(&space)).await?;
-    let cluster = seen::<ClusterRecord>(cluster.as_ref())?;
+    let cluster = seen::<ClusterRecord>(cluster.as_ref())?.map(|seen| seen.record);
+    let is_guarded = |it: &ClusterRecord| it.commit_mode == CommitMode::Guarded;
+    let is_guarded = cluster.as_ref().is_some_and(is_guarded);
+    let kept = |store| match is_guarded {
+        true => without_conditions(store),
+        false => store,
+    };
+    let store = kept(store);
     let metrics = Arc::default();
     let bounded = |store, metrics| {
         let health = health_config(config);
         Objects::new(store, metrics, config.s3.concurrency, health)
     };
     let objects = bounded(store.clone(), metrics);
-    let apart = connect_backups(config).await?;
+    let apart = connect_backups(config).await?.map(kept);
     let backups = apart.map_or_else(|| objects.clone(), |store| bounded(store, Arc::default()));
     Ok(Ground {
         objects,
@@ -150,7 +159,7 @@ pub async fn open(config: &Config) -> Result<Ground, ToolError> {
         keys,
         space,
         place,
-        cluster: cluster.map(|seen| seen.record),
+        cluster,
         name: config.broker.cluster.clone(),
     })
 }

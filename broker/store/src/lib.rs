@@ -27,6 +27,7 @@ mod object;
 pub mod probe;
 pub mod retry;
 pub mod s3;
+mod unconditional;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use object::{
     Body, ETag, GetOutcome, GetRange, LIST_LIMIT_MAX, ListPage, ListRequest, ObjectMeta,
     PutCondition, PutOutcome,
 };
+pub use unconditional::Unconditional;
 
 /// What every method of a store returns: a future that owns what it needs and runs on any runtime.
 pub type StoreFuture<T> = BoxFuture<'static, T>;

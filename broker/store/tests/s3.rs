@@ -17,7 +17,9 @@ use common::{ACCESS_KEY, Conditional, SECRET_KEY, Server, connect};
 use conformance::{key, run, wait};
 use store::probe::{ProbeReport, probe};
 use store::s3::{PART_BYTES_MIN, RequestChecksums, S3Options, covers};
-use store::{Body, GetRange, ListRequest, ObjectStore, PutCondition, PutError};
+use store::{
+    Body, GetRange, ListRequest, ObjectKey, ObjectStore, PutCondition, PutError, Unconditional,
+};
 use tokio::runtime::Builder;
 
 #[test]
@@ -40,7 +42,12 @@ fn conformance_without_checksums() {
 /// at once show. One probe is what a broker makes.
 #[test]
 fn the_probe_catches_stores_that_do_not_keep_conditions() {
-    for conditional in [Conditional::Ignored, Conditional::Racy] {
+    let without = [
+        Conditional::Ignored,
+        Conditional::Racy,
+        Conditional::Refused,
+    ];
+    for conditional in without {
         let server = Server::start_with(conditional);
         let store: Arc<dyn ObjectStore> = Arc::new(connect(server.options()));
         let report = wait(probe(&store, "kafscale-wal/default/", "1")).unwrap();
@@ -52,6 +59,29 @@ fn the_probe_catches_stores_that_do_not_keep_conditions() {
             "the probe leaves nothing: {left:?}"
         );
     }
+}
+
+#[test]
+fn the_probe_tells_a_store_that_creates_and_does_not_replace() {
+    let server = Server::start_with(Conditional::CreateOnly);
+    let store: Arc<dyn ObjectStore> = Arc::new(connect(server.options()));
+    let report = wait(probe(&store, "kafscale-wal/default/", "1")).unwrap();
+    assert!(report.conditional && !report.if_match, "{report:?}");
+}
+
+#[test]
+fn a_store_that_refuses_conditions_takes_the_same_writes_without_them() {
+    let server = Server::start_with(Conditional::Refused);
+    let store = connect(server.options());
+    let key = || ObjectKey::new("q/one").unwrap();
+    let body = || Body::from(b"one".to_vec());
+    let refused = wait(store.put(key(), body(), PutCondition::IfAbsent));
+    assert!(refused.is_err_and(|error| !error.retriable()));
+    let without = Unconditional::new(Arc::new(store));
+    let etag = wait(without.put(key(), body(), PutCondition::IfAbsent))
+        .unwrap()
+        .etag;
+    wait(without.put(key(), body(), PutCondition::IfMatch(etag))).unwrap();
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl S3 {
         let variable = match conditional {
             Conditional::Atomic => "KAFSCALE_TEST_S3_ENDPOINT",
             Conditional::Ignored => "KAFSCALE_TEST_S3_UNSAFE_ENDPOINT",
-            Conditional::Racy => return None,
+            Conditional::Racy | Conditional::Refused | Conditional::CreateOnly => return None,
         };
         let endpoint = std::env::var(variable).ok()?;
         Some(Self::Named {

@@ -79,6 +79,7 @@ impl LocalBroker {
             kv: kv.clone(),
             place: "memory".to_owned(),
             mode: CommitMode::Conditional,
+            replaces: true,
             shared: false,
         };
         let (stop, stopped) = oneshot::channel();

@@ -6,6 +6,10 @@
 /// Parts of lines that tests provoke, each with how.
 const PROVOKED: &[(&str, &str)] = &[
     (
+        "small segments are not merged",
+        "tests on a store without If-Match",
+    ),
+    (
         "broker.addr is ignored: listeners.bind is set",
         "tests of several listeners",
     ),

@@ -47,6 +47,10 @@ enum Kind {
     Ignored,
     /// A gap between the check and the write.
     Racy,
+    /// Conditions are answered with 501.
+    Refused,
+    /// If-None-Match is kept, If-Match always answered with 412.
+    CreateOnly,
 }
 
 #[allow(clippy::print_stdout, reason = "scripts read the addresses")]
@@ -62,6 +66,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             Kind::Atomic => Conditional::Atomic,
             Kind::Ignored => Conditional::Ignored,
             Kind::Racy => Conditional::Racy,
+            Kind::Refused => Conditional::Refused,
+            Kind::CreateOnly => Conditional::CreateOnly,
         },
         memory_bytes: arguments.memory_bytes,
         min_part_bytes: arguments.min_part_bytes,

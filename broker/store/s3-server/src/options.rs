@@ -16,6 +16,11 @@ pub enum Conditional {
     /// The check and the write have a gap of [`RACY_GAP_MS`] between them: writers at the same
     /// time can all win, a later one is refused.
     Racy,
+    /// Every write with a condition is refused with 501, as Backblaze B2 does.
+    Refused,
+    /// `If-None-Match` is kept as with [`Conditional::Atomic`]; every write with `If-Match` is answered with 412, as by
+    /// Ceph's gateway 16.
+    CreateOnly,
 }
 
 /// The gap between check and write in [`Conditional::Racy`], in milliseconds.

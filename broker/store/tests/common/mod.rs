@@ -37,7 +37,7 @@ impl Server {
         let named = match conditional {
             Conditional::Atomic => std::env::var("KAFSCALE_TEST_S3_ENDPOINT").ok(),
             Conditional::Ignored => std::env::var("KAFSCALE_TEST_S3_UNSAFE_ENDPOINT").ok(),
-            Conditional::Racy => None,
+            Conditional::Racy | Conditional::Refused | Conditional::CreateOnly => None,
         };
         if let Some(endpoint) = named {
             return Self {

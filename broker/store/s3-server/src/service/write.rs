@@ -75,6 +75,14 @@ impl Service {
         match self.conditional {
             Conditional::Atomic => Ok(asked),
             Conditional::Ignored => Ok(Condition::default()),
+            Conditional::Refused if !asked.is_none() => Err(s3_error!(
+                NotImplemented,
+                "A header you provided implies functionality that is not implemented."
+            )),
+            Conditional::CreateOnly if asked.if_match.is_some() => {
+                Err(s3_error!(PreconditionFailed))
+            }
+            Conditional::Refused | Conditional::CreateOnly => Ok(asked),
             Conditional::Racy => {
                 if !asked.is_none() {
                     self.store.check(bucket, key, &asked)?;

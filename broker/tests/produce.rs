@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -73,5 +74,35 @@ fn a_refused_batch_names_its_records_without_a_key() {
         let text = partition.record_errors[0].batch_index_error_message;
         assert!(text.unwrap().contains("without key"));
     }
+    broker.stop();
+}
+
+/// Its length is the first four bytes of a binary PROXY header.
+#[test]
+fn a_request_as_long_as_a_proxy_header_begins_is_read_and_such_a_header_is_not() {
+    let broker = LocalBroker::start(&[("memory.budget_bytes", "2GiB")]);
+    let begin = |bytes: &[u8]| {
+        let mut client = broker.connect();
+        client.stream.write_all(bytes).unwrap();
+        client
+            .stream
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        let read = client.stream.read(&mut [0; 1]);
+        matches!(read, Ok(0))
+    };
+    let length = 218_762_506_i32.to_be_bytes();
+    assert_eq!(&length, b"\r\n\r\n");
+    // Produce in version 9, and the correlation id that the rest of the signature would be.
+    let produce = [&length[..], b"\0\0\0\x09", b"QUIT\n"].concat();
+    assert!(!begin(&produce), "it waits for the rest");
+    assert!(!begin(&produce[..5]), "it may be either");
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\0\x01\0\x02";
+    assert!(begin(header));
+    assert!(begin(b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n"));
+    // What begins like one and is none is a request of LeaveGroup that is too large.
+    assert!(begin(b"\r\n\r\n\0\r\nQUIX\n"));
+    let too_large = "kafscale_frames_rejected_total{reason=\"too_large\"}";
+    assert_eq!(broker.metric(too_large), 1.0);
     broker.stop();
 }

@@ -17,7 +17,7 @@ pub const V1_BYTES_MAX: usize = 107;
 pub const V2_BYTES_MAX: usize = 4096;
 
 /// Begins a binary header (section 2.2).
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED_BYTES: usize = 16;
 /// Begins a header in text.
 const WORD: &[u8] = b"PROXY ";

@@ -1,6 +1,7 @@
 //! Reads length-prefixed frames, each into a buffer of its own size.
 
 use bytes::{Buf, BytesMut};
+use security::proxy::SIGNATURE;
 
 use super::ConnectionState;
 use super::budget::{MemoryBudget, Reserved};
@@ -19,8 +20,11 @@ const STEP_BYTES: usize = 1 << 20;
 /// a promise of the kernel. Until then each step is a copy, which is cheap for so few bytes.
 const WHOLE_FROM_BYTES: usize = 8 << 20;
 const PREFIX_BYTES: usize = 4;
-/// How PROXY headers begin, as lengths: those of no request that is taken.
-const PROXY_PREFIXES: [[u8; PREFIX_BYTES]; 2] = [*b"PROX", *b"\r\n\r\n"];
+/// How a PROXY header in text begins, as a length: that of no request that is taken.
+const PROXY_WORD: [u8; PREFIX_BYTES] = *b"PROX";
+const _: () = assert!(u32::from_be_bytes(PROXY_WORD) as u64 > FRAME_BYTES_MAX);
+/// How a binary one begins, as a length: that of a request of 209 MiB, so that what follows has to be looked at.
+const PROXY_LENGTH: [u8; PREFIX_BYTES] = [SIGNATURE[0], SIGNATURE[1], SIGNATURE[2], SIGNATURE[3]];
 /// Bytes of the API key, with which every request begins.
 const KEY_BYTES: usize = 2;
 /// Most bytes of a frame, whatever the memory: no record batch of use comes near it.
@@ -121,7 +125,7 @@ impl FrameReader {
         }
         state.reading.begin(now_ms());
         let length = self.buffer.get_i32();
-        if PROXY_PREFIXES.contains(&length.to_be_bytes()) {
+        if self.is_proxy_header(length, state, &now_ms).await? {
             return Err(FrameError::Proxy);
         }
         let expected = usize::try_from(length).unwrap_or(0);
@@ -179,6 +183,30 @@ impl FrameReader {
         state.progress_ms.set(now_ms());
         state.reading.moved(count, now_ms());
         Ok(count)
+    }
+
+    /// Whether a PROXY header begins with what was read as this length. The rest of the signature of a binary one is
+    /// waited for as long as it may be one: as a request it would have API key 13 in version 2641, which nobody has.
+    async fn is_proxy_header(
+        &mut self,
+        length: i32,
+        state: &ConnectionState,
+        now_ms: &impl Fn() -> u64,
+    ) -> std::io::Result<bool> {
+        let length = length.to_be_bytes();
+        if length != PROXY_LENGTH {
+            return Ok(length == PROXY_WORD);
+        }
+        let rest = &SIGNATURE[PREFIX_BYTES..];
+        loop {
+            let found = &self.buffer[..self.buffer.len().min(rest.len())];
+            if *found != rest[..found.len()] {
+                return Ok(false);
+            }
+            if found.len() == rest.len() || self.fill_some(state, now_ms).await? == 0 {
+                return Ok(self.buffer.starts_with(rest));
+            }
+        }
     }
 
     /// Refuses a request of `expected` bytes, before it gets memory, unless it carries records.

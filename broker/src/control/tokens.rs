@@ -40,7 +40,7 @@ pub struct Tokens {
     rules: Arc<TokenRules>,
     source: Source,
     keys: ArcSwap<KeySet>,
-    /// What was read last, to tell whether it has changed.
+    /// What the keys were read from, to tell whether it has changed.
     read: Mutex<Vec<u8>>,
     /// When tokens last made the source be read.
     asked: tokio::sync::Mutex<Option<Instant>>,
@@ -196,10 +196,9 @@ impl Tokens {
         if *read == bytes {
             return Ok(false);
         }
-        // Not looked at again before it changes again, be it of use or not.
-        let keys = parsed(&self.source, &bytes);
+        // What is of no use is looked at again and again: the keys are not those of the source until it is mended.
+        let keys = parsed(&self.source, &bytes)?;
         *read = bytes;
-        let keys = keys?;
         tracing::info!(
             place = self.source.place(),
             keys = keys.len(),

@@ -54,6 +54,37 @@ async fn without_keys_there_is_no_start() {
     assert!(opened(&Config::with(&[]).unwrap()).await.unwrap().is_none());
 }
 
+#[tokio::test]
+async fn keys_that_cannot_be_used_count_as_failures_until_they_are_mended() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("keys.json");
+    std::fs::write(&file, SET).unwrap();
+    let config = config(("oauth.jwks_file", file.to_str().unwrap()), &[]);
+    let metrics = Arc::<ControlMetrics>::default();
+    let tokens = Tokens::open(&config, metrics.clone()).await.unwrap();
+    let tokens = tokens.unwrap();
+    let counted = || {
+        let (read, failed) = (&metrics.token_keys_read, &metrics.token_keys_failed);
+        (read.get(), failed.get())
+    };
+    assert_eq!(tokens.reload().await, Ok(false));
+    assert_eq!(counted(), (2, 0));
+    std::fs::write(&file, "{\"keys\":[]}").unwrap();
+    for failures in 1..4 {
+        assert_eq!(tokens.reload().await, Err(()));
+        assert_eq!(counted(), (2, failures));
+        assert!(tokens.is_failing.load(Ordering::Relaxed), "told of once");
+        assert_eq!(tokens.keys.load().len(), 1, "those from before");
+    }
+    // As it was before, and then with another key.
+    std::fs::write(&file, SET).unwrap();
+    assert_eq!(tokens.reload().await, Ok(false));
+    std::fs::write(&file, SET.replace("\"a\"", "\"b\"")).unwrap();
+    assert_eq!(tokens.reload().await, Ok(true));
+    assert_eq!(counted(), (4, 3));
+    assert!(!tokens.is_failing.load(Ordering::Relaxed));
+}
+
 /// A web server that gives this answer to everybody, over TLS where it has a certificate.
 fn server(answer: String, tls: Option<Arc<rustls::ServerConfig>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

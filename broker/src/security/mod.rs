@@ -21,7 +21,8 @@ mod subject;
 pub mod tls;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -48,6 +49,17 @@ pub struct Own {
 }
 
 impl Own {
+    /// What its files hold; those that cannot be read are empty.
+    fn contents(config: &Config) -> Vec<Vec<u8>> {
+        let Some(tls) = config.inter_broker_listener().tls else {
+            return Vec::new();
+        };
+        let authorities = config.tls.ca_file.clone().or(tls.client_ca_file);
+        let files = [Some(tls.cert_file), Some(tls.key_file), authorities];
+        let read = |file: PathBuf| std::fs::read(file).unwrap_or_default();
+        files.into_iter().flatten().map(read).collect()
+    }
+
     fn new(config: &Config) -> Result<Self, TlsError> {
         let Some(tls) = config.inter_broker_listener().tls else {
             return Ok(Self::default());
@@ -161,6 +173,8 @@ pub struct Security {
     admin: Credentials,
     /// How this broker asks others.
     own: ArcSwap<Own>,
+    /// What was read for that, to tell whether it has changed.
+    own_read: Mutex<Vec<Vec<u8>>>,
     /// From which answers to unknown users are made.
     decoy: Secret,
     credentials: ArcSwap<Credentials>,
@@ -185,6 +199,7 @@ impl Security {
         let mechanisms = config.inter_broker_listener().mechanisms;
         let listeners = config.kafka_listeners().into_iter();
         let listeners: Result<_, _> = listeners.map(ListenerSecurity::new).collect();
+        let own_read = Own::contents(config);
         let (mut admin, mut own) = (Vec::new(), Own::new(config)?);
         if let Some(password) = config.admin_password()? {
             let user = &config.security.admin_user;
@@ -213,6 +228,7 @@ impl Security {
             reauth: config.security.max_reauth.filter(|max| !max.is_zero()),
             admin: Credentials::new(admin),
             own: ArcSwap::from_pointee(own),
+            own_read: Mutex::new(own_read),
             decoy,
             credentials: ArcSwap::default(),
             authorizer,
@@ -266,15 +282,29 @@ impl Security {
                 Err(error) => refused = Some(error),
             }
         }
-        if has_changed {
-            let sasl = self.own().sasl.clone();
-            let own = Own::new(config)?;
-            self.own.store(Arc::new(Own { sasl, ..own }));
+        match self.reload_own(config) {
+            Ok(changed) => has_changed |= changed,
+            Err(error) => refused = Some(error),
         }
         match refused {
             Some(error) => Err(error),
             None => Ok(has_changed),
         }
+    }
+
+    /// The same of what this broker shows to others and trusts them by.
+    fn reload_own(&self, config: &Config) -> Result<bool, TlsError> {
+        let now = Own::contents(config);
+        let mut read = self.own_read.lock().unwrap_or_else(PoisonError::into_inner);
+        if *read == now {
+            return Ok(false);
+        }
+        // Not looked at again before it changes again, be it of use or not.
+        *read = now;
+        let sasl = self.own().sasl.clone();
+        let own = Own::new(config)?;
+        self.own.store(Arc::new(Own { sasl, ..own }));
+        Ok(true)
     }
 
     /// Replaces what is known of users. The control thread's.

@@ -71,3 +71,58 @@ fn settings_that_let_nobody_in_or_know_no_such_mechanism_are_refused() {
     let both = ("security.admin_password_file", "/x");
     assert!(refused(&[ON[1], both]).contains("exclude each other"));
 }
+
+/// A certificate that is its own authority, and its key.
+fn certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+#[test]
+fn authorities_of_other_brokers_are_taken_anew_by_themselves() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (own, key) = certificate();
+    let files = [
+        file("own.pem", &own),
+        file("own.key", &key),
+        file("ca.pem", &own),
+    ];
+    let settings = [
+        ("tls.cert_file", files[0].as_str()),
+        ("tls.key_file", &files[1]),
+        ("tls.ca_file", &files[2]),
+    ];
+    let config = Config::with(&settings).unwrap();
+    let security = Security::new(&config, "decoy", None).unwrap();
+    let first = security.own();
+    assert!(!security.reload(&config).unwrap());
+    file("ca.pem", &certificate().0);
+    assert!(security.reload(&config).unwrap());
+    let second = security.own();
+    assert!(!Arc::ptr_eq(&first, &second));
+    file("ca.pem", "nothing");
+    assert!(security.reload(&config).is_err());
+    assert!(Arc::ptr_eq(&second, &security.own()), "it stays in use");
+    assert!(!security.reload(&config).unwrap(), "told of once");
+    let served = security
+        .listener(ListenerId::FIRST)
+        .tls()
+        .unwrap()
+        .current();
+    file("own.pem", "nothing");
+    assert!(security.reload(&config).is_err());
+    let now = security
+        .listener(ListenerId::FIRST)
+        .tls()
+        .unwrap()
+        .current();
+    assert!(Arc::ptr_eq(&served, &now));
+}

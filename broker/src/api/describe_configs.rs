@@ -31,7 +31,7 @@ use super::{Reply, RequestContext, dynamic_configs, error};
 use crate::config::Config;
 use crate::control::TopicError;
 use crate::metadata::Metadata;
-use crate::node::BrokerNode;
+use crate::node::{BrokerNode, NodesAt};
 use crate::topic_config::{ConfigRow, ConfigSource, ConfigType};
 
 /// Versions served.
@@ -124,7 +124,7 @@ fn describe(
         RESOURCE_BROKER => {
             check_broker(metadata, name)?;
             Ok(Described {
-                rows: broker_rows(metadata, config),
+                rows: broker_rows(metadata, config, cx.listener()),
                 read_only: true,
             })
         }
@@ -170,11 +170,9 @@ pub(super) fn authorize(
 
 /// The name of a broker resource must be a node of this broker.
 pub(super) fn check_broker(metadata: &Metadata, name: &str) -> Result<(), Refusal> {
-    let own = own_node(metadata);
-    let is_node = |id| {
-        let node = metadata.node(metadata.broker);
-        node.is_some_and(|node| node.has_node(id))
-    };
+    let node = metadata.node(metadata.broker);
+    let own = first_node(metadata, node.and_then(|node| node.everywhere().next()));
+    let is_node = |id| node.is_some_and(|node| node.has_node(id));
     let text = match name.parse::<i32>() {
         Ok(id) if id == own || is_node(id) => return Ok(()),
         Ok(_) => format!("Unexpected broker id, expected {own}, but received {name}"),
@@ -183,11 +181,15 @@ pub(super) fn check_broker(metadata: &Metadata, name: &str) -> Result<(), Refusa
     Err((ErrorCode::INVALID_REQUEST, text))
 }
 
-/// The first of this broker's nodes, by its first listener.
-fn own_node(metadata: &Metadata) -> i32 {
+/// The first of this broker's nodes, as clients of a listener know it.
+fn own_node(metadata: &Metadata, listener: &str) -> i32 {
     let node = metadata.node(metadata.broker);
-    let mut nodes = node.into_iter().flat_map(BrokerNode::everywhere);
-    let first = nodes.next().and_then(|at| at.endpoints().next());
+    first_node(metadata, node.and_then(|node| node.at(listener)))
+}
+
+/// The first of these nodes; the broker itself where there is none.
+fn first_node(metadata: &Metadata, at: Option<NodesAt<'_>>) -> i32 {
+    let first = at.and_then(|at| at.endpoints().next());
     first.map_or(metadata.broker.get(), |node| node.id.get())
 }
 
@@ -271,7 +273,8 @@ const fn type_code(kind: ConfigType) -> i8 {
 struct BrokerSetting {
     name: &'static str,
     kind: ConfigType,
-    value: fn(&Config, &Metadata) -> String,
+    /// Of the configuration and the cluster, for clients of a listener.
+    value: fn(&Config, &Metadata, &str) -> String,
     about: &'static str,
 }
 
@@ -286,50 +289,50 @@ static BROKER_SETTINGS: &[BrokerSetting] = &[
     BrokerSetting {
         name: "auto.create.topics.enable",
         kind: ConfigType::Boolean,
-        value: |config, _| config.topic.auto_create.to_string(),
+        value: |config, _, _| config.topic.auto_create.to_string(),
         about: "Whether a topic is created when a client asks for it (topic.auto_create).",
     },
     BrokerSetting {
         name: "broker.id",
         kind: ConfigType::Int,
-        value: |_, metadata| own_node(metadata).to_string(),
+        value: |_, metadata, listener| own_node(metadata, listener).to_string(),
         about: "Node id of this broker (broker.id).",
     },
     BrokerSetting {
         name: "default.replication.factor",
         kind: ConfigType::Int,
-        value: |_, _| "1".to_owned(),
+        value: |_, _, _| "1".to_owned(),
         about: "Replicas reported for a partition; the object store keeps the copies.",
     },
     BrokerSetting {
         name: "group.initial.rebalance.delay.ms",
         kind: ConfigType::Int,
-        value: |config, _| millis(config.group.initial_rebalance_delay),
+        value: |config, _, _| millis(config.group.initial_rebalance_delay),
         about: "How long the first rebalance of an empty group waits \
                 (group.initial_rebalance_delay_ms).",
     },
     BrokerSetting {
         name: "group.max.session.timeout.ms",
         kind: ConfigType::Int,
-        value: |config, _| millis(config.group.session_timeout_max),
+        value: |config, _, _| millis(config.group.session_timeout_max),
         about: "Longest session timeout of a member (group.session_timeout_max_ms).",
     },
     BrokerSetting {
         name: "group.max.size",
         kind: ConfigType::Int,
-        value: |config, _| config.group.size_max.to_string(),
+        value: |config, _, _| config.group.size_max.to_string(),
         about: "Members that one group may have (group.size_max).",
     },
     BrokerSetting {
         name: "group.min.session.timeout.ms",
         kind: ConfigType::Int,
-        value: |config, _| millis(config.group.session_timeout_min),
+        value: |config, _, _| millis(config.group.session_timeout_min),
         about: "Shortest session timeout of a member (group.session_timeout_min_ms).",
     },
     BrokerSetting {
         name: "inter.broker.listener.name",
         kind: ConfigType::String,
-        value: |config, _| shown(config, &config.inter_broker_listener().name).to_owned(),
+        value: |config, _, _| shown(config, &config.inter_broker_listener().name).to_owned(),
         about: "The listener by which brokers ask each other (listeners.inter_broker).",
     },
     BrokerSetting {
@@ -341,45 +344,45 @@ static BROKER_SETTINGS: &[BrokerSetting] = &[
     BrokerSetting {
         name: "log.segment.bytes",
         kind: ConfigType::Int,
-        value: |config, _| config.log.segment_bytes.to_string(),
+        value: |config, _, _| config.log.segment_bytes.to_string(),
         about: "Bytes of one partition that are compacted into a segment (log.segment_bytes).",
     },
     BrokerSetting {
         name: "message.max.bytes",
         kind: ConfigType::Int,
-        value: |_, _| i32::MAX.to_string(),
+        value: |_, _, _| i32::MAX.to_string(),
         about: "Largest record batch; unlimited unless a topic sets max.message.bytes.",
     },
     BrokerSetting {
         name: "num.partitions",
         kind: ConfigType::Int,
-        value: |config, _| config.topic.auto_create_partitions.to_string(),
+        value: |config, _, _| config.topic.auto_create_partitions.to_string(),
         about: "Partitions of a topic that is created without a number \
                 (topic.auto_create_partitions).",
     },
     BrokerSetting {
         name: "offset.metadata.max.bytes",
         kind: ConfigType::Int,
-        value: |config, _| config.group.offset_metadata_bytes_max.to_string(),
+        value: |config, _, _| config.group.offset_metadata_bytes_max.to_string(),
         about: "Metadata stored with one committed offset (group.offset_metadata_bytes_max).",
     },
     BrokerSetting {
         name: "offsets.retention.minutes",
         kind: ConfigType::Int,
-        value: |config, _| (config.group.offsets_retention.as_secs() / 60).to_string(),
+        value: |config, _, _| (config.group.offsets_retention.as_secs() / 60).to_string(),
         about: "How long the offsets of an empty group are kept (group.offsets_retention_ms).",
     },
     BrokerSetting {
         name: "producer.id.expiration.check.interval.ms",
         kind: ConfigType::Int,
-        value: |config, _| millis(config.log.producer_id_expiration_check_interval),
+        value: |config, _, _| millis(config.log.producer_id_expiration_check_interval),
         about: "How often a partition is looked at for producers whose state is kept no longer \
                 (log.producer_id_expiration_check_interval_ms).",
     },
     BrokerSetting {
         name: "producer.id.expiration.ms",
         kind: ConfigType::Int,
-        value: |config, _| millis(config.log.producer_id_expiration),
+        value: |config, _, _| millis(config.log.producer_id_expiration),
         about: "How long the state of an idle idempotent producer is kept \
                 (log.producer_id_expiration_ms).",
     },
@@ -396,7 +399,7 @@ fn shown<'a>(config: &Config, name: &'a str) -> &'a str {
         .map_or(name, |it| it.protocol.kafka_name())
 }
 
-fn advertised(config: &Config, metadata: &Metadata) -> String {
+fn advertised(config: &Config, metadata: &Metadata, _: &str) -> String {
     let own = metadata.node(metadata.broker).into_iter();
     let at = own.flat_map(BrokerNode::everywhere).flat_map(|at| {
         let name = shown(config, &at.advertised().listener);
@@ -406,7 +409,7 @@ fn advertised(config: &Config, metadata: &Metadata) -> String {
     listeners.collect::<Vec<_>>().join(",")
 }
 
-fn protocols(config: &Config, _: &Metadata) -> String {
+fn protocols(config: &Config, _: &Metadata, _: &str) -> String {
     let listeners = config.kafka_listeners();
     let pairs = listeners.iter().map(|it| {
         let name = shown(config, &it.name);
@@ -419,9 +422,9 @@ fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
-fn broker_rows(metadata: &Metadata, config: &Config) -> Vec<ConfigRow> {
+fn broker_rows(metadata: &Metadata, config: &Config, listener: &str) -> Vec<ConfigRow> {
     let rows = BROKER_SETTINGS.iter().map(|setting| {
-        let value = (setting.value)(config, metadata);
+        let value = (setting.value)(config, metadata, listener);
         ConfigRow {
             name: setting.name,
             default: value.clone(),
@@ -443,13 +446,33 @@ mod tests {
     use segment::BrokerId;
 
     use super::*;
+    use crate::config::{Advertised, UNNAMED};
     use crate::topic_config::TopicConfig;
+
+    #[test]
+    fn a_broker_has_the_id_that_clients_of_a_listener_know_it_by() {
+        let direct = Advertised {
+            listener: "DIRECT".to_owned(),
+            ..Advertised::unnamed("h", 2, &[3, 4])
+        };
+        let node = BrokerNode {
+            id: BrokerId::new(3),
+            listeners: vec![direct, Advertised::unnamed("h", 1, &[])],
+            rack: None,
+        };
+        let metadata = Metadata::new("c".to_owned(), BrokerId::new(3), vec![node], []);
+        assert_eq!(own_node(&metadata, UNNAMED), 3);
+        assert_eq!(own_node(&metadata, "DIRECT"), 4 * 256);
+        for name in ["3", "1024", "1025"] {
+            assert_eq!(check_broker(&metadata, name), Ok(()), "whoever asks");
+        }
+    }
 
     #[test]
     fn broker_settings_are_in_order_and_follow_the_configuration() {
         let config = Config::with(&[("topic.auto_create_partitions", "7")]).unwrap();
         let metadata = Metadata::new("c".to_owned(), BrokerId::new(3), Vec::new(), []);
-        let rows = broker_rows(&metadata, &config);
+        let rows = broker_rows(&metadata, &config, UNNAMED);
         assert!(rows.windows(2).all(|pair| pair[0].name < pair[1].name));
         let value = |name| {
             rows.iter()

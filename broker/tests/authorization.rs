@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "authorization/cases.rs"]
+#[path = "authorization/cases/mod.rs"]
 mod cases;
 mod common;
 
@@ -14,6 +14,7 @@ use security::Mechanism;
 use security::acl::{CLUSTER, Operation, PatternType, Permission, ResourceType};
 use security::secret::Secret;
 use wire::messages::create_acls::AclCreation;
+use wire::messages::create_delegation_token::CreatableRenewers;
 use wire::messages::create_topics::CreatableTopic;
 use wire::messages::delete_acls::DeleteAclsFilter;
 use wire::messages::delete_topics::DeleteTopicState;
@@ -526,8 +527,134 @@ fn operations_that_are_told_are_those_that_are_allowed() {
     let bit = |operation: Operation| 1 << operation.code();
     let (alter, describe) = (bit(Operation::Alter), bit(Operation::Describe));
     assert_eq!(of_cluster(&mut alice), alter | describe);
+    let by_metadata = |connection: &mut Connection| {
+        let request = MetadataRequest {
+            topics: Some(Vec::new()),
+            include_cluster_authorized_operations: true,
+            ..MetadataRequest::default()
+        };
+        let body = connection.call(8, &request);
+        let (_, response) = wire::decode_response::<MetadataRequest<'_>>(&body, 8).unwrap();
+        response.cluster_authorized_operations
+    };
+    assert_eq!(by_metadata(&mut alice), alter | describe);
+    let mut bob = connect(&world.broker, "bob", "bob");
+    assert_eq!((of_cluster(&mut bob), by_metadata(&mut bob)), (0, 0));
+    assert_eq!(by_metadata(&mut world.admin), 0b1_1111_1010_0000);
     assert_eq!(of_group(&mut alice), bit(Operation::Read) | describe);
     assert_eq!(of_cluster(&mut world.admin), 0b1_1111_1010_0000);
+}
+
+#[test]
+fn every_operation_on_the_cluster_has_its_bit_and_is_told_where_it_is_allowed_alone() {
+    let mut world = World::new(&[]);
+    let mut alice = world.alice();
+    let see = 1 << Operation::Describe.code();
+    for operation in [
+        Operation::Create,
+        Operation::Alter,
+        Operation::Describe,
+        Operation::ClusterAction,
+        Operation::DescribeConfigs,
+        Operation::AlterConfigs,
+        Operation::IdempotentWrite,
+    ] {
+        let rules = [Operation::Describe, operation]
+            .map(|it| Rule::allow(ResourceType::Cluster, CLUSTER, it));
+        world.add(&rules);
+        let request = DescribeClusterRequest {
+            include_cluster_authorized_operations: true,
+            ..DescribeClusterRequest::default()
+        };
+        let body = alice.call(0, &request);
+        let (_, response) = wire::decode_response::<DescribeClusterRequest>(&body, 0).unwrap();
+        let told = response.cluster_authorized_operations;
+        // Whoever may change settings may see them.
+        let implied = match operation {
+            Operation::AlterConfigs => 1 << Operation::DescribeConfigs.code(),
+            _ => 0,
+        };
+        assert_eq!(told, see | implied | 1 << operation.code(), "{operation:?}");
+        world.clear();
+    }
+}
+
+/// As a Kafka broker without `delegation.token.secret.key`, in its order.
+#[test]
+fn delegation_tokens_are_refused_in_the_order_of_kafka() {
+    let mut world = World::new(&[]);
+    let mut alice = world.alice();
+    let ask = |connection: &mut Connection, owner: Option<&'static str>, renewer: &'static str| {
+        let request = CreateDelegationTokenRequest {
+            owner_principal_type: owner.map(|_| "User"),
+            owner_principal_name: owner,
+            renewers: vec![CreatableRenewers {
+                principal_type: renewer,
+                principal_name: "r",
+            }],
+            ..CreateDelegationTokenRequest::default()
+        };
+        let body = connection.call(3, &request);
+        let (_, it) = wire::decode_response::<CreateDelegationTokenRequest<'_>>(&body, 3).unwrap();
+        let names = [
+            it.principal_type,
+            it.principal_name,
+            it.token_requester_principal_type,
+            it.token_requester_principal_name,
+        ];
+        let times = [
+            it.issue_timestamp_ms,
+            it.expiry_timestamp_ms,
+            it.max_timestamp_ms,
+        ];
+        (it.error_code, names.join(":"), times)
+    };
+    let disabled = ErrorCode::DELEGATION_TOKEN_AUTH_DISABLED;
+    let (unauthorized, kind) = (
+        ErrorCode::DELEGATION_TOKEN_AUTHORIZATION_FAILED,
+        ErrorCode::INVALID_PRINCIPAL_TYPE,
+    );
+    let own = "User:alice:User:alice".to_owned();
+    let other = "User:bob:User:alice".to_owned();
+    for owner in [None, Some(""), Some("alice")] {
+        assert_eq!(
+            ask(&mut alice, owner, "User"),
+            (disabled, own.clone(), [0; 3])
+        );
+        assert_eq!(
+            ask(&mut alice, owner, "Group"),
+            (kind, own.clone(), [-1; 3])
+        );
+    }
+    let refused = (unauthorized, other.clone(), [-1; 3]);
+    assert_eq!(ask(&mut alice, Some("bob"), "Group"), refused);
+    world.add(&[Rule::allow(
+        ResourceType::User,
+        "User:bob",
+        Operation::CreateTokens,
+    )]);
+    assert_eq!(
+        ask(&mut alice, Some("bob"), "Group"),
+        (kind, other.clone(), [-1; 3])
+    );
+    assert_eq!(
+        ask(&mut alice, Some("bob"), "User"),
+        (disabled, other, [0; 3])
+    );
+    let body = alice.call(2, &RenewDelegationTokenRequest::default());
+    let (_, it) = wire::decode_response::<RenewDelegationTokenRequest<'_>>(&body, 2).unwrap();
+    assert_eq!((it.error_code, it.expiry_timestamp_ms), (disabled, 0));
+    let body = alice.call(2, &ExpireDelegationTokenRequest::default());
+    let (_, it) = wire::decode_response::<ExpireDelegationTokenRequest<'_>>(&body, 2).unwrap();
+    assert_eq!((it.error_code, it.expiry_timestamp_ms), (disabled, 0));
+    // Whoever's tokens are asked for, nobody's among them.
+    for owners in [None, Some(Vec::new())] {
+        let request = DescribeDelegationTokenRequest { owners };
+        let body = alice.call(3, &request);
+        let (_, it) =
+            wire::decode_response::<DescribeDelegationTokenRequest<'_>>(&body, 3).unwrap();
+        assert_eq!(it.error_code, disabled);
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod admin;
 #[path = "common/authority.rs"]
 mod authority;
 mod common;
+#[path = "tls/proxied.rs"]
+mod proxied;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -28,6 +30,8 @@ use security::scram::ScramHash;
 use security::secret::Secret;
 use segment::record::NewRecord;
 use segment::{Offset, PartitionIndex, TimestampMs};
+use wire::ErrorCode;
+use wire::messages::DescribeDelegationTokenRequest;
 
 fn start(authority: &Authority, settings: &[(&str, &str)]) -> LocalBroker {
     authority.issue("broker", |_| {});
@@ -235,6 +239,30 @@ fn a_certificate_is_replaced_without_a_restart_and_a_broken_one_is_not_taken() {
         || new().is_ok(),
     );
     assert!(old().is_err());
+}
+
+#[test]
+fn who_has_shown_a_certificate_may_ask_about_delegation_tokens_and_nobody_else() {
+    let authority = Authority::new();
+    authority.issue("client", |_| {});
+    let ca = authority.text("ca.pem");
+    let broker = start(
+        &authority,
+        &[
+            ("tls.client_ca_file", ca.as_str()),
+            ("tls.client_auth", "requested"),
+        ],
+    );
+    let ask = |own| {
+        let mut client = connect(&broker, &authority, own).unwrap();
+        let reply = client.call_any(&DescribeDelegationTokenRequest::default());
+        let reply = reply.unwrap();
+        reply.decode().unwrap().error_code
+    };
+    let refused = ErrorCode::DELEGATION_TOKEN_REQUEST_NOT_ALLOWED;
+    assert_eq!(ask(None), refused);
+    let disabled = ErrorCode::DELEGATION_TOKEN_AUTH_DISABLED;
+    assert_eq!(ask(authority.own("client")), disabled);
 }
 
 #[test]

@@ -134,6 +134,13 @@ impl RequestContext {
         }
     }
 
+    /// The code where who asks may not speak of delegation tokens, since nobody knows who that is
+    /// (`KafkaApis.allowTokenRequests`).
+    pub(super) fn refuses_tokens(&self) -> Option<ErrorCode> {
+        let is_known = self.identity.is_authenticated();
+        (!is_known).then_some(ErrorCode::DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)
+    }
+
     #[cold]
     fn denied(&self, operation: Operation, resource: ResourceType, name: &str) {
         self.shard.metrics.authorization_denied.increment();

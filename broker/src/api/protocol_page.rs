@@ -42,8 +42,8 @@ const GROUPS: &str = "classic consumer groups";
 const TRANSACTIONS: &str = "transactions";
 const NO_TRANSACTION: &str = "as a broker that coordinates none";
 const SASL: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; reauthentication (KIP-368)";
-const TOKENS: &str =
-    "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED, as Kafka on a connection without authentication";
+const TOKENS: &str = "DELEGATION_TOKEN_AUTH_DISABLED, as Kafka without a secret key; without authentication \
+                      DELEGATION_TOKEN_REQUEST_NOT_ALLOWED";
 const SCRAM: &str = "all but the administrator of the settings";
 const ACLS: &str = "rules decide where clients must authenticate (`security.authorizer`); elsewhere SECURITY_DISABLED, \
                     as Kafka without an authorizer";

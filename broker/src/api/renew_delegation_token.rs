@@ -1,7 +1,7 @@
 //! RenewDelegationToken (key 39), versions 1-2 (KIP-48).
 //!
-//! As a Kafka broker on a connection without authentication: DELEGATION_TOKEN_REQUEST_NOT_ALLOWED. Kafka says so before
-//! it looks whether tokens are configured at all (DELEGATION_TOKEN_AUTH_DISABLED).
+//! As a Kafka broker without `delegation.token.secret.key`: DELEGATION_TOKEN_REQUEST_NOT_ALLOWED where who asks has not
+//! authenticated, else DELEGATION_TOKEN_AUTH_DISABLED, whatever token is named.
 
 use wire::messages::renew_delegation_token::{
     RenewDelegationTokenRequest, RenewDelegationTokenResponse,
@@ -14,11 +14,14 @@ use super::{Reply, RequestContext};
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 1, max: 2 };
 
 pub(crate) async fn handle(cx: &RequestContext, _: RenewDelegationTokenRequest<'_>) -> Reply {
-    let error_code = ErrorCode::DELEGATION_TOKEN_REQUEST_NOT_ALLOWED;
+    let (error_code, expiry_timestamp_ms) = match cx.refuses_tokens() {
+        Some(code) => (code, -1),
+        None => (ErrorCode::DELEGATION_TOKEN_AUTH_DISABLED, 0),
+    };
     cx.failed(error_code);
     cx.reply(&RenewDelegationTokenResponse {
         error_code,
-        expiry_timestamp_ms: -1,
+        expiry_timestamp_ms,
         ..RenewDelegationTokenResponse::default()
     })
 }

@@ -142,6 +142,14 @@ impl Identity {
         known.unwrap_or_else(Principal::anonymous)
     }
 
+    /// Whether it has shown who it is: by SASL, or by a certificate that is somebody's.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        let known = self.known.borrow();
+        known.as_ref().is_some_and(|(principal, mechanism)| {
+            mechanism.is_some() || *principal != Principal::anonymous()
+        })
+    }
+
     /// From where it connects, as rules name it.
     pub(crate) fn host(&self) -> &str {
         &self.host

@@ -2,13 +2,15 @@
 //!
 //! The server is `s3-server`, in this process. `KAFSCALE_TEST_S3_ENDPOINT` names another one, and
 //! `KAFSCALE_TEST_S3_UNSAFE_ENDPOINT` one that ignores conditions: a URL each, with the
-//! bucket and the keys below (`scripts/with-minio`, `scripts/with-garage`).
+//! bucket and the keys below (`scripts/with-minio`, `scripts/with-garage`); `KAFSCALE_TEST_S3_CA_FILE` the authorities of
+//! the first (`scripts/with-minio --tls`).
 
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub(crate) mod script;
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 pub(crate) use s3_server::Conditional;
@@ -73,7 +75,11 @@ impl Server {
     }
 
     pub(crate) fn options(&self) -> S3Options {
-        options(&self.endpoint(), self.bucket())
+        let named = std::env::var_os("KAFSCALE_TEST_S3_CA_FILE").map(PathBuf::from);
+        S3Options {
+            ca_file: named.filter(|_| self.is_named()),
+            ..options(&self.endpoint(), self.bucket())
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod hash;
 pub mod logging;
 pub mod metadata;
 pub mod metrics;
+pub mod namespace;
 pub mod net;
 pub mod node;
 pub mod partition;

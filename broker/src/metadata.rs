@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use segment::{BrokerId, PartitionIndex, TopicId, TopicName};
 
 use crate::hash::RandomState;
+use crate::namespace::Held;
 use crate::node::{BrokerNode, Endpoint, NodeId, NodesAt};
 use crate::partition::{Leader, PartitionHandle};
 use crate::topic_config::TopicConfig;
@@ -91,6 +92,15 @@ impl Metadata {
     pub fn with_broker_configs(mut self, configs: BrokerConfigs) -> Self {
         self.broker_configs = configs;
         self
+    }
+
+    /// How many topics there are, and partitions of all of them. Looks at each topic.
+    pub fn held(&self) -> Held {
+        let partitions = self.by_name.values().map(|topic| topic.partitions.len());
+        Held {
+            topics: self.by_name.len(),
+            partitions: partitions.sum(),
+        }
     }
 
     /// A setting of a broker that was changed while it ran; with none as broker that of all.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "quotas/namespace.rs"]
+mod namespace;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -171,11 +171,14 @@ fn numbers(entity: &QuotaEntity, name: &str) -> Option<Numbers> {
     if let QuotaEntity::Ip(_) = entity {
         return (name == CONNECTION_RATE).then_some(Numbers::Whole(f64::from(i32::MAX), "an INT"));
     }
-    let kind = QuotaKind::ALL
+    let kind = QuotaKind::OF_CLIENTS
         .into_iter()
         .find(|kind| kind.name() == name)?;
     Some(match kind {
-        QuotaKind::Produce | QuotaKind::Fetch => Numbers::Whole(i64::MAX as f64, "a LONG"),
+        QuotaKind::Produce
+        | QuotaKind::Fetch
+        | QuotaKind::NamespaceProduce
+        | QuotaKind::NamespaceFetch => Numbers::Whole(i64::MAX as f64, "a LONG"),
         QuotaKind::Request | QuotaKind::Mutation => Numbers::Double,
     })
 }

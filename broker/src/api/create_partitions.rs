@@ -25,11 +25,13 @@ use wire::messages::create_partitions::{
 use wire::{ErrorCode, VersionRange};
 
 use super::create_topics::{
-    Owners, Refusal, assign, owners, partitions_within, refusal, timed_out, wait_of,
+    Owners, Refusal, assign, namespace_has_room, owners, partitions_within, refusal, timed_out,
+    wait_of,
 };
 use super::{Reply, RequestContext};
 use crate::control::{ControlMsg, TopicError};
 use crate::metadata::Metadata;
+use crate::namespace::Held;
 
 /// Versions served.
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 3 };
@@ -124,6 +126,11 @@ fn validate(
         let lists = assignments.iter().map(|new| &new.broker_ids[..]);
         chosen = owners(metadata, new.map(PartitionIndex::new).zip(lists))?;
     }
+    let more = Held {
+        topics: 0,
+        partitions: count - now,
+    };
+    namespace_has_room(cx, metadata, more)?;
     Ok((found.id, partitions, chosen))
 }
 

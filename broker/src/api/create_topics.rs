@@ -7,7 +7,7 @@
 //!   internal topics, INVALID_TOPIC_EXCEPTION for an illegal name and for one that collides with a
 //!   topic ('.' and '_' are the same in metric names), TOPIC_ALREADY_EXISTS, INVALID_CONFIG,
 //!   INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS (also above the broker's bound on partitions),
-//!   INVALID_REPLICA_ASSIGNMENT.
+//!   INVALID_REPLICA_ASSIGNMENT, POLICY_VIOLATION where the namespace has no room for it.
 //! - Any replication factor from 1 up is taken, and one replica is reported: the object store keeps
 //!   the copies. A manual assignment chooses the owner of each partition: the first broker of its list,
 //!   Kafka's preferred leader. The choice is that of AlterPartitionReassignments, made when the topic is
@@ -42,6 +42,7 @@ use super::describe_configs::source_code;
 use super::{Reply, RequestContext, error};
 use crate::control::{ControlMsg, NewTopic, Reassignment, TopicError};
 use crate::metadata::{Metadata, Topic};
+use crate::namespace::Held;
 use crate::topic_config::{ConfigRow, TopicConfig};
 
 /// Versions served.
@@ -161,6 +162,11 @@ fn validate(
     }
     let config = config(topic)?;
     let (partitions, owners) = partitions(cx, topic)?;
+    let more = Held {
+        topics: 1,
+        partitions: partitions as usize,
+    };
+    namespace_has_room(cx, metadata, more)?;
     let new = NewTopic {
         name,
         partitions,
@@ -236,6 +242,21 @@ pub(super) fn partitions_within(cx: &RequestContext, count: usize) -> Result<u32
             Err((ErrorCode::INVALID_PARTITIONS, text))
         }
     }
+}
+
+/// Checks the bounds of the namespace, where it has any: Kafka's creation policies come last, too. What others
+/// create at the same time counts when it is carried out.
+pub(super) fn namespace_has_room(
+    cx: &RequestContext,
+    metadata: &Metadata,
+    more: Held,
+) -> Result<(), Refusal> {
+    let bounds = &cx.shard.shared.config.namespace;
+    if !bounds.bounds_topics() {
+        return Ok(());
+    }
+    let room = bounds.room_for(more, metadata.held());
+    room.map_err(|full| refusal(&TopicError::Full(full)))
 }
 
 /// What a manual assignment of a new topic says.

@@ -28,6 +28,7 @@ pub(super) const fn group_code(error: GroupError) -> ErrorCode {
         GroupError::InconsistentGroupProtocol => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
         GroupError::RebalanceInProgress => ErrorCode::REBALANCE_IN_PROGRESS,
         GroupError::GroupMaxSizeReached => ErrorCode::GROUP_MAX_SIZE_REACHED,
+        GroupError::TooManyGroups => ErrorCode::POLICY_VIOLATION,
         GroupError::CoordinatorNotAvailable => ErrorCode::COORDINATOR_NOT_AVAILABLE,
         GroupError::NotCoordinator => ErrorCode::NOT_COORDINATOR,
         GroupError::GroupIdNotFound => ErrorCode::GROUP_ID_NOT_FOUND,
@@ -63,6 +64,7 @@ pub(super) const fn topic_code(error: &TopicError) -> ErrorCode {
         TopicError::Unknown => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         TopicError::Collision(..) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         TopicError::Partitions(_) => ErrorCode::INVALID_PARTITIONS,
+        TopicError::Full(_) => ErrorCode::POLICY_VIOLATION,
         // The outcome may be unknown, as after a time-out of Kafka's controller.
         TopicError::Unavailable(_) | TopicError::Changed => ErrorCode::REQUEST_TIMED_OUT,
     }

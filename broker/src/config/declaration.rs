@@ -1,14 +1,19 @@
-//! The declaration of every setting. This is the only place where a key is written down.
+//! The declaration of every setting: here, and in [`access`] of what is about clients. A key is written down nowhere else.
+
+mod access;
+
+pub use access::{
+    ListenerSettings, NamespaceSettings, OauthSettings, QuotaSettings, SecuritySettings,
+    TlsSettings,
+};
 
 use super::error::Problem;
 use super::kind::{
-    Addr, AuthorizerMode, Bytes, Checksums, ClientAuth, Count, Dollars, Encryption, File, Hidden,
-    IoDriver, Json, KeyPrefix, Kind, List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port,
-    Principals, Ratio, Seconds, Switch, Text, TlsVersion,
+    Addr, Bytes, Checksums, Count, Dollars, Encryption, File, Hidden, IoDriver, KeyPrefix, Kind,
+    List, LogFormat, LogLevel, Maybe, Millis, NodeId, Port, Ratio, Seconds, Switch, Text,
 };
 use super::layered::Layered;
-use super::listeners::{HostPort, PerListener, Protocol, Slashed};
-use super::setting::{Allowed, Setting, settings};
+use super::setting::{Allowed, Section, Setting, concat, sections, settings};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -23,7 +28,7 @@ pub(super) const BROKER_ID_MAX: u64 = (i32::MAX as u64 >> 8) - 1;
 /// One node id a shard: see [`BROKER_ID_MAX`].
 const SHARDS_MAX: u64 = 256;
 
-settings! {
+sections! {
     /// The Kafka listener and who this broker is.
     broker: BrokerSettings {
         addr: Addr {
@@ -75,65 +80,6 @@ settings! {
         }
     }
 
-    /// Several Kafka listeners with names, in place of the one of `[broker]`; names are the same on all brokers.
-    listeners: ListenerSettings {
-        bind: PerListener<Slashed<Addr>> {
-            Some("listeners"), ["KAFSCALE_LISTENERS"], "listeners.bind",
-            default "" or "one listener, of `broker.addr`", in Allowed::Any,
-            "Listeners as `NAME://ip:port` (Kafka's `listeners`); the first is the one of older brokers."
-        }
-        advertised: PerListener<Slashed<HostPort>> {
-            Some("advertised-listeners"), ["KAFSCALE_ADVERTISED_LISTENERS"], "listeners.advertised",
-            default "" or "where each listens, as for `broker.host`", in Allowed::Any,
-            "Where clients of a listener are told to connect, as `NAME://host:port`."
-        }
-        protocols: PerListener<Protocol> {
-            Some("listener-protocols"), ["KAFSCALE_LISTENER_PROTOCOLS"], "listeners.protocols",
-            default "" or "that of its name", in Allowed::Any,
-            "`NAME:PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL` (`listener.security.protocol.map`)."
-        }
-        inter_broker: Maybe<Text> {
-            Some("inter-broker-listener"), ["KAFSCALE_INTER_BROKER_LISTENER"],
-            "listeners.inter_broker",
-            default "" or "the first", in Allowed::Name(64),
-            "Listener by which brokers ask each other (`inter.broker.listener.name`)."
-        }
-        direct_ports: PerListener<Port> {
-            Some("listener-direct-ports"), ["KAFSCALE_LISTENER_DIRECT_PORTS"],
-            "listeners.direct_ports",
-            default "" or "no direct routing", in Allowed::Count(0, 65535),
-            "`NAME:port` of shard 0, as `broker.direct_port`."
-        }
-        sasl_mechanisms: PerListener<Text> {
-            Some("listener-sasl-mechanisms"), ["KAFSCALE_LISTENER_SASL_MECHANISMS"],
-            "listeners.sasl_mechanisms",
-            default "" or "`security.sasl_mechanisms`", in Allowed::Name(64),
-            "`NAME:mechanism` of a listener with SASL; one that offers several is named several times."
-        }
-        cert_files: PerListener<File> {
-            Some("listener-cert-files"), ["KAFSCALE_LISTENER_CERT_FILES"], "listeners.cert_files",
-            default "" or "`tls.cert_file`", in Allowed::Any,
-            "`NAME:path` of a listener's own certificate."
-        }
-        key_files: PerListener<File> {
-            Some("listener-key-files"), ["KAFSCALE_LISTENER_KEY_FILES"], "listeners.key_files",
-            default "" or "`tls.key_file`", in Allowed::Any,
-            "`NAME:path` of the key of that certificate."
-        }
-        client_ca_files: PerListener<File> {
-            Some("listener-client-ca-files"), ["KAFSCALE_LISTENER_CLIENT_CA_FILES"],
-            "listeners.client_ca_files",
-            default "" or "`tls.client_ca_file`", in Allowed::Any,
-            "`NAME:path` of the authorities of a listener's clients."
-        }
-        client_auth: PerListener<ClientAuth> {
-            Some("listener-client-auth"), ["KAFSCALE_LISTENER_CLIENT_AUTH"],
-            "listeners.client_auth",
-            default "" or "`tls.client_auth`", in Allowed::Any,
-            "`NAME:none`, `requested` or `required`: whether its clients must show a certificate."
-        }
-    }
-
     /// Shards: one thread a core, and what each may hold.
     shard: ShardSettings {
         count: Count {
@@ -175,197 +121,15 @@ settings! {
         }
     }
 
-    /// Who may connect.
-    security: SecuritySettings {
-        sasl_mechanisms: List {
-            Some("sasl-mechanisms"), ["KAFSCALE_SASL_MECHANISMS"], "security.sasl_mechanisms",
-            default "" or "clients need not authenticate", in Allowed::Text(255),
-            "How clients must authenticate: `SCRAM-SHA-256`, `SCRAM-SHA-512`, `PLAIN`, `OAUTHBEARER`."
-        }
-        admin_user: Text {
-            Some("admin-user"), ["KAFSCALE_ADMIN_USER"], "security.admin_user",
-            default "admin", in Allowed::Name(255),
-            "Name of the user whose password is in the settings, and who makes the other users."
-        }
-        admin_password: Maybe<Hidden> {
-            None, ["KAFSCALE_ADMIN_PASSWORD"], "security.admin_password",
-            default "", in Allowed::Any,
-            "Password of that user."
-        }
-        admin_password_file: Maybe<File> {
-            Some("admin-password-file"), ["KAFSCALE_ADMIN_PASSWORD_FILE"],
-            "security.admin_password_file",
-            default "", in Allowed::Any,
-            "File with the password of that user in one line."
-        }
-        allow_insecure: Switch {
-            Some("allow-insecure"), ["KAFSCALE_ALLOW_INSECURE"], "security.allow_insecure",
-            default "false", in Allowed::Any,
-            "Serve clients of other machines although there is neither TLS nor authentication."
-        }
-        acl_enabled: Switch {
-            Some("acl-enabled"), ["KAFSCALE_ACL_ENABLED"], "security.acl_enabled",
-            default "false", in Allowed::Any,
-            "Whether rules in the original KafScale's JSON hold, too; its names are users, not client ids."
-        }
-        acl_json: Maybe<Json> {
-            Some("acl-json"), ["KAFSCALE_ACL_JSON"], "security.acl_json",
-            default "", in Allowed::Any,
-            "Those rules."
-        }
-        acl_file: Maybe<File> {
-            Some("acl-file"), ["KAFSCALE_ACL_FILE"], "security.acl_file",
-            default "", in Allowed::Any,
-            "File with those rules."
-        }
-        proxy_protocol: Switch {
-            Some("proxy-protocol"), ["KAFSCALE_PROXY_PROTOCOL"], "security.proxy_protocol",
-            default "false", in Allowed::Any,
-            "Whether trusted proxies begin connections with a PROXY header (version 1 or 2)."
-        }
-        proxy_trusted: List {
-            Some("proxy-trusted"), ["KAFSCALE_PROXY_TRUSTED"], "security.proxy_trusted",
-            default "" or "nobody", in Allowed::Text(1024),
-            "Addresses and networks (`10.0.0.0/8`) of proxies whose PROXY headers are believed."
-        }
-        max_reauth: Maybe<Millis> {
-            Some("max-reauth-ms"), ["KAFSCALE_MAX_REAUTH_MS"], "security.max_reauth_ms",
-            default "" or "for ever", in Allowed::Millis(1000, YEAR),
-            "How long an authentication holds; a client that knows KIP-368 authenticates again before."
-        }
-        authorizer: AuthorizerMode {
-            Some("authorizer"), ["KAFSCALE_AUTHORIZER"], "security.authorizer",
-            default "auto", in Allowed::OneOf(AuthorizerMode::WORDS),
-            "Whether rules (ACLs) decide what clients may do; `auto`: where they must authenticate."
-        }
-        super_users: Principals {
-            Some("super-users"), ["KAFSCALE_SUPER_USERS"], "security.super_users",
-            default "" or "the administrator alone", in Allowed::Text(1024),
-            "Who may do everything beside the administrator, as `User:name`; several between semicolons."
-        }
-        allow_everyone_if_no_acl: Switch {
-            Some("allow-everyone-if-no-acl"), ["KAFSCALE_ALLOW_EVERYONE_IF_NO_ACL"],
-            "security.allow_everyone_if_no_acl",
-            default "false", in Allowed::Any,
-            "Whether what no rule is about is allowed to everybody (`allow.everyone.if.no.acl.found`)."
-        }
-    }
-
-    /// Tokens of clients that authenticate by OAUTHBEARER.
-    oauth: OauthSettings {
-        jwks_file: Maybe<File> {
-            Some("oauth-jwks-file"), ["KAFSCALE_OAUTH_JWKS_FILE"], "oauth.jwks_file",
-            default "", in Allowed::Any,
-            "File with the keys that tokens are signed with, as a JSON Web Key Set."
-        }
-        jwks_url: Maybe<Text> {
-            Some("oauth-jwks-url"), ["KAFSCALE_OAUTH_JWKS_URL"], "oauth.jwks_url",
-            default "", in Allowed::Text(1024),
-            "URL of that set, in place of a file; https, or http on this machine."
-        }
-        jwks_refresh: Millis {
-            Some("oauth-jwks-refresh-ms"), ["KAFSCALE_OAUTH_JWKS_REFRESH_MS"],
-            "oauth.jwks_refresh_ms",
-            default "3600000", in Allowed::Millis(1000, 7 * 24 * HOUR),
-            "How often the URL is asked anew, apart from tokens that name an unknown key."
-        }
-        ca_file: Maybe<File> {
-            Some("oauth-ca-file"), ["KAFSCALE_OAUTH_CA_FILE"], "oauth.ca_file",
-            default "" or "the system's authorities", in Allowed::Any,
-            "PEM file with the authorities that the certificate of that URL is checked against."
-        }
-        audience: List {
-            Some("oauth-expected-audience"), ["KAFSCALE_OAUTH_EXPECTED_AUDIENCE"],
-            "oauth.expected_audience",
-            default "", in Allowed::Text(1024),
-            "A token must be for one of these (`aud`); `*` lets in those for others too."
-        }
-        issuer: Maybe<Text> {
-            Some("oauth-expected-issuer"), ["KAFSCALE_OAUTH_EXPECTED_ISSUER"],
-            "oauth.expected_issuer",
-            default "" or "whoever has the keys", in Allowed::Text(1024),
-            "A token must be of this issuer (`iss`)."
-        }
-        subject_claim: Text {
-            Some("oauth-sub-claim-name"), ["KAFSCALE_OAUTH_SUB_CLAIM_NAME"], "oauth.sub_claim_name",
-            default "sub", in Allowed::Text(255),
-            "Claim that names the client: `User:` and its value."
-        }
-        scope_claim: Text {
-            Some("oauth-scope-claim-name"), ["KAFSCALE_OAUTH_SCOPE_CLAIM_NAME"],
-            "oauth.scope_claim_name",
-            default "scope", in Allowed::Text(255),
-            "Claim that names the scopes of a token."
-        }
-        scopes: List {
-            Some("oauth-required-scopes"), ["KAFSCALE_OAUTH_REQUIRED_SCOPES"],
-            "oauth.required_scopes",
-            default "", in Allowed::Text(255),
-            "Scopes all of which a token must have."
-        }
-        skew: Millis {
-            Some("oauth-clock-skew-ms"), ["KAFSCALE_OAUTH_CLOCK_SKEW_MS"], "oauth.clock_skew_ms",
-            default "30000", in Allowed::Millis(0, 600_000),
-            "How far the clocks of issuer and broker may be apart."
-        }
-    }
-
-    /// TLS of the Kafka listener.
-    tls: TlsSettings {
-        cert_file: Maybe<File> {
-            Some("tls-cert-file"), ["KAFSCALE_TLS_CERT_FILE"], "tls.cert_file",
-            default "" or "no TLS", in Allowed::Any,
-            "PEM file with the certificate of the Kafka listener, and those between it and its authority."
-        }
-        key_file: Maybe<File> {
-            Some("tls-key-file"), ["KAFSCALE_TLS_KEY_FILE"], "tls.key_file",
-            default "", in Allowed::Any,
-            "PEM file with the private key of that certificate."
-        }
-        client_ca_file: Maybe<File> {
-            Some("tls-client-ca-file"), ["KAFSCALE_TLS_CLIENT_CA_FILE"], "tls.client_ca_file",
-            default "", in Allowed::Any,
-            "PEM file with the authorities that certificates of clients are checked against."
-        }
-        client_auth: ClientAuth {
-            Some("tls-client-auth"), ["KAFSCALE_TLS_CLIENT_AUTH"], "tls.client_auth",
-            default "required", in Allowed::OneOf(ClientAuth::WORDS),
-            "Whether clients must show a certificate, where `tls.client_ca_file` is set."
-        }
-        ca_file: Maybe<File> {
-            Some("tls-ca-file"), ["KAFSCALE_TLS_CA_FILE"], "tls.ca_file",
-            default "" or "`tls.client_ca_file`, else the authorities of the system", in Allowed::Any,
-            "PEM file with the authorities that certificates of other brokers are checked against."
-        }
-        crl_file: Maybe<File> {
-            Some("tls-crl-file"), ["KAFSCALE_TLS_CRL_FILE"], "tls.crl_file",
-            default "", in Allowed::Any,
-            "PEM file with lists of revoked certificates of clients."
-        }
-        min_version: TlsVersion {
-            Some("tls-min-version"), ["KAFSCALE_TLS_MIN_VERSION"], "tls.min_version",
-            default "tlsv1.2", in Allowed::OneOf(TlsVersion::WORDS),
-            "Oldest version of TLS that clients may use."
-        }
-        principal_mapping_rules: Text {
-            Some("tls-principal-mapping-rules"), ["KAFSCALE_TLS_PRINCIPAL_MAPPING_RULES"],
-            "tls.principal_mapping_rules",
-            default "DEFAULT", in Allowed::Text(16_384),
-            "How the subject of a client's certificate becomes its name: Kafka's `ssl.principal.mapping.rules`."
-        }
-    }
-
     /// What one connection and one request may use.
     request: RequestSettings {
         in_flight_max: Count {
-            Some("requests-in-flight-max"), ["KAFSCALE_REQUESTS_IN_FLIGHT_MAX"],
-            "request.in_flight_max",
+            Some("requests-in-flight-max"), ["KAFSCALE_REQUESTS_IN_FLIGHT_MAX"], "request.in_flight_max",
             default "64", in Allowed::Count(1, 10_000),
             "Requests of one connection that may be unanswered before its next is read."
         }
         partitions_max: Count {
-            Some("request-partitions-max"), ["KAFSCALE_REQUEST_PARTITIONS_MAX"],
-            "request.partitions_max",
+            Some("request-partitions-max"), ["KAFSCALE_REQUEST_PARTITIONS_MAX"], "request.partitions_max",
             default "100000", in Allowed::Count(1, 1_000_000),
             "Partitions that one request may name."
         }
@@ -399,8 +163,7 @@ settings! {
             "Bytes that requests, unacknowledged batches and unsent replies may hold."
         }
         cache_bytes: Maybe<Bytes> {
-            Some("cache-size"), ["KAFSCALE_CACHE_SIZE", "KAFSCALE_CACHE_BYTES"],
-            "memory.cache_bytes",
+            Some("cache-size"), ["KAFSCALE_CACHE_SIZE", "KAFSCALE_CACHE_BYTES"], "memory.cache_bytes",
             default "" or "a quarter of memory", in Allowed::Bytes(MIB, 16 * TIB),
             "Bytes of acknowledged batches kept in memory for fetches."
         }
@@ -419,8 +182,7 @@ settings! {
             "Longest wait before appended batches are written to the store."
         }
         flush_partition_bytes: Bytes {
-            Some("flush-partition-bytes"), ["KAFSCALE_FLUSH_PARTITION_BYTES"],
-            "log.flush_partition_bytes",
+            Some("flush-partition-bytes"), ["KAFSCALE_FLUSH_PARTITION_BYTES"], "log.flush_partition_bytes",
             default "4MiB", in Allowed::Bytes(KIB, GIB),
             "Appended bytes in one partition that start a flush before its interval."
         }
@@ -435,14 +197,12 @@ settings! {
             "Bytes of one partition that are compacted into a segment."
         }
         compaction_interval: Millis {
-            Some("compaction-interval-ms"), ["KAFSCALE_COMPACTION_INTERVAL_MS"],
-            "log.compaction_interval_ms",
+            Some("compaction-interval-ms"), ["KAFSCALE_COMPACTION_INTERVAL_MS"], "log.compaction_interval_ms",
             default "600000", in Allowed::Millis(1000, 7 * 24 * HOUR),
             "Age at which a partition's batches are compacted into a segment whatever their size."
         }
         wal_backlog_objects: Count {
-            Some("wal-backlog-objects"), ["KAFSCALE_WAL_BACKLOG_OBJECTS"],
-            "log.wal_backlog_objects",
+            Some("wal-backlog-objects"), ["KAFSCALE_WAL_BACKLOG_OBJECTS"], "log.wal_backlog_objects",
             default "16384", in Allowed::Count(64, 1_000_000),
             "WAL objects that may wait for compaction before produce is refused."
         }
@@ -453,15 +213,13 @@ settings! {
             "How often records are looked for that retention.ms or retention.bytes deletes."
         }
         producer_id_expiration: Millis {
-            Some("producer-id-expiration-ms"), ["KAFSCALE_PRODUCER_ID_EXPIRATION_MS"],
-            "log.producer_id_expiration_ms",
+            Some("producer-id-expiration-ms"), ["KAFSCALE_PRODUCER_ID_EXPIRATION_MS"], "log.producer_id_expiration_ms",
             default "86400000", in Allowed::Millis(1000, YEAR),
             "How long the state of an idle idempotent producer is kept."
         }
         producer_id_expiration_check_interval: Millis {
             Some("producer-id-expiration-check-interval-ms"),
-            ["KAFSCALE_PRODUCER_ID_EXPIRATION_CHECK_INTERVAL_MS"],
-            "log.producer_id_expiration_check_interval_ms",
+            ["KAFSCALE_PRODUCER_ID_EXPIRATION_CHECK_INTERVAL_MS"], "log.producer_id_expiration_check_interval_ms",
             default "600000", in Allowed::Millis(1, 24 * HOUR),
             "How often a partition with producers is looked at for those that are kept no longer."
         }
@@ -495,14 +253,12 @@ settings! {
             "Create a topic when a client that allows it asks for one that does not exist."
         }
         auto_create_partitions: Count {
-            Some("auto-create-partitions"), ["KAFSCALE_AUTO_CREATE_PARTITIONS"],
-            "topic.auto_create_partitions",
+            Some("auto-create-partitions"), ["KAFSCALE_AUTO_CREATE_PARTITIONS"], "topic.auto_create_partitions",
             default "1", in Allowed::Count(1, 100_000),
             "Partitions of a topic that is created without a number."
         }
         partitions_max: Count {
-            Some("topic-partitions-max"), ["KAFSCALE_TOPIC_PARTITIONS_MAX"],
-            "topic.partitions_max",
+            Some("topic-partitions-max"), ["KAFSCALE_TOPIC_PARTITIONS_MAX"], "topic.partitions_max",
             default "10000", in Allowed::Count(1, 100_000),
             "Partitions that one topic may have."
         }
@@ -540,25 +296,9 @@ settings! {
             "Metadata that a client may store with one committed offset."
         }
         offsets_retention: Millis {
-            Some("offsets-retention-ms"), ["KAFSCALE_OFFSETS_RETENTION_MS"],
-            "group.offsets_retention_ms",
+            Some("offsets-retention-ms"), ["KAFSCALE_OFFSETS_RETENTION_MS"], "group.offsets_retention_ms",
             default "604800000", in Allowed::Millis(60_000, 10 * YEAR),
             "How long the committed offsets of an empty group are kept."
-        }
-    }
-
-    /// Client quotas.
-    quota: QuotaSettings {
-        window_num: Count {
-            Some("quota-window-num"), ["KAFSCALE_QUOTA_WINDOW_NUM"], "quota.window_num",
-            default "11", in Allowed::Count(2, 3600),
-            "Samples over which the rate of a client is judged; an idle one may use all but one at once."
-        }
-        window: Seconds {
-            Some("quota-window-size-sec"), ["KAFSCALE_QUOTA_WINDOW_SIZE_SEC"],
-            "quota.window_size_sec",
-            default "1", in Allowed::Millis(SECOND, HOUR),
-            "Length of a sample, and of the longest throttle by request time and connection rate."
         }
     }
 
@@ -732,8 +472,7 @@ settings! {
             "Encryption that objects ask for where no KMS key is set: the bucket's, or SSE-S3."
         }
         request_checksums: Checksums {
-            Some("s3-request-checksums"), ["KAFSCALE_S3_REQUEST_CHECKSUMS"],
-            "s3.request_checksums",
+            Some("s3-request-checksums"), ["KAFSCALE_S3_REQUEST_CHECKSUMS"], "s3.request_checksums",
             default "when_supported", in Allowed::OneOf(Checksums::WORDS),
             "Checksums sent with writes; `when_required` for stores that refuse the headers."
         }
@@ -743,8 +482,7 @@ settings! {
             "A read without an answer for this long is sent once more; 0 turns that off."
         }
         request_timeout: Millis {
-            Some("s3-request-timeout-ms"), ["KAFSCALE_S3_REQUEST_TIMEOUT_MS"],
-            "s3.request_timeout_ms",
+            Some("s3-request-timeout-ms"), ["KAFSCALE_S3_REQUEST_TIMEOUT_MS"], "s3.request_timeout_ms",
             default "15000", in Allowed::Millis(100, 600_000),
             "Longest wait for one answer of the store; a write gets a second more for each MiB."
         }
@@ -818,4 +556,26 @@ settings! {
             "PEM file with the key of that certificate."
         }
     }
+}
+
+settings! {
+    broker: BrokerSettings,
+    listeners: ListenerSettings,
+    shard: ShardSettings,
+    security: SecuritySettings,
+    oauth: OauthSettings,
+    tls: TlsSettings,
+    request: RequestSettings,
+    memory: MemorySettings,
+    log: LogSettings,
+    backup: BackupSettings,
+    topic: TopicSettings,
+    group: GroupSettings,
+    namespace: NamespaceSettings,
+    quota: QuotaSettings,
+    health: HealthSettings,
+    admin: AdminSettings,
+    cost: CostSettings,
+    s3: S3Settings,
+    etcd: EtcdSettings,
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use security::Mechanism;
 
-use super::kind::{ClientAuth, Kind, TlsVersion};
+use super::kind::{ClientAuth, Kind, Text, TlsVersion};
 use super::setting::Allowed;
 use super::{Advertised, Config};
 
@@ -137,6 +137,33 @@ fn named<K: Kind>(part: &str, allowed: Allowed) -> Result<(String, K::Out), Stri
     Ok((name.to_ascii_uppercase(), value))
 }
 
+/// Rules of listeners that make names of certificates' subjects: `NAME:rules`, several separated by commas, as the rules
+/// of each are. A comma with a listener's name and a colon after it begins those of the next.
+pub struct RulesPerListener;
+
+/// Begins a rule, and is the name of no listener here.
+const RULE: &str = "RULE";
+
+impl Kind for RulesPerListener {
+    type Out = Vec<(String, String)>;
+    const UNIT: &'static str = "list of NAME:rules";
+    fn parse(text: &str, allowed: Allowed) -> Result<Self::Out, String> {
+        let mut all: Vec<(String, String)> = Vec::new();
+        for part in text.split(',') {
+            let begun = named::<Text>(part.trim(), allowed).ok();
+            match (begun.filter(|(name, _)| name != RULE), all.last_mut()) {
+                (Some(next), _) => all.push(next),
+                (None, Some((_, rules))) => *rules = format!("{rules},{part}"),
+                (None, None) if part.trim().is_empty() => {}
+                (None, None) => {
+                    return Err("does not begin with the name of a listener and a colon".to_owned());
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
 /// What stands behind two slashes, as in Kafka's `NAME://host:port`.
 pub struct Slashed<K>(PhantomData<K>);
 
@@ -254,6 +281,15 @@ impl Config {
         all.swap_remove(place)
     }
 
+    /// The listener by which brokers ask each other, where there are others besides.
+    pub fn protected_listener(&self) -> Option<ListenerId> {
+        let names: Vec<_> = self.listeners.bind.iter().map(|(name, _)| name).collect();
+        let own = self.inter_broker_listener().name;
+        let mut ids = ListenerId::all(names.len()).zip(&names);
+        let found = ids.find(|(_, name)| **name == &own).map(|(id, _)| id);
+        found.filter(|_| names.len() > 1)
+    }
+
     fn unnamed_listener(&self) -> KafkaListener {
         let (broker, mechanisms) = (&self.broker, self.sasl_mechanisms());
         let has_sasl = !self.security.sasl_mechanisms.is_empty();
@@ -304,14 +340,16 @@ impl Config {
             None => (tls.cert_file.clone()?, tls.key_file.clone()?),
         };
         let client_auth = listener.and_then(|name| of(&all.client_auth, name));
+        let min_version = listener.and_then(|name| of(&all.min_versions, name));
+        let rules = listener.and_then(|name| of(&all.mapping_rules, name));
         Some(ServerTls {
             cert_file,
             key_file,
             client_ca_file: own(&all.client_ca_files).or_else(|| tls.client_ca_file.clone()),
-            crl_file: tls.crl_file.clone(),
+            crl_file: own(&all.crl_files).or_else(|| tls.crl_file.clone()),
             client_auth: client_auth.copied().unwrap_or(tls.client_auth),
-            min_version: tls.min_version,
-            principal_mapping_rules: tls.principal_mapping_rules.clone(),
+            min_version: min_version.copied().unwrap_or(tls.min_version),
+            principal_mapping_rules: rules.unwrap_or(&tls.principal_mapping_rules).clone(),
         })
     }
 
@@ -431,6 +469,9 @@ impl Config {
             ("key_files", names(&all.key_files), false),
             ("client_ca_files", names(&all.client_ca_files), false),
             ("client_auth", names(&all.client_auth), false),
+            ("crl_files", names(&all.crl_files), false),
+            ("tls_min_versions", names(&all.min_versions), false),
+            ("principal_mapping_rules", names(&all.mapping_rules), false),
         ] {
             let mut seen = BTreeSet::new();
             for name in names {
@@ -463,10 +504,13 @@ impl Config {
         require(it.tls.is_some() || !it.protocol.has_tls(), &text);
         let says_tls = has_cert.is_some()
             || of(&all.client_ca_files, name).is_some()
-            || of(&all.client_auth, name).is_some();
+            || of(&all.client_auth, name).is_some()
+            || of(&all.crl_files, name).is_some()
+            || of(&all.min_versions, name).is_some()
+            || of(&all.mapping_rules, name).is_some();
         let text = format!(
-            "listener {name} has no TLS, which listeners.cert_files, listeners.client_ca_files or listeners.client_auth \
-             ask for: change its protocol in listeners.protocols"
+            "listener {name} has no TLS, which listeners.cert_files, client_ca_files, client_auth, crl_files, \
+             tls_min_versions or principal_mapping_rules ask for: change its protocol in listeners.protocols"
         );
         require(it.protocol.has_tls() || !says_tls, &text);
         let text = format!(
@@ -485,6 +529,14 @@ impl Config {
         });
         let text = format!(
             "listeners.client_auth of {name} needs tls.client_ca_file, or {name} in listeners.client_ca_files"
+        );
+        require(!no_authority, &text);
+        let no_authority = it
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_ca_file.is_none() && of(&all.crl_files, name).is_some());
+        let text = format!(
+            "listeners.crl_files of {name} needs tls.client_ca_file, or {name} in listeners.client_ca_files"
         );
         require(!no_authority, &text);
     }

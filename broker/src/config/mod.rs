@@ -1,6 +1,6 @@
 //! Settings: one typed tree, built once at start-up and never changed.
 //!
-//! Every key is declared once, in `declaration.rs`; the flags, the environment names, the TOML
+//! Every key is declared once, in `declaration.rs` and the file beside it; the flags, the environment names, the TOML
 //! keys, `--help` and `docs/settings.md` come from there. A flag goes before an environment
 //! variable, that before the TOML file, that before the default. A value that cannot be used
 //! refuses to start and says which key, from where, and what would be allowed; nothing is
@@ -27,8 +27,9 @@ use std::time::Duration;
 pub use cli::{args, command};
 pub use declaration::{
     AdminSettings, BrokerSettings, Config, CostSettings, EtcdSettings, GroupSettings,
-    HealthSettings, ListenerSettings, LogSettings, MemorySettings, OauthSettings, RequestSettings,
-    S3Settings, SETTINGS, SecuritySettings, ShardSettings, TlsSettings, TopicSettings,
+    HealthSettings, ListenerSettings, LogSettings, MemorySettings, NamespaceSettings,
+    OauthSettings, QuotaSettings, RequestSettings, S3Settings, SETTINGS, SecuritySettings,
+    ShardSettings, TlsSettings, TopicSettings,
 };
 pub use error::{ConfigError, Problem, Source, Warning};
 pub use kind::{

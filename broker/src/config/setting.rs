@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::error::Problem;
+use super::layered::Layered;
+
 /// *Immutable, shared.* The declaration of one key: everything that the parser, `--help` and
 /// `docs/settings.md` say about it comes from here.
 #[derive(Debug, Clone, Copy)]
@@ -101,12 +104,40 @@ pub(super) fn show_millis(millis: u64) -> String {
     format!("{millis} ms")
 }
 
-/// Expands the declaration in `declaration.rs` to one struct a section, the [`Config`] that holds
-/// them, the table [`SETTINGS`], and the two functions that check and build from layered values.
-///
-/// [`Config`]: super::Config
-/// [`SETTINGS`]: super::SETTINGS
-macro_rules! settings {
+/// One section of the settings, as [`sections`] declares it.
+pub(super) trait Section: Sized {
+    /// Its name in the TOML file.
+    const NAME: &'static str;
+    /// What it is about.
+    const ABOUT: &'static str;
+    /// Its keys, in the order of the documentation.
+    const SETTINGS: &'static [Setting];
+
+    /// Parses every value; each one that is refused becomes a problem.
+    fn check(values: &Layered, problems: &mut Vec<Problem>);
+
+    /// Builds it from values that [`Section::check`] found good.
+    fn build(values: &Layered) -> Result<Self, Problem>;
+}
+
+/// The keys of all sections in one table, which has room for exactly as many.
+pub(super) const fn concat<const COUNT: usize>(sections: &[&[Setting]]) -> [Setting; COUNT] {
+    let mut all = [sections[0][0]; COUNT];
+    let (mut section, mut count) = (0, 0);
+    while section < sections.len() {
+        let mut place = 0;
+        while place < sections[section].len() {
+            all[count] = sections[section][place];
+            (place, count) = (place + 1, count + 1);
+        }
+        section += 1;
+    }
+    assert!(count == COUNT, "every key has its place");
+    all
+}
+
+/// Expands the declaration of sections to one struct a section, which is a [`Section`].
+macro_rules! sections {
     ($(
         $(#[doc = $section_doc:literal])*
         $section:ident: $Section:ident {
@@ -119,18 +150,6 @@ macro_rules! settings {
             )*
         }
     )*) => {
-        /// *Immutable, shared.* Every setting of a broker, checked. Built once at start-up by
-        /// [`Config::load`]; a section is a field, a key is a field of its section, and what a
-        /// default depends on the machine or on another key for is a method.
-        #[derive(Debug, Clone)]
-        pub struct Config {
-            $(
-                $(#[doc = $section_doc])*
-                pub $section: $Section,
-            )*
-            pub(super) facts: crate::config::machine::Machine,
-        }
-
         $(
             $(#[doc = $section_doc])*
             #[derive(Debug, Clone)]
@@ -140,34 +159,75 @@ macro_rules! settings {
                     pub $field: <$kind as Kind>::Out,
                 )*
             }
+
+            impl Section for $Section {
+                const NAME: &'static str = stringify!($section);
+                const ABOUT: &'static str = concat!($($section_doc),*);
+                const SETTINGS: &'static [Setting] = &[
+                    $(
+                        Setting {
+                            flag: $flag,
+                            env: &$env,
+                            key: $key,
+                            unit: <$kind as Kind>::UNIT,
+                            secret: <$kind as Kind>::SECRET,
+                            default: $default,
+                            computed: concat!($($computed)?),
+                            allowed: $allowed,
+                            about: $about,
+                        },
+                    )*
+                ];
+
+                fn check(values: &Layered, problems: &mut Vec<Problem>) {
+                    $( values.check::<$kind>($key, problems); )*
+                }
+
+                fn build(values: &Layered) -> Result<Self, Problem> {
+                    Ok(Self {
+                        $( $field: values.parse::<$kind>($key)?, )*
+                    })
+                }
+            }
         )*
+    };
+}
+pub(super) use sections;
+
+/// Puts sections together to the [`Config`] that holds them, the table [`SETTINGS`], and the two functions that check
+/// and build from layered values.
+///
+/// [`Config`]: super::Config
+/// [`SETTINGS`]: super::SETTINGS
+macro_rules! settings {
+    ($($section:ident: $Section:ident,)*) => {
+        /// *Immutable, shared.* Every setting of a broker, checked. Built once at start-up by
+        /// [`Config::load`]; a section is a field, a key is a field of its section, and what a
+        /// default depends on the machine or on another key for is a method.
+        #[derive(Debug, Clone)]
+        pub struct Config {
+            $(
+                #[doc = concat!("The section `[", stringify!($section), "]`.")]
+                pub $section: $Section,
+            )*
+            pub(super) facts: crate::config::machine::Machine,
+        }
+
+        const ALL: &[&[Setting]] = &[$($Section::SETTINGS),*];
+        const COUNT: usize = 0 $(+ $Section::SETTINGS.len())*;
 
         /// Every key of the broker, in the order of the documentation.
-        pub static SETTINGS: &[Setting] = &[
-            $($(
-                Setting {
-                    flag: $flag,
-                    env: &$env,
-                    key: $key,
-                    unit: <$kind as Kind>::UNIT,
-                    secret: <$kind as Kind>::SECRET,
-                    default: $default,
-                    computed: concat!($($computed)?),
-                    allowed: $allowed,
-                    about: $about,
-                },
-            )*)*
-        ];
+        pub static SETTINGS: &[Setting] = &concat::<COUNT>(ALL);
 
         /// The TOML sections with what each is about.
         pub(super) static SECTIONS: &[(&str, &str)] = &[
-            $((stringify!($section), concat!($($section_doc),*)),)*
+            $(($Section::NAME, $Section::ABOUT),)*
         ];
 
         impl Config {
             /// Parses every value; each one that is refused becomes a problem.
             pub(super) fn check(values: &Layered, problems: &mut Vec<Problem>) {
-                $($( values.check::<$kind>($key, problems); )*)*
+                $( $Section::check(values, problems); )*
             }
 
             /// Builds the tree from values that [`Config::check`] found good.
@@ -176,11 +236,7 @@ macro_rules! settings {
                 facts: crate::config::machine::Machine,
             ) -> Result<Self, Problem> {
                 Ok(Self {
-                    $(
-                        $section: $Section {
-                            $( $field: values.parse::<$kind>($key)?, )*
-                        },
-                    )*
+                    $( $section: $Section::build(values)?, )*
                     facts,
                 })
             }

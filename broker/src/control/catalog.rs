@@ -24,6 +24,7 @@ use super::context::{Context, wall_clock};
 use super::directories::Bundle;
 use super::follow::{Followed, Update, follow, read};
 use super::handle::{NewConfig, NewTopic, TopicError};
+use super::room::{Kept, Room};
 use super::session::random_topic_id;
 use super::takeover::{Takeover, TakeoverError, Target, read_records};
 use crate::metadata::{Metadata, Topic};
@@ -54,6 +55,8 @@ pub struct Catalog {
     locks: RefCell<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Names that we have deleted, until the watch tells of it: what it tells before is old.
     removed: RefCell<HashMap<TopicName, Revision>>,
+    /// For topics and partitions that are being made.
+    room: Room,
 }
 
 /// Why the topics cannot be loaded.
@@ -89,6 +92,7 @@ impl Catalog {
             topics: RefCell::default(),
             locks: RefCell::default(),
             removed: RefCell::default(),
+            room: Room::default(),
             context,
         });
         let Context { kv, space, .. } = &*catalog.context;
@@ -382,6 +386,12 @@ impl Catalog {
         }
         context.metrics.topics.set_count(topics.len());
         context.metrics.cluster_brokers.set_count(nodes.len());
+        let partitions = topics.values().map(|entry| entry.topic.partitions.len());
+        context
+            .metrics
+            .cluster_partitions
+            .set_count(partitions.sum());
+        context.quotas.set_brokers(nodes.len());
         let (id, own) = (context.cluster_id.clone(), context.node.id);
         let snapshot = Metadata::new(id, own, nodes, all).with_coordinators(view.coordinators());
         let snapshot = snapshot.with_broker_configs(view.broker_configs());
@@ -471,6 +481,7 @@ impl Catalog {
             .ok_or_else(|| TopicError::Partitions(format!("{} partitions", new.partitions)))?;
         for _ in 0..TRIES_MAX {
             self.check_name(&new.name)?;
+            let _kept = self.keep_room(&new.name, new.partitions as usize)?;
             let Some(seen) = self.create_record(&new, partition_count).await? else {
                 self.refresh(&new.name).await?;
                 continue;
@@ -482,6 +493,18 @@ impl Catalog {
             return Ok(topic);
         }
         Err(unavailable("the name is being changed by others"))
+    }
+
+    /// Keeps room in the namespace for a topic to have so many partitions.
+    fn keep_room(&self, name: &TopicName, partitions: usize) -> Result<Kept<'_>, TopicError> {
+        let bounds = &self.context.config.namespace;
+        let count = |entry: &Entry| entry.topic.partitions.len();
+        let topics = self.topics.borrow();
+        let kept = self.room.keep(bounds, &topics, count, (name, partitions));
+        kept.map_err(|full| {
+            tracing::warn!(topic = %name, %full, "a topic or partitions are not created");
+            full.into()
+        })
     }
 
     fn check_name(&self, name: &TopicName) -> Result<(), TopicError> {
@@ -625,6 +648,7 @@ impl Catalog {
         let count = count.ok_or_else(|| {
             TopicError::Partitions(format!("the topic has {from} partitions already"))
         })?;
+        let _kept = self.keep_room(&name, count as usize)?;
         let configs = entry.seen.record.configs.clone();
         let entry = self.alter(&name, &entry, count, configs).await?;
         self.context.view.touch();

@@ -1,8 +1,8 @@
-//! Who may open a connection: as many as the quota and the bound of its address allow, and no more a second than the
-//! shards can take.
+//! Who may open a connection: as many as the quota and the bound of its address and the namespace allow, and no more a
+//! second than the shards can take.
 //!
 //! Control thread; the shards only hold what says that a connection is open ([`Admitted`]). Invariant: a
-//! connection counts for its address from the moment it is admitted until its socket is closed, wherever that
+//! connection counts for its address and for the namespace from the moment it is admitted until its socket is closed, wherever that
 //! happens.
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +17,9 @@ use security::proxy::Networks;
 use super::context::Context;
 use super::quotas::Quotas;
 use crate::config::{Config, ListenerId};
+use crate::metadata::SharedMetadata;
 use crate::metrics::ControlMetrics;
+use crate::namespace::share;
 use crate::quota::{Paid, Rate};
 
 /// Refused connections that are kept open for a while at most; more are closed at once.
@@ -34,6 +36,8 @@ const ADDRESSES_LOOK_AT: usize = 1_024;
 pub struct Admitted {
     /// How many hold it is what is read.
     _holder: Arc<()>,
+    /// The same, of all connections.
+    _one_of_all: Option<Arc<()>>,
     /// By which listener it came.
     pub(crate) listener: ListenerId,
 }
@@ -43,6 +47,8 @@ pub struct Admitted {
 pub(super) enum Refusal {
     /// Its address holds as many as one may.
     Address,
+    /// The namespace holds as many as it may, or this broker its share of them.
+    Namespace,
     /// Every shard holds as many as it may.
     Shards,
     /// The shard takes no messages: it ends, or is far behind.
@@ -77,8 +83,40 @@ impl Addresses {
         let is_free = Arc::strong_count(holders) <= self.most;
         is_free.then(|| Admitted {
             _holder: holders.clone(),
+            _one_of_all: None,
             listener: ListenerId::FIRST,
         })
+    }
+}
+
+/// All connections of this broker, where the namespace has a bound. Counted as those of an address.
+struct All {
+    most: usize,
+    held: Arc<()>,
+    /// Tells how many brokers share the bound.
+    metadata: SharedMetadata,
+    /// The listener among several by which brokers ask each other. Its connections count and are taken all the same,
+    /// as Kafka's `max.connections` has it: clients must not keep brokers and their operator out.
+    protected: Option<ListenerId>,
+}
+
+impl All {
+    /// None where the namespace has no bound.
+    fn new(context: &Context) -> Option<Self> {
+        Some(Self {
+            most: context.config.namespace.connections_max?,
+            held: Arc::default(),
+            metadata: context.metadata.clone(),
+            protected: context.config.protected_listener(),
+        })
+    }
+
+    /// Counts one more, unless there are as many as may be.
+    fn admit(&self, listener: ListenerId) -> Option<Arc<()>> {
+        let most = share(self.most, self.metadata.load().brokers.len());
+        let is_free = Arc::strong_count(&self.held) <= most;
+        let may = is_free || self.protected == Some(listener);
+        may.then(|| self.held.clone())
     }
 }
 
@@ -116,6 +154,7 @@ pub struct Gate {
     /// Refused connections that are still open.
     refused: Rc<Cell<usize>>,
     addresses: Rc<RefCell<Addresses>>,
+    all: Option<Rc<All>>,
     arrivals: Rc<Arrivals>,
     since: Instant,
     /// Who says first for whom it comes.
@@ -134,6 +173,7 @@ impl Gate {
             metrics: context.metrics.clone(),
             refused: Rc::default(),
             addresses: Rc::new(RefCell::new(Addresses::new(most))),
+            all: All::new(context).map(Rc::new),
             arrivals: Rc::new(Arrivals::new(&context.config)),
             since: Instant::now(),
             // Where they cannot be read the settings are refused.
@@ -177,20 +217,27 @@ impl Gate {
             self.close_later(stream, wait);
             return None;
         }
-        let admitted = self.addresses.borrow_mut().admit(peer.ip());
-        if admitted.is_none() {
+        let Some(admitted) = self.addresses.borrow_mut().admit(peer.ip()) else {
             self.refused(peer, Refusal::Address);
-        }
+            return None;
+        };
         let listener = self.listener;
-        admitted.map(|admitted| {
-            (
-                stream,
-                Admitted {
-                    listener,
-                    ..admitted
-                },
-            )
-        })
+        let one_of_all = match &self.all {
+            None => None,
+            Some(all) => match all.admit(listener) {
+                Some(held) => Some(held),
+                None => {
+                    self.refused(peer, Refusal::Namespace);
+                    return None;
+                }
+            },
+        };
+        let admitted = Admitted {
+            listener,
+            _one_of_all: one_of_all,
+            ..admitted
+        };
+        Some((stream, admitted))
     }
 
     /// How long nobody is to be taken after the connection that has just arrived.
@@ -206,6 +253,7 @@ impl Gate {
     pub(super) fn refused(&self, peer: SocketAddr, why: Refusal) {
         match why {
             Refusal::Address => self.metrics.refused_address.increment(),
+            Refusal::Namespace => self.metrics.refused_namespace.increment(),
             Refusal::Shards | Refusal::Mailbox => self.metrics.refused_shards.increment(),
         }
         tracing::debug!(%peer, ?why, "a connection is refused: there are too many");
@@ -227,7 +275,53 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use segment::BrokerId;
+
     use super::*;
+    use crate::metadata::Metadata;
+    use crate::node::BrokerNode;
+
+    #[test]
+    fn a_broker_holds_its_share_and_the_listener_of_brokers_is_never_shut() {
+        let settings = [
+            ("namespace.connections_max", "5"),
+            ("listeners.bind", "IN://127.0.0.1:1,OUT://127.0.0.1:2"),
+            ("listeners.protocols", "IN:PLAINTEXT,OUT:PLAINTEXT"),
+            ("listeners.inter_broker", "OUT"),
+        ];
+        let config = Config::with(&settings).unwrap();
+        let [inner, outer] = [0, 1].map(|at| ListenerId::all(2).nth(at).unwrap());
+        assert_eq!(config.protected_listener(), Some(outer));
+        let brokers = |count: i32| {
+            let node = |id| BrokerNode {
+                id: BrokerId::new(id),
+                listeners: Vec::new(),
+                rack: None,
+            };
+            let nodes = (0..count).map(node).collect();
+            Arc::new(Metadata::new(String::new(), BrokerId::ZERO, nodes, []))
+        };
+        let all = All {
+            most: 5,
+            held: Arc::default(),
+            metadata: Arc::new(arc_swap::ArcSwap::new(brokers(2))),
+            protected: config.protected_listener(),
+        };
+        let mut held: Vec<_> = std::iter::repeat_with(|| all.admit(inner))
+            .map_while(|it| it)
+            .collect();
+        assert_eq!(held.len(), 3, "half, rounded up");
+        assert!(all.admit(outer).is_some());
+        all.metadata.store(brokers(1));
+        held.extend(all.admit(inner));
+        held.extend(all.admit(outer));
+        assert_eq!(held.len(), 5);
+        assert!(all.admit(inner).is_none(), "those of the other one count");
+        held.pop();
+        assert!(all.admit(inner).is_some());
+        let alone = Config::with(&[("listeners.bind", "PLAINTEXT://127.0.0.1:1")]).unwrap();
+        assert_eq!(alone.protected_listener(), None);
+    }
 
     fn address(last: u32) -> IpAddr {
         IpAddr::from((0x0a00_0000 + last).to_be_bytes())

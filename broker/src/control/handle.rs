@@ -20,6 +20,7 @@ use super::reassign::{Moving, ReassignError, Reassignment};
 use super::time_index::{TimeBlock, TimeTarget};
 use super::users::UsersMsg;
 use crate::metadata::Topic;
+use crate::namespace::Full;
 use crate::partition::ChunkSpan;
 use crate::partition::live::Room;
 use crate::partition::run::{Run, Told};
@@ -68,6 +69,9 @@ pub enum TopicError {
     /// The number of partitions is not possible.
     #[error("{0}")]
     Partitions(String),
+    /// The namespace has no room for it.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// The settings are not those that the change was derived from: derive it again.
     #[error("the settings were changed by another request at the same time")]
     Changed,

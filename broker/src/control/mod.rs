@@ -16,7 +16,7 @@
 //! | [`tokens`], [`jwks`] | tokens of clients, the keys that they are signed with, and where those come from |
 //! | [`acls`] | rules of who may do what |
 //! | [`users`] | users: their stored credentials, and passwords that are to be checked |
-//! | [`catalog`], [`sweep`], [`log_start`], [`retention`] | topics |
+//! | [`catalog`], `room`, [`sweep`], [`log_start`], [`retention`] | topics, and whether there is room for more |
 //! | [`flusher`], [`own_objects`] | WAL objects, in sequence; large sections apart |
 //! | [`compactor`], [`policy`], [`put_budget`], [`merge`], [`cleaner`], [`replace`], [`garbage`] | segments, and what they make superfluous |
 //! | [`objects`], [`retry`], [`health`] | the object store: when to ask it again, how it is, and what follows |
@@ -77,6 +77,7 @@ pub mod replace;
 pub mod requests;
 pub mod retention;
 pub mod retry;
+mod room;
 pub mod segments;
 pub mod session;
 pub mod slots;

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::context::Context;
 use super::follow::{Followed, Update, follow, read};
 use super::retry::Pauses;
-use crate::config::Config;
+use crate::config::{Config, NamespaceSettings};
 use crate::quota::{
     Bucket, BucketKey, CONNECTION_RATE, Limit, Paid, QuotaKind, QuotaTable, Rate, Signal, Window,
 };
@@ -105,12 +105,57 @@ pub struct Quotas {
     changes: Cell<u64>,
     signal: Arc<Signal>,
     window: Window,
+    namespace: Namespace,
+}
+
+/// What all clients together may use, of which this broker has its share.
+#[derive(Debug)]
+struct Namespace {
+    /// Bytes a second of the whole namespace, by [`QuotaKind::OF_NAMESPACE`].
+    bytes: [Option<u64>; 2],
+    buckets: [Arc<Bucket>; 2],
+    /// Brokers that have a share.
+    brokers: Cell<usize>,
+}
+
+impl Namespace {
+    fn new(settings: &NamespaceSettings) -> Self {
+        Self {
+            bytes: [
+                settings.produce_bytes_per_second,
+                settings.fetch_bytes_per_second,
+            ],
+            buckets: Default::default(),
+            brokers: Cell::new(1),
+        }
+    }
+
+    fn is_limited(&self) -> bool {
+        self.bytes.iter().any(Option::is_some)
+    }
+
+    /// One budget for all; its rate is that of the present share.
+    fn limits(&self, window: &Window) -> [Option<Limit>; 2] {
+        [0, 1].map(|place| {
+            let bytes = self.bytes[place]? as f64 / self.brokers.get() as f64;
+            let burst = window.burst(QuotaKind::OF_NAMESPACE[place]);
+            Some(Limit {
+                rate: Rate::new(bytes, burst),
+                bucket: self.buckets[place].clone(),
+            })
+        })
+    }
 }
 
 impl Quotas {
     /// No quotas, until they are followed.
     pub fn new(config: &Config, signal: Arc<Signal>) -> Self {
+        let namespace = Namespace::new(&config.namespace);
+        if namespace.is_limited() {
+            signal.changed(true);
+        }
         Self {
+            namespace,
             rows: RefCell::default(),
             table: RefCell::default(),
             buckets: RefCell::default(),
@@ -171,7 +216,7 @@ impl Quotas {
         };
         let table = QuotaTable::new(&rows);
         drop(rows);
-        let is_limited = !table.is_empty();
+        let is_limited = !table.is_empty() || self.namespace.is_limited();
         self.table.replace(table);
         self.signal.changed(is_limited);
         self.set_addresses();
@@ -186,14 +231,24 @@ impl Quotas {
             .collect()
     }
 
+    /// So many brokers share what all clients together may use.
+    pub fn set_brokers(&self, brokers: usize) {
+        let brokers = brokers.max(1);
+        if self.namespace.brokers.replace(brokers) != brokers && self.namespace.is_limited() {
+            self.signal.changed(true);
+        }
+    }
+
     /// What limits the clients of this user with this id.
-    pub fn limits(&self, user: &str, client: &str) -> [Option<Limit>; 4] {
+    pub fn limits(&self, user: &str, client: &str) -> [Option<Limit>; QuotaKind::COUNT] {
         let table = self.table.borrow();
-        QuotaKind::ALL.map(|kind| {
+        let [produce, fetch, request, mutation] = QuotaKind::OF_CLIENTS.map(|kind| {
             let (key, rate) = table.find(kind, user, client, &self.window)?;
             let bucket = self.bucket(key, rate);
             Some(Limit { rate, bucket })
-        })
+        });
+        let [all_produce, all_fetch] = self.namespace.limits(&self.window);
+        [produce, fetch, request, mutation, all_produce, all_fetch]
     }
 
     /// Longest throttle for the time of requests: one sample, as in Kafka.
@@ -433,6 +488,31 @@ mod tests {
         set(&quotas, &[]);
         assert!(quotas.limits(ANONYMOUS, "a").iter().all(Option::is_none));
         assert!(!quotas.signal.state().is_limited());
+    }
+
+    #[test]
+    fn all_clients_share_the_budget_of_the_namespace_and_brokers_its_rate() {
+        let settings = [("namespace.fetch_bytes_per_second", "10KiB")];
+        let config = Config::with(&settings).unwrap();
+        let quotas = Rc::new(Quotas::new(&config, Arc::default()));
+        let fetch = |client: &str| quotas.limits(ANONYMOUS, client);
+        let place = QuotaKind::NamespaceFetch as usize;
+        let of = |client: &str| fetch(client)[place].clone().unwrap();
+        assert_eq!(fetch("a").iter().flatten().count(), 1);
+        assert!(Arc::ptr_eq(&of("a").bucket, &of("b").bucket));
+        assert_eq!(of("a").rate.per_second, 10_240.0);
+        let before = quotas.signal.state();
+        assert!(before.is_limited());
+        quotas.set_brokers(1);
+        assert_eq!(quotas.signal.state(), before, "nothing has changed");
+        quotas.set_brokers(4);
+        assert_ne!(quotas.signal.state(), before, "connections look again");
+        assert_eq!(of("a").rate.per_second, 2_560.0);
+        set(&quotas, &[]);
+        assert!(
+            quotas.signal.state().is_limited(),
+            "also where no client has a quota"
+        );
     }
 
     #[test]

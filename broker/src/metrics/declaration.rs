@@ -140,11 +140,13 @@ metrics! {
         Gauge "kafscale_producers" "producers" []
             "Idempotent producers whose state is held." { producers }
         Counter "kafscale_throttled_requests_total" "requests" ["quota"]
-            "Requests whose client was told to pause because of a quota." {
+            "Requests whose client was told to pause because of a quota, of its own or of all clients together." {
             throttled_produce = "producer_byte_rate",
             throttled_fetch = "consumer_byte_rate",
             throttled_request = "request_percentage",
             throttled_mutation = "controller_mutation_rate",
+            throttled_namespace_produce = "namespace_produce",
+            throttled_namespace_fetch = "namespace_fetch",
         }
         Gauge "kafscale_groups" "groups" ["state"]
             "Consumer groups that this broker coordinates." {
@@ -167,9 +169,11 @@ metrics! {
             throttled_connections
         }
         Counter "kafscale_connections_refused_total" "connections" ["reason"]
-            "Connections refused: too many of their address, or of all; or of a proxy that does not say for whom." {
+            "Connections refused: too many of their address, of all, or of the namespace; or of a proxy that does not \
+             say for whom." {
             refused_address = "address",
             refused_shards = "shards",
+            refused_namespace = "namespace",
             refused_proxied = "proxy",
         }
         Counter "kafscale_accept_pauses_total" "pauses" []
@@ -270,6 +274,15 @@ metrics! {
         }
         Gauge "kafscale_topics" "topics" []
             "Topics of the cluster." { topics }
+        Gauge "kafscale_cluster_partitions" "partitions" []
+            "Partitions of all topics of the cluster." { cluster_partitions }
+        Gauge "kafscale_namespace_limit" "things" ["of"]
+            "What the namespace may hold; 0 where there is no bound." {
+            namespace_topics = "topics",
+            namespace_partitions = "partitions",
+            namespace_groups = "groups",
+            namespace_connections = "connections",
+        }
         Counter "kafscale_takeovers_total" "partitions" []
             "Partitions taken over." { takeovers }
         Counter "kafscale_releases_total" "partitions" []

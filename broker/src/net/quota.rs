@@ -76,6 +76,8 @@ impl ConnectionQuota {
             QuotaKind::Fetch => metrics.throttled_fetch.increment(),
             QuotaKind::Request => metrics.throttled_request.increment(),
             QuotaKind::Mutation => metrics.throttled_mutation.increment(),
+            QuotaKind::NamespaceProduce => metrics.throttled_namespace_produce.increment(),
+            QuotaKind::NamespaceFetch => metrics.throttled_namespace_fetch.increment(),
         }
         Some(pause)
     }

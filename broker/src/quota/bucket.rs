@@ -40,6 +40,12 @@ impl Bucket {
         self.change(|paid| rate.try_charge(paid, amount, now_ns))
     }
 
+    /// Takes back a charge of what was not used after all.
+    pub fn give_back(&self, rate: &Rate, amount: f64) {
+        let given = self.change(|paid| Ok(rate.give_back(paid, amount)));
+        assert!(given.is_ok(), "nothing refuses what is given back");
+    }
+
     /// As [`Rate::charge_unless_owed`].
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub struct Limit {
 }
 
 /// The limits of a client, by kind, and the longest throttle for the time of requests.
-pub type FoundLimits = ([Option<Limit>; 4], Duration);
+pub type FoundLimits = ([Option<Limit>; QuotaKind::COUNT], Duration);
 
 /// Why a change of partitions is refused: the quota was used up already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +28,7 @@ pub struct Exhausted;
 /// The limits of one connection, by kind; and what the present request owes. Shard-owned.
 #[derive(Debug, Default)]
 pub struct Limits {
-    all: [Option<Limit>; 4],
+    all: [Option<Limit>; QuotaKind::COUNT],
     /// Longest bound of a throttle by [`QuotaKind::Request`].
     request_max: Duration,
     /// When the present poll of the request began.
@@ -85,27 +85,42 @@ impl Limits {
 
     /// Charges a Produce request.
     pub fn produced(&self, bytes: usize, now_ns: i64) {
-        if let Some(limit) = self.limit(QuotaKind::Produce) {
-            let owed = limit.bucket.charge(&limit.rate, bytes as f64, now_ns);
-            self.owe(QuotaKind::Produce, owed);
+        for kind in [QuotaKind::Produce, QuotaKind::NamespaceProduce] {
+            if let Some(limit) = self.limit(kind) {
+                let owed = limit.bucket.charge(&limit.rate, bytes as f64, now_ns);
+                self.owe(kind, owed);
+            }
         }
     }
 
     /// Most bytes that one fetch can return without being throttled for certain.
     pub fn fetch_bytes_max(&self) -> u64 {
-        let limit = self.limit(QuotaKind::Fetch);
-        limit.map_or(u64::MAX, |limit| limit.rate.burst() as u64)
+        let limits = [QuotaKind::Fetch, QuotaKind::NamespaceFetch].map(|kind| self.limit(kind));
+        let most = limits
+            .into_iter()
+            .flatten()
+            .map(|limit| limit.rate.burst() as u64);
+        most.min().unwrap_or(u64::MAX)
     }
 
     /// Charges a Fetch reply and its time; whether the reply goes out. One that is throttled does not, and
     /// its bytes are not charged, as in Kafka.
     pub fn fetched(&self, bytes: usize, now_ns: i64) -> bool {
         self.charge_time(now_ns);
-        if self.owed.get().is_zero()
-            && let Some(limit) = self.limit(QuotaKind::Fetch)
-            && let Err(wait) = limit.bucket.try_charge(&limit.rate, bytes as f64, now_ns)
-        {
-            self.owe(QuotaKind::Fetch, wait);
+        let mut charged: Option<&Limit> = None;
+        for kind in [QuotaKind::Fetch, QuotaKind::NamespaceFetch] {
+            let Some(limit) = self.limit(kind).filter(|_| self.owed.get().is_zero()) else {
+                continue;
+            };
+            match limit.bucket.try_charge(&limit.rate, bytes as f64, now_ns) {
+                Ok(()) => charged = charged.or(Some(limit)),
+                Err(wait) => {
+                    self.owe(kind, wait);
+                    if let Some(other) = charged {
+                        other.bucket.give_back(&other.rate, bytes as f64);
+                    }
+                }
+            }
         }
         self.owed.get().is_zero()
     }
@@ -186,9 +201,10 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::Paid;
 
     fn limits(kind: QuotaKind, per_second: f64) -> Limits {
-        let mut all = [None, None, None, None];
+        let mut all = [const { None }; QuotaKind::COUNT];
         all[kind as usize] = Some(Limit {
             rate: Rate::new(per_second, Duration::from_secs(1)),
             bucket: Arc::default(),
@@ -198,7 +214,10 @@ mod tests {
 
     #[test]
     fn kinds_have_the_places_that_they_are_looked_for_in() {
-        for (place, kind) in QuotaKind::ALL.into_iter().enumerate() {
+        let all = QuotaKind::OF_CLIENTS
+            .into_iter()
+            .chain(QuotaKind::OF_NAMESPACE);
+        for (place, kind) in all.enumerate() {
             assert_eq!(kind as usize, place);
         }
         assert!(Limits::default().is_empty());
@@ -235,6 +254,36 @@ mod tests {
         );
         limits.begin();
         assert!(limits.fetched(70, pause.as_nanos() as i64));
+    }
+
+    #[test]
+    fn the_namespace_limits_beside_the_client_and_the_longer_pause_counts() {
+        let mut limits = limits(QuotaKind::Fetch, 100.0);
+        let whole = |per_second| Limit {
+            rate: Rate::new(per_second, Duration::from_secs(1)),
+            bucket: Arc::default(),
+        };
+        limits.all[QuotaKind::NamespaceFetch as usize] = Some(whole(50.0));
+        limits.all[QuotaKind::NamespaceProduce as usize] = Some(whole(10.0));
+        assert!(!limits.is_empty());
+        assert_eq!(limits.fetch_bytes_max(), 50);
+        limits.begin();
+        assert!(limits.fetched(40, 0));
+        limits.begin();
+        assert!(!limits.fetched(40, 0));
+        let (pause, kind) = limits.owed().unwrap();
+        assert_eq!(kind, QuotaKind::NamespaceFetch);
+        assert_eq!(pause, Duration::from_millis(600));
+        let client = limits.limit(QuotaKind::Fetch).unwrap();
+        assert_eq!(
+            client.bucket.paid(),
+            Paid(-600_000_000),
+            "what did not go out is not used of the client's own, either"
+        );
+        limits.begin();
+        limits.produced(20, 0);
+        let owed = Some((Duration::from_secs(1), QuotaKind::NamespaceProduce));
+        assert_eq!(limits.owed(), owed);
     }
 
     #[test]

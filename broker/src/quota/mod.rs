@@ -39,19 +39,29 @@ pub enum QuotaKind {
     Request,
     /// Partitions that are created and deleted a second.
     Mutation,
+    /// Bytes of Produce requests a second, of all clients of the namespace together.
+    NamespaceProduce,
+    /// Bytes of Fetch replies a second, of all clients of the namespace together.
+    NamespaceFetch,
 }
 
 impl QuotaKind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Produce, Self::Fetch, Self::Request, Self::Mutation];
+    /// Those that users and clients have, which are stored.
+    pub const OF_CLIENTS: [Self; 4] = [Self::Produce, Self::Fetch, Self::Request, Self::Mutation];
+    /// Those of the namespace, which the settings have.
+    pub const OF_NAMESPACE: [Self; 2] = [Self::NamespaceProduce, Self::NamespaceFetch];
+    /// How many there are.
+    pub const COUNT: usize = Self::OF_CLIENTS.len() + Self::OF_NAMESPACE.len();
 
-    /// Kafka's name of the quota.
+    /// Kafka's name of the quota, where it has one.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Produce => "producer_byte_rate",
             Self::Fetch => "consumer_byte_rate",
             Self::Request => "request_percentage",
             Self::Mutation => "controller_mutation_rate",
+            Self::NamespaceProduce => "namespace_produce",
+            Self::NamespaceFetch => "namespace_fetch",
         }
     }
 
@@ -59,7 +69,11 @@ impl QuotaKind {
     fn per_second(self, value: f64) -> f64 {
         match self {
             Self::Request => value / 100.0 * 1e9,
-            Self::Produce | Self::Fetch | Self::Mutation => value,
+            Self::Produce
+            | Self::Fetch
+            | Self::Mutation
+            | Self::NamespaceProduce
+            | Self::NamespaceFetch => value,
         }
     }
 }
@@ -82,7 +96,11 @@ impl Window {
     pub fn burst(&self, kind: QuotaKind) -> Duration {
         match kind {
             QuotaKind::Mutation => self.sample * self.samples,
-            QuotaKind::Produce | QuotaKind::Fetch | QuotaKind::Request => self.before(),
+            QuotaKind::Produce
+            | QuotaKind::Fetch
+            | QuotaKind::Request
+            | QuotaKind::NamespaceProduce
+            | QuotaKind::NamespaceFetch => self.before(),
         }
     }
 
@@ -114,7 +132,7 @@ impl Default for Signal {
 pub struct State(u64);
 
 impl State {
-    /// Whether any user or client has a quota.
+    /// Whether any user or client has a quota, or the namespace.
     pub fn is_limited(self) -> bool {
         self.0 & 1 == 1
     }

@@ -61,6 +61,11 @@ impl Rate {
         Err(owed.min(self.base(paid, now_ns).saturating_sub(now_ns) + self.burst_ns))
     }
 
+    /// Takes back a charge.
+    pub fn give_back(&self, paid: Paid, amount: f64) -> Paid {
+        Paid(paid.0.saturating_sub(self.cost(amount)))
+    }
+
     /// Uses an amount unless something is owed already: Kafka's strict quota of mutations, which lets the
     /// last request before the end through whole.
     ///

@@ -185,7 +185,8 @@ impl GroupSlots {
             shard_of_slot(slot, shard.shared.peers.len()) == shard.id,
             "a slot is opened on the shard that owns it"
         );
-        let mut coordinator = Coordinator::new(self.config.clone());
+        let room = shard.shared.group_room.clone();
+        let mut coordinator = Coordinator::within(self.config.clone(), room);
         if let Err(error) = coordinator.restore(groups, offsets, now(shard)) {
             tracing::error!(slot, %error, "coordinator slot stays closed: its records are damaged");
             return;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cache::tail::TailBudget;
-use coord::groups::{CommittedOffset, OffsetKey, StoredGroup};
+use coord::groups::{CommittedOffset, GroupRoom, OffsetKey, StoredGroup};
 use segment::{
     Offset, PartitionIndex, SessionId, TimestampMs, TopicId, TopicPartition, WalSequence,
 };
@@ -77,6 +77,8 @@ pub struct Shared {
     pub produce_refused: Arc<std::sync::atomic::AtomicBool>,
     /// Until when our session is proven.
     pub proof: Arc<Proof>,
+    /// Room for groups in the slots of this broker.
+    pub group_room: Arc<GroupRoom>,
     /// Tells when the quotas of clients change.
     pub quotas: Arc<Signal>,
     /// Who may connect.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use coord::groups::GroupRoom;
 use coord::keys::Keyspace;
 use coord::keys::cluster::CommitMode;
 use coord::keys::session::SessionState;
@@ -55,7 +56,7 @@ use crate::node::BrokerNode;
 use crate::proof::Proof;
 use crate::quota::Signal;
 use crate::security::Security;
-use crate::shard::Shared;
+use crate::shard::{SLOTS, Shared};
 
 /// How long a graceful end waits for the store to take what was appended.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -221,6 +222,7 @@ impl Parts {
         let empty = Metadata::new(cluster_id.clone(), node.id, vec![node.clone()], []);
         let metadata: SharedMetadata = Arc::new(ArcSwap::from_pointee(empty));
         let refused = Arc::new(AtomicBool::new(false));
+        config.namespace.tell(&metrics);
         let signal = Arc::new(Signal::default());
         let quotas = Rc::new(Quotas::new(&config, signal.clone()));
         let decoy = users::decoy(&stores.kv, &space, session.id).await;
@@ -234,6 +236,7 @@ impl Parts {
             peers: Arc::new([]),
             control,
             produce_refused: refused.clone(),
+            group_room: Arc::new(GroupRoom::new(config.namespace.groups_max, SLOTS)),
             proof: proof.clone(),
             quotas: signal,
             security,

@@ -23,7 +23,7 @@ impl Coordinator {
     /// A consumer that is not a member (no member id, generation -1) may commit while the group is
     /// empty; a group that does not exist is made. Refusals: UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID,
     /// ILLEGAL_GENERATION, GROUP_ID_NOT_FOUND, REBALANCE_IN_PROGRESS (the assignment is awaited),
-    /// COORDINATOR_NOT_AVAILABLE; of an entry: OFFSET_METADATA_TOO_LARGE.
+    /// POLICY_VIOLATION, COORDINATOR_NOT_AVAILABLE; of an entry: OFFSET_METADATA_TOO_LARGE.
     pub fn commit(
         &mut self,
         request: CommitRequest,

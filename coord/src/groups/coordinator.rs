@@ -1,6 +1,7 @@
 //! The coordinator of one slot: finds groups, arms their timers, carries outcomes back to them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::config::GroupConfig;
 use super::effect::{Effect, Effects, Persisted, WriteOp};
@@ -8,6 +9,7 @@ use super::error::GroupError;
 use super::group::{Group, GroupState, answer_join, answer_sync, refused};
 use super::ids::{GroupId, Millis, Now, ReplyToken, WriteId};
 use super::reply::Reply;
+use super::room::{GroupRoom, Places};
 use super::timers::Timers;
 use super::writes::{Context, PendingWrite, Purpose, Writes};
 
@@ -20,6 +22,8 @@ use super::writes::{Context, PendingWrite, Purpose, Writes};
 pub struct Coordinator {
     pub(super) config: GroupConfig,
     pub(super) groups: BTreeMap<GroupId, Group>,
+    /// One for each group.
+    pub(super) places: Places,
     pub(super) writes: Writes,
     pub(super) timers: Timers,
     /// Bytes of all groups.
@@ -29,12 +33,18 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// An empty slot.
+    /// An empty slot of a cluster that may have any number of groups.
     pub fn new(config: GroupConfig) -> Self {
+        Self::within(config, Arc::default())
+    }
+
+    /// An empty slot whose groups take their places in a room that it shares with others.
+    pub fn within(config: GroupConfig, room: Arc<GroupRoom>) -> Self {
         config.check();
         Self {
             config,
             groups: BTreeMap::new(),
+            places: Places::new(room),
             writes: Writes::default(),
             timers: Timers::default(),
             bytes: 0,
@@ -133,6 +143,9 @@ impl Coordinator {
         if self.groups.len() >= self.config.groups_max || self.is_full() {
             return Err(GroupError::CoordinatorNotAvailable);
         }
+        if !self.places.take() {
+            return Err(GroupError::TooManyGroups);
+        }
         self.groups
             .insert(id.clone(), Group::new(id.clone(), now.wall));
         Ok(())
@@ -177,6 +190,7 @@ impl Coordinator {
             let group = self.groups.remove(id).expect("it was there just now");
             assert!(group.members.is_empty(), "a group with members stays");
             assert!(group.offsets.is_empty(), "a group with offsets stays");
+            self.places.give_back();
             self.timers.set(id, group.armed, None);
             self.bytes -= group.accounted;
             return Some(result);
@@ -207,6 +221,8 @@ impl Coordinator {
         assert_eq!(armed, self.timers.len(), "armed groups are in the order");
         let writes: usize = self.groups.values().map(|group| group.writes).sum();
         assert_eq!(writes, self.writes.len(), "writes are counted");
+        let places = self.places.taken();
+        assert_eq!(places, self.groups.len(), "each group has a place");
     }
 }
 

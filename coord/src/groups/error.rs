@@ -32,6 +32,9 @@ pub enum GroupError {
     /// GROUP_MAX_SIZE_REACHED (81): the group is full, in members or in bytes.
     #[error("the group is full")]
     GroupMaxSizeReached,
+    /// POLICY_VIOLATION (44): the cluster has as many groups as it may.
+    #[error("the cluster has as many groups as it may")]
+    TooManyGroups,
     /// COORDINATOR_NOT_AVAILABLE (15): a write failed, the group is being deleted, or the slot is
     /// at one of its bounds. Retriable.
     #[error("the coordinator cannot serve this now")]
@@ -77,6 +80,7 @@ impl GroupError {
             | Self::IllegalGeneration
             | Self::InconsistentGroupProtocol
             | Self::GroupMaxSizeReached
+            | Self::TooManyGroups
             | Self::GroupIdNotFound
             | Self::NonEmptyGroup
             | Self::GroupSubscribedToTopic

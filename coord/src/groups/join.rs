@@ -18,7 +18,7 @@ impl Coordinator {
     ///
     /// Refusals: INVALID_GROUP_ID, INVALID_SESSION_TIMEOUT, UNKNOWN_MEMBER_ID, MEMBER_ID_REQUIRED
     /// (KIP-394), FENCED_INSTANCE_ID (KIP-345), INCONSISTENT_GROUP_PROTOCOL,
-    /// GROUP_MAX_SIZE_REACHED, COORDINATOR_NOT_AVAILABLE; REBALANCE_IN_PROGRESS for a parked
+    /// GROUP_MAX_SIZE_REACHED, POLICY_VIOLATION, COORDINATOR_NOT_AVAILABLE; REBALANCE_IN_PROGRESS for a parked
     /// request that a retry replaces.
     pub fn join(&mut self, request: JoinRequest, token: ReplyToken, now: Now, out: &mut Effects) {
         if let Err(error) = self.admit_join(&request, now) {

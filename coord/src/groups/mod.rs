@@ -41,6 +41,7 @@ mod rebalance;
 mod reply;
 mod request;
 mod restore;
+mod room;
 mod stored;
 mod subscription;
 mod sync;
@@ -66,4 +67,5 @@ pub use request::{
     CommitOffset, CommitRequest, DeleteOffsetsRequest, FetchRequest, HeartbeatRequest, JoinRequest,
     LeaveMember, LeaveRequest, MemberAssignment, OffsetToDelete, Protocol, SyncRequest,
 };
+pub use room::GroupRoom;
 pub use stored::{CommittedOffset, StoredGroup, StoredMember};

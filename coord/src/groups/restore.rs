@@ -54,6 +54,7 @@ impl Coordinator {
                 .or_insert_with_key(|id| Group::new(id.clone(), now.wall));
             group.put_offset(partition, offset);
         }
+        self.places.take_all(self.groups.len());
         self.rebalance_large_groups(now);
         for (id, group) in &mut self.groups {
             self.timers.set(id, None, group.due);

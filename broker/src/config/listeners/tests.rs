@@ -341,3 +341,81 @@ fn the_admin_listener_has_tls_with_a_certificate_of_its_own_or_that_of_the_kafka
         assert!(text.contains(part), "{part} is not in: {text}");
     }
 }
+
+#[test]
+fn a_listener_has_rules_lists_and_a_version_of_its_own() {
+    let rules = "EXTERNAL:RULE:^CN=(.*?),OU=(.*?)$/$1@$2/L,DEFAULT,OTHER:RULE:^.*$/x/";
+    let settings = [
+        (
+            "listeners.bind",
+            "EXTERNAL://127.0.0.1:1,OTHER://127.0.0.1:2,THIRD://127.0.0.1:3",
+        ),
+        ("listeners.protocols", "EXTERNAL:SSL,OTHER:SSL,THIRD:SSL"),
+        CERT,
+        KEY,
+        ("tls.client_ca_file", "ca"),
+        ("tls.crl_file", "crl"),
+        ("tls.principal_mapping_rules", "RULE:^CN=(.*)$/$1/"),
+        ("listeners.principal_mapping_rules", rules),
+        ("listeners.crl_files", "OTHER:own-crl"),
+        ("listeners.tls_min_versions", "external:tlsv1.3"),
+        ("security.super_users", "User:x"),
+    ];
+    let config = with(&settings).unwrap();
+    let all = config.kafka_listeners();
+    let tls = all.iter().map(|it| it.tls.as_ref().unwrap());
+    let shown: Vec<_> = tls
+        .map(|tls| {
+            let crl = tls.crl_file.as_ref().and_then(|file| file.to_str());
+            (tls.principal_mapping_rules.as_str(), crl, tls.min_version)
+        })
+        .collect();
+    let (old, new) = (TlsVersion::Tls12, TlsVersion::Tls13);
+    let expected = [
+        ("RULE:^CN=(.*?),OU=(.*?)$/$1@$2/L,DEFAULT", Some("crl"), new),
+        ("RULE:^.*$/x/", Some("own-crl"), old),
+        ("RULE:^CN=(.*)$/$1/", Some("crl"), old),
+    ];
+    assert_eq!(shown, expected);
+    for (key, value, part) in [
+        (
+            "listeners.crl_files",
+            "EXTERNAL:crl",
+            "needs tls.client_ca_file",
+        ),
+        ("listeners.crl_files", "INTERNAL:crl", "INTERNAL has no TLS"),
+        (
+            "listeners.tls_min_versions",
+            "INTERNAL:tlsv1.3",
+            "INTERNAL has no TLS",
+        ),
+        (
+            "listeners.tls_min_versions",
+            "EXTERNAL:tlsv1.1",
+            "not one of the words",
+        ),
+        (
+            "listeners.principal_mapping_rules",
+            "INTERNAL:DEFAULT",
+            "INTERNAL has no TLS",
+        ),
+        (
+            "listeners.principal_mapping_rules",
+            "NOBODY:DEFAULT",
+            "NOBODY is not in",
+        ),
+        (
+            "listeners.principal_mapping_rules",
+            "RULE:^.*$/x/",
+            "the name of a listener",
+        ),
+        (
+            "listeners.principal_mapping_rules",
+            "EXTERNAL:DEFAULT,EXTERNAL:DEFAULT",
+            "twice",
+        ),
+    ] {
+        let text = usual(&[(key, value)]).unwrap_err().to_string();
+        assert!(text.contains(part), "{key}={value}: {text}");
+    }
+}

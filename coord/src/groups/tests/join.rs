@@ -1,5 +1,7 @@
 //! JoinGroup, heartbeats and leaving.
 
+use std::sync::Arc;
+
 use super::world::*;
 use crate::groups::*;
 
@@ -356,6 +358,25 @@ fn a_full_group_refuses_members() {
     assert_eq!(w.join_error(token), GroupError::GroupMaxSizeReached);
     let token = w.rejoin(&members[1]);
     w.joined(token);
+}
+
+#[test]
+fn a_slot_without_room_refuses_new_groups_in_each_of_its_tenures() {
+    let mut w = World::new();
+    w.room = Arc::new(GroupRoom::new(Some(1), 1));
+    w.restart();
+    let (members, _) = w.stable(1);
+    let mut other = join_request(&nobody());
+    other.group = "other".into();
+    for tenure in 0..3 {
+        let token = w.send_join(other.clone());
+        let error = w.join_error(token);
+        assert_eq!(error, GroupError::TooManyGroups, "tenure {tenure}");
+        let token = w.rejoin(&members[0]);
+        w.joined(token);
+        w.coordinator.check();
+        w.restart();
+    }
 }
 
 #[test]

@@ -47,6 +47,8 @@ impl Store {
 pub(super) struct World {
     pub(super) coordinator: Coordinator,
     pub(super) config: GroupConfig,
+    /// Of every coordinator that is made by a restart.
+    pub(super) room: Arc<GroupRoom>,
     pub(super) now_ms: u64,
     pub(super) store: Store,
     pub(super) queue: VecDeque<(WriteId, GroupWrite)>,
@@ -136,6 +138,7 @@ impl World {
     pub(super) fn with(config: GroupConfig) -> Self {
         Self {
             coordinator: Coordinator::new(config.clone()),
+            room: Arc::default(),
             config,
             now_ms: 1_000,
             store: Store::default(),
@@ -219,7 +222,7 @@ impl World {
     /// A new coordinator takes up what is stored; what was parked is lost.
     pub(super) fn restart(&mut self) {
         self.queue.clear();
-        self.coordinator = Coordinator::new(self.config.clone());
+        self.coordinator = Coordinator::within(self.config.clone(), self.room.clone());
         let groups = self
             .store
             .groups

@@ -367,6 +367,22 @@ mod tests {
     }
 
     #[test]
+    fn without_a_default_what_is_not_allowed_is_denied() {
+        use Operation::Read;
+        use ResourceType::Topic;
+        for text in [
+            "{}",
+            r#"{"default_policy": "deny"}"#,
+            r#"{"principals": [{"name": "app", "allow": [
+                {"action": "fetch", "resource": "topic", "name": "t"}]}]}"#,
+        ] {
+            let table = table(text);
+            assert!(!may(&table, "stranger", Read, Topic, "t"), "{text}");
+            assert!(!may(&table, "app", Read, Topic, "u"), "{text}");
+        }
+    }
+
+    #[test]
     fn rules_that_are_switched_off_are_checked_and_not_taken() {
         let off = RULES.replace("\"enabled\": true", "\"enabled\": false");
         assert_eq!(parse(&off).unwrap(), []);

@@ -245,19 +245,33 @@ fn neither_no_signature_nor_a_secret_that_everybody_knows_will_do() {
             assert_eq!(verdict(&token), Err(TokenError::Algorithm), "{none}");
         }
     }
-    let public = SIGNERS.jwk(Algorithm::Rs256, "rsa");
-    for secret in [
-        public["n"].as_str().unwrap().as_bytes(),
-        SIGNERS.rsa.public().as_ref(),
-        public.to_string().as_bytes(),
+    // The public keys, in all forms that somebody might take for a secret.
+    let components = ring::rsa::PublicKeyComponents::<Vec<u8>>::from(SIGNERS.rsa.public());
+    let mut secrets = vec![components.n, SIGNERS.rsa.public().as_ref().to_vec()];
+    let points = [
+        SIGNERS.p256.public_key().as_ref(),
+        SIGNERS.p384.public_key().as_ref(),
+        SIGNERS.ed25519.public_key().as_ref(),
+    ];
+    secrets.extend(points.map(<[u8]>::to_vec));
+    for algorithm in Algorithm::ALL {
+        let public = SIGNERS.jwk(algorithm, name(algorithm));
+        secrets.push(public.to_string().into());
+        let member = if algorithm.is_rsa() { "n" } else { "x" };
+        secrets.push(public[member].as_str().unwrap().into());
+    }
+    for (name, algorithm) in [
+        ("HS256", ring::hmac::HMAC_SHA256),
+        ("HS384", ring::hmac::HMAC_SHA384),
+        ("HS512", ring::hmac::HMAC_SHA512),
     ] {
-        let message = format!("{}.{payload}", header("HS256"));
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
-        let signature = base64(ring::hmac::sign(&key, message.as_bytes()));
-        assert_eq!(
-            verdict(&format!("{message}.{signature}")),
-            Err(TokenError::Algorithm)
-        );
+        let message = format!("{}.{payload}", header(name));
+        for secret in &secrets {
+            let key = ring::hmac::Key::new(algorithm, secret);
+            let signature = base64(ring::hmac::sign(&key, message.as_bytes()));
+            let token = format!("{message}.{signature}");
+            assert_eq!(verdict(&token), Err(TokenError::Algorithm), "{name}");
+        }
     }
     for wrong in [
         json!({}),

@@ -28,7 +28,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
         Err(error) => checks.push(Check::problem(
             "bucket",
             error.to_string(),
-            "check the settings of [s3]; docs/operations.md has examples for providers",
+            "check the settings of [s3]; docs/storage-compatibility.md has examples for providers",
         )),
     }
     checks

@@ -1,5 +1,6 @@
 //! Processor time of the threads of this process, as the kernel counts it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ const SHARD: &str = "shard-";
 pub(super) struct Threads {
     /// The control thread's: the first of the process.
     pub(super) control: Duration,
-    /// Those of the shards, by number.
-    pub(super) shards: Vec<(usize, Duration)>,
+    /// Those of the shards, by number; of several brokers in one process together.
+    pub(super) shards: BTreeMap<usize, Duration>,
 }
 
 impl Threads {
@@ -36,14 +37,13 @@ impl Threads {
             };
             let name = head.split_once('(').map_or("", |(_, name)| name);
             match name.strip_prefix(SHARD).map(str::parse) {
-                Some(Ok(shard)) => threads.shards.push((shard, cpu_time(&stat))),
+                Some(Ok(shard)) => *threads.shards.entry(shard).or_default() += cpu_time(&stat),
                 _ if entry.file_name().to_str() == Some(main.as_str()) => {
                     threads.control = cpu_time(&stat);
                 }
                 _ => {}
             }
         }
-        threads.shards.sort_unstable();
         threads
     }
 }
@@ -64,10 +64,9 @@ mod tests {
                 turns = std::hint::black_box(turns + 1);
             }
             let threads = Threads::read();
-            let of = |number| threads.shards.iter().find(|(shard, _)| *shard == number);
-            (of(900).copied().unwrap(), of(901).copied().unwrap())
+            (threads.shards[&900], threads.shards[&901])
         });
-        let ((_, of_idle), (_, of_busy)) = busy.unwrap().join().unwrap();
+        let (of_idle, of_busy) = busy.unwrap().join().unwrap();
         drop(stop);
         idle.join().unwrap();
         assert!(

@@ -228,7 +228,7 @@ async fn look(
     damaged.report(id, end);
     let spans = damaged.spans(end);
     state.damaged.insert(base, damaged);
-    tell(context, id, move |log| log.set_spans(base, spans)).await;
+    tell(context, id, move |log| log.set_spans(base, None, spans)).await;
     Ok(Some(Missing::LookAgain))
 }
 

@@ -525,15 +525,18 @@ impl PartitionLog {
         })
     }
 
-    /// Remembers the spans of a segment, once its index has been read.
-    pub fn set_spans(&mut self, base: Offset, spans: Arc<[super::ChunkSpan]>) {
+    /// Remembers the spans of a segment, once its index has been read. An index that was read of a segment of so many
+    /// bytes is not that of one by which it was replaced meanwhile.
+    pub fn set_spans(&mut self, base: Offset, of: Option<u64>, spans: Arc<[super::ChunkSpan]>) {
         let Some(contents) = &mut self.contents else {
             return;
         };
         let at = contents.segments.binary_search_by_key(&base, |s| s.base);
         let off = usize::from(planted::is_planted(Bug::StaleIndex));
         let at = at.ok().map(|at| at + off);
-        if let Some(segment) = at.and_then(|at| contents.segments.get_mut(at)) {
+        if let Some(segment) = at.and_then(|at| contents.segments.get_mut(at))
+            && (of.is_none_or(|bytes| bytes == segment.bytes) || off > 0)
+        {
             segment.set_spans(spans);
         }
     }

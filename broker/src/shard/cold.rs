@@ -232,7 +232,11 @@ impl Shard {
                 range,
             })) => {
                 let at = chunk(first, next, &range);
-                let key = (key, range);
+                let key = ChunkKey {
+                    object: key,
+                    range,
+                    offsets: first..next,
+                };
                 // A step of its reader, only if it is taken now.
                 self.cold.chunks.borrow().is_ready(&key).then_some(())?;
                 let visit = self.step(id, at);
@@ -272,7 +276,7 @@ impl Shard {
                 offsets,
             } => {
                 let told = self.told(id, offsets).ok_or(ReadError::NotServed)?;
-                let loaded = self.load_chunk((key, range), told, Visit::Enters, None);
+                let loaded = self.load_chunk(key, range, told, Visit::Enters, None);
                 if let Ok(run) = loaded.await {
                     return Ok(RunOfTime::Block(run));
                 }
@@ -352,7 +356,7 @@ impl Shard {
                     Purpose::Lookup => (Visit::Enters, None),
                 };
                 let told = self.told(id, first..next).ok_or(ReadError::NotServed)?;
-                let loaded = self.load_chunk((key, range), told, visit, reader);
+                let loaded = self.load_chunk(key, range, told, visit, reader);
                 loaded.await.map(Some)
             }
             ColdPlace::Lost { key } => {
@@ -378,18 +382,24 @@ impl Shard {
         };
         let spans = self.shared.control.ask(ask).await;
         let spans = spans.map_err(|_| ReadError::NotServed)??;
-        self.with_log(id, |log| log.set_spans(base, spans));
+        self.with_log(id, |log| log.set_spans(base, Some(bytes), spans));
         Ok(())
     }
 
     /// The chunk. What its reader, at this place, will want next is read meanwhile: after it.
     async fn load_chunk(
         self: &Rc<Self>,
-        key: ChunkKey,
+        object: Arc<str>,
+        range: Range<u64>,
         told: Told,
         visit: Visit,
         reader: Option<(TopicPartition, u64)>,
     ) -> Loaded {
+        let key = ChunkKey {
+            object,
+            range,
+            offsets: told.offsets.clone(),
+        };
         let found = self.cold.chunks.borrow_mut().find(&key, visit);
         let waits = match found {
             Some(run) => Err(run),
@@ -432,9 +442,9 @@ impl Shard {
     fn start_load(self: &Rc<Self>, chunk: ChunkKey, told: Told, room: Room) {
         let shard = self.clone();
         crate::runtime::spawn(async move {
-            let (key, range) = chunk.clone();
+            let ChunkKey { object, range, .. } = chunk.clone();
             let ask = |reply| ControlMsg::LoadRun {
-                key,
+                key: object,
                 range,
                 told,
                 room,
@@ -484,7 +494,11 @@ impl Shard {
                     range,
                 }) if next > from => {
                     let named = chunk(from, next, &range);
-                    let key = (key, range);
+                    let key = ChunkKey {
+                        object: key,
+                        range,
+                        offsets: first..next,
+                    };
                     let held = self.cold.chunks.borrow().holds(&key);
                     if !held {
                         let Some(told) = self.told(id, first..next) else {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use cache::s3_fifo::{Cache, Evicted};
 use cache::single_flight::{Flights, Full, Join};
+use segment::Offset;
 
 use crate::partition::live::{Live, Room};
 use crate::partition::run::{Run, Told};
@@ -30,9 +31,17 @@ const CACHE_SHARE_MIN: u64 = 4;
 /// A chunk read ahead that nobody reached for so long makes room for another: its reader has left.
 const UNREACHED_MAX_MS: u64 = 10_000;
 
-/// An object and the bytes in it. A segment that is merged keeps its key: its old end tells the ranges
-/// of before from those of after.
-pub(super) type ChunkKey = (Arc<str>, Range<u64>);
+/// Bytes of an object, and the offsets that they hold. A segment that is merged or cleaned keeps its key, and other
+/// batches may lie at the same bytes then: one that lost all its records is always as long.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ChunkKey {
+    /// The object.
+    pub(super) object: Arc<str>,
+    /// Where the bytes lie in it.
+    pub(super) range: Range<u64>,
+    /// Between which offsets their batches lie.
+    pub(super) offsets: Range<Offset>,
+}
 
 /// How a reader comes to a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +91,8 @@ pub(super) struct Chunks<W> {
     counts: Counts,
 }
 
-fn len((_, range): &ChunkKey) -> u64 {
-    range.end.saturating_sub(range.start)
+fn len(key: &ChunkKey) -> u64 {
+    key.range.end.saturating_sub(key.range.start)
 }
 
 fn weight(run: &Run) -> u64 {

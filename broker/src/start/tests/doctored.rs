@@ -226,7 +226,9 @@ fn a_read_behind_the_end_of_what_is_stored_ends() {
             range: 32..32 + batch(0, 5).len() as u64,
         };
         let set = move |shard: &Rc<Shard>| {
-            shard.with_log(id, |log| log.set_spans(Offset::ZERO, Arc::new([spans])))
+            shard.with_log(id, |log| {
+                log.set_spans(Offset::ZERO, None, Arc::new([spans]))
+            })
         };
         rig.context.shard_of(id).call(set).await.unwrap();
         assert_eq!(rig.read(id, 0).await, Ok(0));

@@ -21,10 +21,11 @@ fn filled() -> Bytes {
 }
 
 fn key(number: u64, bytes: &Bytes) -> ChunkKey {
-    (
-        "object".into(),
-        number << 20..(number << 20) + bytes.len() as u64,
-    )
+    ChunkKey {
+        object: "object".into(),
+        range: number << 20..(number << 20) + bytes.len() as u64,
+        offsets: Offset::ZERO..Offset::new(1_000),
+    }
 }
 
 fn load(room: Room, bytes: &Bytes) -> Arc<Run> {

@@ -25,13 +25,15 @@ pub enum Bug {
     LeaseRenewedAfterExpiry,
     /// A read that got fewer bytes than it asked for is taken as whole.
     PartialBodyAccepted,
+    /// Batches that come from the store are taken without a look at their checksums.
+    ChecksumNotVerified,
     /// A batch of an old producer epoch is appended.
     OldProducerEpochAccepted,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 11] = [
         Self::AckBeforePut,
         Self::WatermarkBeforeDurability,
         Self::BaseOffsetOffByOne,
@@ -41,6 +43,7 @@ impl Bug {
         Self::DeadGenerationCommits,
         Self::LeaseRenewedAfterExpiry,
         Self::PartialBodyAccepted,
+        Self::ChecksumNotVerified,
         Self::OldProducerEpochAccepted,
     ];
 }

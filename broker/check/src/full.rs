@@ -41,8 +41,9 @@ pub(crate) fn check(history: &[Event], index: &Index<'_>, report: &mut Report) {
                         .map(|record| (record.offset, record.value))
                         .collect(),
                 };
-                dense(&full, index.log_start(*partition), report);
+                dense(&full, index, report);
                 lost(&full, index, report);
+                undeleted(&full, index, report);
             }
             Event::Settled { at } => unseen(*at, index, report),
             _ => (),
@@ -56,7 +57,8 @@ impl Full {
     }
 }
 
-fn dense(full: &Full, log_start: i64, report: &mut Report) {
+fn dense(full: &Full, index: &Index<'_>, report: &mut Report) {
+    let log_start = index.log_start(full.partition);
     if full.start > log_start.max(0) {
         report.add(Anomaly::Gap, || {
             let (who, start) = (full.who(), full.start);
@@ -67,10 +69,14 @@ fn dense(full: &Full, log_start: i64, report: &mut Report) {
     let inside = full.content.range(full.start..full.end.max(full.start));
     let stops = inside.map(|(offset, _)| *offset).chain([full.end]);
     for offset in stops {
-        if offset > expected {
+        let mut missing = expected..offset;
+        if let Some(first) = missing.find(|at| !index.is_compactable(full.partition, *at)) {
             report.add(Anomaly::Gap, || {
                 let who = full.who();
-                format!("{who}: no record at {expected} to {}", offset - 1)
+                format!(
+                    "{who}: no record at {first} of {expected} to {}",
+                    offset - 1
+                )
             });
         }
         expected = offset.saturating_add(1);
@@ -91,14 +97,15 @@ fn lost(full: &Full, index: &Index<'_>, report: &mut Report) {
             continue;
         };
         if sent.partition == full.partition && at < full.began {
-            missing(full, sent, base, &present, report);
+            missing(full, index, (sent, base), &present, report);
         }
     }
     let Some(known) = index.known.get(&full.partition) else {
         return;
     };
     for (offset, at) in known.first_read.range(full.start..) {
-        if *at < full.began && !full.content.contains_key(offset) {
+        let is_gone = !full.content.contains_key(offset);
+        if *at < full.began && is_gone && !index.is_compactable(full.partition, *offset) {
             report.add(Anomaly::LostWrite, || {
                 let (who, end) = (full.who(), full.end);
                 format!("{who}: offset {offset} had been read before, the end is {end}")
@@ -110,8 +117,8 @@ fn lost(full: &Full, index: &Index<'_>, report: &mut Report) {
 /// The values of an acknowledged batch that a full read does not hold where they belong.
 fn missing(
     full: &Full,
-    sent: &Sent<'_>,
-    base: Option<i64>,
+    index: &Index<'_>,
+    (sent, base): (&Sent<'_>, Option<i64>),
     present: &HashSet<Value>,
     report: &mut Report,
 ) {
@@ -119,15 +126,40 @@ fn missing(
         let offset = base.map(|base| base.saturating_add(place));
         let kept = match offset {
             Some(offset) if offset < full.start => true,
-            Some(offset) => full.content.get(&offset) == Some(value),
-            // It may be among what retention took.
-            None => full.start > 0 || present.contains(value),
+            Some(offset) => match full.content.get(&offset) {
+                Some(found) => found == value,
+                None => index.is_compactable(full.partition, offset),
+            },
+            // It may be among what retention or log compaction took.
+            None => full.start > 0 || present.contains(value) || index.keyed.contains_key(value),
         };
         if !kept {
             let found = offset.and_then(|offset| full.content.get(&offset));
             report.add(Anomaly::LostWrite, || {
                 let who = full.who();
                 format!("{who}: {value} acknowledged at {offset:?}, there is {found:?}")
+            });
+        }
+    }
+}
+
+/// A record that deletes its key is gone, and one before it of that key is left: the key is back.
+fn undeleted(full: &Full, index: &Index<'_>, report: &mut Report) {
+    let Some(known) = index.known.get(&full.partition) else {
+        return;
+    };
+    for (offset, value) in &full.content {
+        let Some(of) = index.keyed.get(value) else {
+            continue;
+        };
+        let Some(last) = known.last_of_key.get(&of.key) else {
+            continue;
+        };
+        let is_gone = *last < full.end && !full.content.contains_key(last);
+        if offset < last && is_gone {
+            report.add(Anomaly::LostWrite, || {
+                let (who, key) = (full.who(), of.key);
+                format!("{who}: key {key} is deleted at {last}, which is gone; {value} at {offset} is not")
             });
         }
     }
@@ -143,8 +175,14 @@ fn unseen(settled: At, index: &Index<'_>, report: &mut Report) {
         };
         let log_start = index.log_start(sent.partition);
         let gone = log_start > 0 && base.is_none_or(|base| base < log_start);
-        let unseen = sent.values.iter().find(|value| !seen.contains(value));
-        if let (true, false, Some(value)) = (at < settled, gone, unseen) {
+        let compacted = |place: i64, value: &Value| match base {
+            Some(base) => index.is_compactable(sent.partition, base.saturating_add(place)),
+            None => index.keyed.contains_key(value),
+        };
+        let mut values = (0..).zip(sent.values);
+        let unseen =
+            values.find(|(place, value)| !seen.contains(value) && !compacted(*place, value));
+        if let (true, false, Some((_, value))) = (at < settled, gone, unseen) {
             report.add(Anomaly::Unseen, || {
                 let partition = sent.partition;
                 format!("partition {partition}: {value} of batch {id}, acknowledged at {base:?}")

@@ -29,6 +29,10 @@ number! {
     Value(u64)
 }
 number! {
+    /// The key of a record.
+    Key(u64)
+}
+number! {
     /// One batch that a producer wants in the log, however often it tries.
     SendId(u64)
 }
@@ -136,6 +140,18 @@ pub struct Record {
     pub epoch: Epoch,
 }
 
+/// A record of a compacted log: it may be gone where a later one of its key stands in the log, and
+/// one that deletes its key may go when nothing before it of that key is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyed {
+    /// What it carries.
+    pub value: Value,
+    /// Its key.
+    pub key: Key,
+    /// Whether it deletes its key.
+    pub deletes: bool,
+}
+
 /// One thing that a client did or saw. `partition` and `at` mean the same in each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -170,13 +186,24 @@ pub enum Event {
         reason: String,
         at: At,
     },
+    /// These records have keys, and log compaction may take them away: see [`Keyed`]. Recorded
+    /// before they are sent.
+    Keyed {
+        partition: Partition,
+        records: Vec<Keyed>,
+        at: At,
+    },
     /// An observer asked at `began`, with leader epoch `epoch`, for what follows its position, and
-    /// was given these records (perhaps none) and this high watermark.
+    /// was given these records (perhaps none) and this high watermark. One that asked `astray`
+    /// asked somebody whom it does not follow: what it was told of the end of the log is judged
+    /// within that epoch only.
     Poll {
         observer: Observer,
         partition: Partition,
         broker: Broker,
         epoch: Epoch,
+        #[serde(default)]
+        astray: bool,
         began: At,
         records: Vec<Record>,
         high_watermark: i64,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::anomaly::{Anomaly, Report};
-use super::history::{At, Broker, Epoch, Event, Kind, Observer, Partition, Producer, Record};
-use super::history::{SendId, Value};
+use super::history::{At, Broker, Epoch, Event, Key, Keyed, Kind, Observer, Partition, Producer};
+use super::history::{Record, SendId, Value};
 
 /// A batch as far as it is known.
 pub(crate) struct Sent<'a> {
@@ -42,6 +42,7 @@ pub(crate) struct Polled<'a> {
     pub(crate) partition: Partition,
     pub(crate) broker: Broker,
     pub(crate) epoch: Epoch,
+    pub(crate) astray: bool,
     pub(crate) began: At,
     pub(crate) records: &'a [Record],
     pub(crate) high_watermark: i64,
@@ -57,6 +58,8 @@ pub(crate) struct Known {
     pub(crate) first_read: BTreeMap<i64, At>,
     /// Below it records may be gone.
     pub(crate) log_start: i64,
+    /// Where the last record of each key stands.
+    pub(crate) last_of_key: BTreeMap<Key, i64>,
 }
 
 #[derive(Default)]
@@ -69,6 +72,8 @@ pub(crate) struct Index<'a> {
     pub(crate) known: BTreeMap<Partition, Known>,
     /// Values that were read when nobody had yet begun to write them.
     pub(crate) early: HashSet<Value>,
+    /// Records that have a key.
+    pub(crate) keyed: HashMap<Value, Keyed>,
 }
 
 impl<'a> Index<'a> {
@@ -83,7 +88,30 @@ impl<'a> Index<'a> {
                 known.values.entry(offset).or_insert(value);
             }
         }
+        for known in index.known.values_mut() {
+            for (offset, value) in &known.values {
+                if let Some(of) = index.keyed.get(value) {
+                    known.last_of_key.insert(of.key, *offset);
+                }
+            }
+        }
         index
+    }
+
+    /// Whether log compaction may have taken what stands there: a later record of its key is known,
+    /// or it deletes its key.
+    pub(crate) fn is_compactable(&self, partition: Partition, offset: i64) -> bool {
+        let known = self.known.get(&partition);
+        let found = known.and_then(|known| Some((known, known.values.get(&offset)?)));
+        found.is_some_and(|(known, value)| {
+            self.keyed.get(value).is_some_and(|of| {
+                of.deletes
+                    || known
+                        .last_of_key
+                        .get(&of.key)
+                        .is_some_and(|last| *last > offset)
+            })
+        })
     }
 
     /// The batch that a value belongs to, and the value's place there.
@@ -129,6 +157,10 @@ impl<'a> Index<'a> {
                 report.unknown += sent.values.len();
             }),
             Event::Poll { .. } => self.poll(event, report),
+            Event::Keyed { records, .. } => {
+                let of = records.iter().map(|record| (record.value, *record));
+                self.keyed.extend(of);
+            }
             Event::LogStart {
                 partition, offset, ..
             } => {
@@ -180,6 +212,7 @@ impl<'a> Index<'a> {
             partition,
             broker,
             epoch,
+            astray,
             began,
             records,
             high_watermark,
@@ -204,6 +237,7 @@ impl<'a> Index<'a> {
             partition: *partition,
             broker: *broker,
             epoch: *epoch,
+            astray: *astray,
             began: *began,
             records,
             high_watermark: *high_watermark,

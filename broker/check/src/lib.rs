@@ -15,7 +15,9 @@
 //! - **Nothing acknowledged is lost**, and nothing that anybody has read.
 //! - **Dense.** A full read holds one record at each offset from the log start to its end. There is no
 //!   exception for offsets that were never acknowledged: a taker goes on at the committed end, so that
-//!   an offset is given again rather than left out.
+//!   an offset is given again rather than left out. Only records with keys ([`Event::Keyed`]) may be
+//!   gone: where a later one of the key stands in the log, and one that deletes its key alone when
+//!   nothing before it of that key is left.
 //! - **Nothing goes back**: positions, high watermarks, committed offsets within a generation, leader
 //!   epochs along the log; one broker owns an epoch.
 //! - **Progress**, lag and freshness as the expectations in the history say; resources go back.
@@ -45,8 +47,8 @@ mod tests;
 
 pub use anomaly::{Anomaly, Gap, Lag, REPORTED_MAX, Report, Violation};
 pub use history::{
-    At, Broker, Epoch, Event, Generation, Group, Kind, Observer, Partition, Producer, Progress,
-    Record, Resource, SendId, Value, read, write,
+    At, Broker, Epoch, Event, Generation, Group, Key, Keyed, Kind, Observer, Partition, Producer,
+    Progress, Record, Resource, SendId, Value, read, write,
 };
 pub use model::{Batch, Identity, Log, Refusal, Taken};
 pub use timeline::timeline;

@@ -67,13 +67,15 @@ impl Reader {
                 poll.observer, poll.partition, poll.broker
             )
         };
-        let highest = self.high_watermark.unwrap_or(poll.high_watermark);
-        if poll.high_watermark < highest {
-            report.add(Anomaly::HighWatermarkFalls, || {
-                format!("{}: {highest}, then {}", who(), poll.high_watermark)
-            });
+        if !poll.astray {
+            let highest = self.high_watermark.unwrap_or(poll.high_watermark);
+            if poll.high_watermark < highest {
+                report.add(Anomaly::HighWatermarkFalls, || {
+                    format!("{}: {highest}, then {}", who(), poll.high_watermark)
+                });
+            }
+            self.high_watermark = Some(highest.max(poll.high_watermark));
         }
-        self.high_watermark = Some(highest.max(poll.high_watermark));
         let before = self.position.or_else(|| Some(self.seek?.saturating_sub(1)));
         let mut last = before;
         for (number, record) in poll.records.iter().enumerate() {
@@ -112,9 +114,11 @@ fn step(
         return;
     };
     let from = last.saturating_add(1).max(known.log_start);
-    if from < offset
-        && let Some((missed, value)) = known.values.range(from..offset).next()
-    {
+    if from >= offset {
+        return;
+    }
+    let mut missed = known.values.range(from..offset);
+    if let Some((missed, value)) = missed.find(|(at, _)| !index.is_compactable(partition, **at)) {
         report.add(skip, || {
             format!(
                 "{}: {last}, then {offset}; at {missed} there is {value}",

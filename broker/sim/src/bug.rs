@@ -12,7 +12,7 @@ pub enum Planted {
     Without(Rule),
 }
 
-/// Defects that are found, by name.
+/// All of them, by name.
 pub const ALL: &[(&str, Planted)] = &[
     ("ack-before-put", Planted::Bug(Bug::AckBeforePut)),
     (
@@ -63,10 +63,6 @@ pub const ALL: &[(&str, Planted)] = &[
         "producers-not-replayed",
         Planted::Without(Rule::DirectoriesReplayProducers),
     ),
-];
-
-/// Defects that no run has found so far: what the simulator has yet to learn.
-pub const NOT_FOUND: &[(&str, Planted)] = &[
     (
         "lease-renewed-after-expiry",
         Planted::Bug(Bug::LeaseRenewedAfterExpiry),
@@ -75,11 +71,15 @@ pub const NOT_FOUND: &[(&str, Planted)] = &[
         "partial-body-accepted",
         Planted::Bug(Bug::PartialBodyAccepted),
     ),
+    (
+        "checksum-not-verified",
+        Planted::Bug(Bug::ChecksumNotVerified),
+    ),
 ];
 
 /// The defect of a name.
 pub fn named(name: &str) -> Option<Planted> {
-    let mut all = ALL.iter().chain(NOT_FOUND);
-    all.find(|(known, _)| *known == name)
+    ALL.iter()
+        .find(|(known, _)| *known == name)
         .map(|(_, planted)| *planted)
 }

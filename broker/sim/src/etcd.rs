@@ -36,6 +36,7 @@ pub(crate) struct EtcdRates {
     pub(crate) request_lost: u32,
     pub(crate) delayed: u32,
     pub(crate) watch_late: u32,
+    pub(crate) watch_twice: u32,
     pub(crate) slow_keep_alive: u32,
 }
 
@@ -409,6 +410,17 @@ impl ModelEtcd {
                 }
             }
             sleep(delay).await;
+            let is_told_twice = {
+                let mut state = self.shared.lock();
+                let rate = state.rates.watch_twice;
+                state.random.chance(rate)
+            };
+            if is_told_twice {
+                trace::fault(Fault::EtcdWatchTwice);
+                if !relay.send(batch.clone()) {
+                    return;
+                }
+            }
             if !relay.send(batch) {
                 return;
             }

@@ -42,12 +42,16 @@ faults! {
     StoreStaleList,
     /// Store: a LIST whose pages are short.
     StorePartialList,
+    /// Store: a bit of a LIST is flipped: of a key or of a length.
+    StoreFlippedList,
     /// Store: a DELETE takes effect late.
     StoreSlowDelete,
     /// Store: a lifecycle rule deletes the oldest segment of a partition.
     StoreLifecycle,
     /// Store: a broker does not reach it.
     StoreCut,
+    /// Store: it takes no requests from the moment on at which a broker joins, and partitions are to move.
+    StoreDarkAtJoin,
     /// etcd: a request fails, as while a leader is elected.
     EtcdFailed,
     /// etcd: a transaction is applied, its reply is lost.
@@ -60,6 +64,8 @@ faults! {
     EtcdCut,
     /// etcd: watches are late.
     EtcdWatchLate,
+    /// etcd: a watch tells of a change twice.
+    EtcdWatchTwice,
     /// etcd: a compaction ends watches.
     EtcdWatchGap,
     /// etcd: a lease ends while its broker runs.
@@ -104,6 +110,10 @@ faults! {
     ClientAsksAnother,
     /// Client: many requests at once.
     ClientBurst,
+    /// Client: batches that nobody waits for (acks=0), more than the store takes.
+    ClientCareless,
+    /// Client: those who write do not reach a broker that those who read do reach.
+    ClientCut,
     /// Client: a batch of an old producer epoch.
     ClientOldEpoch,
     /// Group: a member goes without a word.
@@ -114,4 +124,6 @@ faults! {
     MemberCommitsLate,
     /// Administrator: records are deleted.
     RecordsDeleted,
+    /// Administrator: a topic is deleted, and created again.
+    TopicDeleted,
 }

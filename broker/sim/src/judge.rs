@@ -2,12 +2,10 @@
 
 use check::Event;
 
-use crate::client::scene::Topic;
-
 /// Violations of one topic's history.
-pub(crate) fn judge(topic: &Topic, history: &[Event]) -> Vec<String> {
+pub(crate) fn judge(topic: &str, history: &[Event]) -> Vec<String> {
     let report = check::check(history);
     let told = report.violations.iter();
-    told.map(|violation| format!("{}: {}: {}", topic.name, violation.anomaly, violation.what))
+    told.map(|violation| format!("{topic}: {}: {}", violation.anomaly, violation.what))
         .collect()
 }

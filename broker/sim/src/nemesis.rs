@@ -31,7 +31,7 @@ pub(crate) async fn run(cluster: Rc<Cluster>, scene: Rc<Scene>) {
         }
         let action = *random.choose(&plan.actions);
         let broker = random.index(plan.brokers);
-        strike(&cluster, &mut random, action, broker);
+        strike(&cluster, &scene, &mut random, action, broker);
     }
 }
 
@@ -43,7 +43,13 @@ fn later(time: Duration, undo: impl FnOnce() + 'static) {
     });
 }
 
-fn strike(cluster: &Rc<Cluster>, random: &mut Random, action: Action, broker: usize) {
+fn strike(
+    cluster: &Rc<Cluster>,
+    scene: &Rc<Scene>,
+    random: &mut Random,
+    action: Action,
+    broker: usize,
+) {
     let ttl = cluster.plan.session_ttl.as_millis() as u64;
     let node = cluster.nodes[broker].clone();
     let name = "nemesis";
@@ -108,7 +114,7 @@ fn strike(cluster: &Rc<Cluster>, random: &mut Random, action: Action, broker: us
                 cluster.store.expire_oldest(&topic.name, random);
             }
         }
-        _ => strike_metadata_or_network(cluster, random, action, broker),
+        _ => strike_metadata_or_network(cluster, scene, random, action, broker),
     }
 }
 
@@ -130,6 +136,7 @@ fn stall(random: &mut Random, node: &crate::cluster::Node, broker: usize, ttl: u
 
 fn strike_metadata_or_network(
     cluster: &Rc<Cluster>,
+    scene: &Rc<Scene>,
     random: &mut Random,
     action: Action,
     broker: usize,
@@ -168,6 +175,7 @@ fn strike_metadata_or_network(
             }
         }
         Action::LeaseLostUnseen => lose_lease_unseen(cluster, random, broker),
+        Action::LeaseLostUnwritten => lose_lease_unwritten(cluster, scene, random, broker),
         Action::Clog => clog(cluster, random, broker),
         Action::Reset => {
             trace::fault(Fault::NetReset);
@@ -210,6 +218,58 @@ fn lose_lease_unseen(cluster: &Rc<Cluster>, random: &mut Random, broker: usize) 
     }
     let cluster = cluster.clone();
     later(time, move || hold(&cluster, false));
+}
+
+/// A lease ends while its broker sees no changes, and reaches all that it asks for. Those who write have lost it before,
+/// so that no batch of theirs meets the fence of whoever comes next; those who read go on with it.
+fn lose_lease_unwritten(
+    cluster: &Rc<Cluster>,
+    scene: &Rc<Scene>,
+    random: &mut Random,
+    broker: usize,
+) {
+    let Some(lease) = cluster.etcd.lease_of(broker) else {
+        return;
+    };
+    let ttl = cluster.plan.session_ttl.as_millis() as u64;
+    let (before, time) = (random.millis(100..1_500), random.millis(ttl * 2..ttl * 5));
+    trace::fault(Fault::ClientCut);
+    trace!(
+        "nemesis",
+        "lease {lease} of broker {broker}, which nobody writes to and which sees no changes for {time:?}, is lost \
+         in {before:?}"
+    );
+    scene.unwritten.set(Some(broker));
+    let (lost, ended, scene) = (cluster.clone(), cluster.clone(), scene.clone());
+    later(before, move || {
+        trace::fault(Fault::EtcdLeaseLostUnseen);
+        lost.etcd.hold_watches(broker, true);
+        let table = lost.etcd.table.clone();
+        spawn_local(async move { drop(table.revoke(lease).await) });
+    });
+    later(before + time, move || {
+        ended.etcd.hold_watches(broker, false);
+        scene.unwritten.set(None);
+    });
+}
+
+/// The store goes dark whenever a broker joins, while partitions are about to move to it, and stays so for longer than
+/// their owners wait for it.
+pub(crate) async fn darken_joins(cluster: Rc<Cluster>, scene: Rc<Scene>) {
+    let mut random = Random::of(cluster.plan.seed, "dark joins");
+    while scene.is_faulty() {
+        scene.joined.notified().await;
+        if scene.is_faulty() && random.one_in(2) {
+            trace::fault(Fault::StoreDarkAtJoin);
+            sleep(random.millis(0..30)).await;
+            let time = random.millis(10_500..16_000);
+            trace!(
+                "nemesis",
+                "a broker has joined; the store answers 503 for {time:?}"
+            );
+            cluster.store.slow_down(time);
+        }
+    }
 }
 
 /// Swizzle: brokers are clogged one after the other, and free again in another order.

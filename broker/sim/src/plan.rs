@@ -28,12 +28,16 @@ pub(crate) enum Action {
     EtcdCompact,
     LeaseLost,
     LeaseLostUnseen,
+    LeaseLostUnwritten,
     Clog,
     Reset,
 }
 
+/// How long a store must be bad for its broker to say so, in seconds.
+const HEALTH_WINDOW: &str = "health.window_sec";
+
 impl Action {
-    const ALL: [Action; 17] = [
+    const ALL: [Action; 18] = [
         Self::Crash,
         Self::CrashAtRequest,
         Self::CrashAtTurn,
@@ -49,6 +53,7 @@ impl Action {
         Self::EtcdCompact,
         Self::LeaseLost,
         Self::LeaseLostUnseen,
+        Self::LeaseLostUnwritten,
         Self::Clog,
         Self::Reset,
     ];
@@ -78,6 +83,14 @@ pub(crate) struct Plan {
     pub(crate) strays: u32,
     /// Whether somebody reads everything again and again.
     pub(crate) repeats: bool,
+    /// Whether consumers tell which leader epoch they know.
+    pub(crate) knows_epochs: bool,
+    /// Whether a topic is deleted and created again and again.
+    pub(crate) fleeting: bool,
+    /// Whether somebody writes without waiting for answers, and how much at a time.
+    pub(crate) careless_bytes: Option<u64>,
+    /// Whether the store goes dark when a broker joins.
+    pub(crate) dark_joins: bool,
     pub(crate) store: StoreRates,
     pub(crate) etcd: EtcdRates,
     pub(crate) net_latency_ms: (u64, u64),
@@ -101,17 +114,27 @@ impl Plan {
         let is_tiny = random.one_in(10);
         let brokers = 1 + random.index(5);
         let shards = (0..brokers).map(|_| 1 + random.index(4)).collect();
+        let later = Later::draw(seed, is_faulty, is_tiny);
+        let dark_joins = later.dark_joins;
         let ttl = *random.choose(&[1_000_u64, 1_500, 2_000, 4_000]);
+        // A broker whose store is dark ends its session after some of these; what is to be met comes before.
+        let ttl = if dark_joins { 4_000 } else { ttl };
         let store = store_rates(random, is_faulty);
         let flush = random.within(1..120);
-        let settings = settings(random, is_tiny, ttl, flush);
+        let mut settings = settings(random, is_tiny, ttl, flush);
+        if dark_joins {
+            let window = settings.iter_mut().find(|(name, _)| name == HEALTH_WINDOW);
+            window.expect("it is set").1 = "6".to_owned();
+        }
         let etcd_latency = random.within(0..6);
         let net_latency = random.within(0..4);
         let actions = Action::ALL
             .into_iter()
-            .filter(|_| is_faulty && random.one_in(2));
-        let actions = actions.collect();
+            .filter(|_| is_faulty && random.one_in(2))
+            .collect();
         let busy = random.one_in(3);
+        let mut topics = topics(random);
+        topics.extend(later.compacted);
         Self {
             seed,
             is_tiny,
@@ -122,9 +145,10 @@ impl Plan {
                 false => CommitMode::Conditional,
             },
             session_ttl: Duration::from_millis(ttl),
-            duration: random.millis(6_000..30_000),
+            duration: random.millis(6_000..30_000)
+                + Duration::from_secs(if dark_joins { 12 } else { 0 }),
             settings,
-            topics: topics(random),
+            topics,
             producers: producers(random, is_tiny),
             consumers: 1 + random.below(2) as u32,
             members: *random.choose(&[0, 1, 2, 3, 3]),
@@ -133,8 +157,18 @@ impl Plan {
             slow_readers: if is_faulty { rate(random, 20_000) } else { 0 },
             strays: if is_faulty { rate(random, 100_000) } else { 0 },
             repeats: random.one_in(2),
-            store,
-            etcd: etcd_rates(random, is_faulty, etcd_latency),
+            knows_epochs: later.knows_epochs,
+            fleeting: later.fleeting,
+            careless_bytes: later.careless_bytes,
+            dark_joins,
+            store: StoreRates {
+                flipped_list: later.flipped_list,
+                ..store
+            },
+            etcd: EtcdRates {
+                watch_twice: later.watch_twice,
+                ..etcd_rates(random, is_faulty, etcd_latency)
+            },
             net_latency_ms: (0, net_latency),
             net_reset: if is_faulty { rate(random, 2_000) } else { 0 },
             net_half_open: if is_faulty { rate(random, 500) } else { 0 },
@@ -143,6 +177,38 @@ impl Plan {
             action_pause_ms: if busy { (100, 1_500) } else { (500, 6_000) },
             ends_cold: random.one_in(2),
             ends_gracefully: random.one_in(2),
+        }
+    }
+}
+
+/// What was added to the plan, from numbers of its own: what a seed decided before it goes on deciding.
+struct Later {
+    compacted: Option<Topic>,
+    knows_epochs: bool,
+    fleeting: bool,
+    careless_bytes: Option<u64>,
+    dark_joins: bool,
+    flipped_list: u32,
+    watch_twice: u32,
+}
+
+impl Later {
+    fn draw(seed: u64, is_faulty: bool, is_tiny: bool) -> Self {
+        let mut random = Random::of(seed, "plan, what came later");
+        let random = &mut random;
+        Self {
+            compacted: random.one_in(3).then(|| compacted(random)),
+            knows_epochs: random.one_in(2),
+            fleeting: random.one_in(3),
+            careless_bytes: random
+                .one_in(if is_tiny { 2 } else { 6 })
+                .then(|| match is_tiny {
+                    true => 400_000,
+                    false => *random.choose(&[500, 20_000, 400_000]),
+                }),
+            dark_joins: is_faulty && random.one_in(12),
+            flipped_list: if is_faulty { rate(random, 20_000) } else { 0 },
+            watch_twice: if is_faulty { rate(random, 100_000) } else { 0 },
         }
     }
 }
@@ -182,6 +248,7 @@ fn store_rates(random: &mut Random, is_faulty: bool) -> StoreRates {
         flipped: rate(random, 10_000),
         stale_list: rate(random, 200_000),
         partial_list: rate(random, 200_000),
+        flipped_list: 0,
         slow_delete: rate(random, 50_000),
     }
 }
@@ -201,6 +268,7 @@ fn etcd_rates(random: &mut Random, is_faulty: bool, latency: u64) -> EtcdRates {
         request_lost: rate(random, 10_000),
         delayed: rate(random, 10_000),
         watch_late: rate(random, 100_000),
+        watch_twice: 0,
         slow_keep_alive: rate(random, 50_000),
     }
 }
@@ -226,7 +294,11 @@ fn settings(random: &mut Random, is_tiny: bool, ttl: u64, flush: u64) -> Vec<(St
             "group.initial_rebalance_delay_ms",
             random.within(0..300).to_string(),
         ),
-        ("health.window_sec", random.within(1..6).to_string()),
+        (
+            "log.cleaner_interval_ms",
+            random.within(200..5_000).to_string(),
+        ),
+        (HEALTH_WINDOW, random.within(1..6).to_string()),
         ("backup.interval_ms", (random.below(2) * 5_000).to_string()),
     ];
     match is_tiny {
@@ -278,6 +350,28 @@ fn topics(random: &mut Random) -> Vec<Topic> {
         });
     }
     topics
+}
+
+/// A topic of which of each key only the latest record stays.
+fn compacted(random: &mut Random) -> Topic {
+    let configs = [
+        ("cleanup.policy", "compact".to_owned()),
+        (
+            "min.cleanable.dirty.ratio",
+            random.choose(&["0.01", "0.3", "0.5"]).to_string(),
+        ),
+        (
+            "delete.retention.ms",
+            random.choose(&["4000", "60000"]).to_string(),
+        ),
+    ];
+    let configs = configs.map(|(name, value)| (name.to_owned(), value));
+    Topic {
+        name: "compacted".to_owned(),
+        partitions: 1 + random.below(2) as i32,
+        keeping: Keeping::Latest,
+        configs: configs.into(),
+    }
 }
 
 fn producers(random: &mut Random, is_tiny: bool) -> Vec<Habits> {

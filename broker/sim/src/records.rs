@@ -67,8 +67,10 @@ impl Records {
     }
 
     fn put(&mut self, stored: &KeyValue, scene: &Scene) {
-        if let Ok(id) = session::parse(&self.space, &stored.key) {
-            self.sessions.insert(id);
+        if let Ok(id) = session::parse(&self.space, &stored.key)
+            && self.sessions.insert(id)
+        {
+            scene.joined.notify_waiters();
         }
         let Ok(id) = partition::parse(&self.space, &stored.key) else {
             return;

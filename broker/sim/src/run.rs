@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use broker::shard::holdings;
 use coord::marks::{self, Mark};
 use coord::planted;
 use coord::rules;
@@ -17,7 +18,7 @@ use crate::client::consumer::{Consumer, Diet, read_all};
 use crate::client::member::{Group, Member};
 use crate::client::producer::Lane;
 use crate::client::scene::{Keeping, Phase, Scene};
-use crate::client::{admin, hostile};
+use crate::client::{admin, careless, fleeting, hostile};
 use crate::clock::{self, sleep};
 use crate::cluster::Cluster;
 use crate::fault::Fault;
@@ -45,6 +46,8 @@ const WAKE_PATIENCE: Duration = Duration::from_secs(6);
 const LONG_POLL: Duration = Duration::from_secs(30);
 /// How much older than the time to live of a session what a broker tells may be.
 const AGE_GRACE: Duration = Duration::from_millis(500);
+/// How long what was held for clients may take to be given back: their last polls, and their sessions in groups.
+const GIVE_BACK_PATIENCE: Duration = Duration::from_secs(90);
 /// How long a broker that is asked to end may take.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 /// Numbers of observers: those that follow from the beginning, those that wait for a last record, those that read all.
@@ -157,15 +160,36 @@ async fn world(plan: Plan) -> Outcome {
         scene.violation("the topics were not created in time, without any fault".to_owned());
     }
     scene.phase.set(Phase::Over);
+    if scene.violations().is_empty() {
+        give_back(&cluster, &scene).await;
+    }
     if plan.ends_gracefully && !cluster.stop_all(END_PATIENCE).await {
         scene.violation("a broker did not end in time when it was asked to".to_owned());
     }
     for (topic, history) in plan.topics.iter().zip(scene.take_histories()) {
-        for found in judge::judge(topic, &history) {
+        for found in judge::judge(&topic.name, &history) {
             scene.violation(found);
         }
     }
     outcome(&cluster, &scene)
+}
+
+/// Nobody asks for anything any more: what was held for clients is given back, and members that have gone without a
+/// word are removed.
+async fn give_back(cluster: &Rc<Cluster>, scene: &Rc<Scene>) {
+    let shards: usize = cluster.plan.shards.iter().sum();
+    let wrong = || {
+        let all = holdings::all();
+        let held = all.iter().find(|held| !held.is_nothing());
+        let of_dead = all.len().saturating_sub(shards);
+        match held {
+            Some(held) => Some(format!("{held:?}")),
+            None => (of_dead > 0).then(|| format!("{of_dead} shards of brokers that are gone")),
+        }
+    };
+    if let Some(held) = until(GIVE_BACK_PATIENCE, wrong).await {
+        scene.violation(format!("not given back: {held}"));
+    }
 }
 
 /// Both phases.
@@ -173,6 +197,13 @@ async fn live(cluster: &Rc<Cluster>, scene: &Rc<Scene>) {
     let plan = &cluster.plan;
     let groups = start_readers(plan, scene);
     let lanes = start_writers(plan, scene);
+    let fleeting = plan.fleeting.then(|| {
+        spawn_local(fleeting::run(
+            scene.clone(),
+            cluster.store.clone(),
+            plan.seed,
+        ))
+    });
     cluster.store.set_rates(plan.store.clone());
     cluster.etcd.set_rates(plan.etcd.clone());
     cluster
@@ -182,9 +213,13 @@ async fn live(cluster: &Rc<Cluster>, scene: &Rc<Scene>) {
         trace::fault(Fault::TinyLimits);
     }
     let trouble = spawn_local(nemesis::run(cluster.clone(), scene.clone()));
+    if plan.dark_joins {
+        spawn_local(nemesis::darken_joins(cluster.clone(), scene.clone()));
+    }
     sleep(plan.duration).await;
     trace!("run", "faults end");
     scene.phase.set(Phase::Quiet);
+    scene.unwritten.set(None);
     cluster.calm();
     trouble.abort();
     let answered = tokio::time::timeout(ANSWER_PATIENCE, join_all(lanes)).await;
@@ -194,6 +229,13 @@ async fn live(cluster: &Rc<Cluster>, scene: &Rc<Scene>) {
         return;
     };
     let lanes: Vec<Lane> = lanes.into_iter().filter_map(Result::ok).collect();
+    if let Some(fleeting) = fleeting {
+        let ended = tokio::time::timeout(ANSWER_PATIENCE, fleeting).await;
+        clock::read();
+        if ended.is_err() {
+            scene.violation("a topic is not created and deleted, with everything calm".to_owned());
+        }
+    }
     catch_up(plan, scene).await;
     commit(scene, &groups).await;
     if !scene.violations().is_empty() {
@@ -232,7 +274,9 @@ fn start_writers(plan: &Plan, scene: &Rc<Scene>) -> Vec<JoinHandle<Lane>> {
         for (topic, of) in plan.topics.iter().enumerate() {
             for partition in 0..of.partitions {
                 if !random.one_in(3) || lanes.is_empty() {
-                    let (scene, habits) = (scene.clone(), habits.clone());
+                    let (scene, mut habits) = (scene.clone(), habits.clone());
+                    // A copy that comes late would delete a key anew.
+                    habits.is_idempotent |= of.keeping == Keeping::Latest;
                     let (producer, seed) = (producer as u32, plan.seed);
                     let lane = Lane::new(scene, habits, producer, topic, partition, seed);
                     lanes.push(spawn_local(lane.run()));
@@ -244,6 +288,9 @@ fn start_writers(plan: &Plan, scene: &Rc<Scene>) -> Vec<JoinHandle<Lane>> {
         if of.keeping == Keeping::Trimmed {
             spawn_local(admin::delete_records(scene.clone(), topic, plan.seed));
         }
+    }
+    if let Some(bytes) = plan.careless_bytes {
+        spawn_local(careless::run(scene.clone(), bytes, plan.seed));
     }
     if plan.hostile {
         spawn_local(hostile::run(scene.clone(), plan.seed));
@@ -260,6 +307,7 @@ fn start_readers(plan: &Plan, scene: &Rc<Scene>) -> Vec<Rc<Group>> {
                 bytes_max: *random.choose(&[200, 10_000, 1 << 20]),
                 slow: plan.slow_readers,
                 stray: plan.strays,
+                knows_epochs: plan.knows_epochs,
             };
             let consumer = Consumer::new(scene.clone(), diet, observer, topic, plan.seed);
             spawn_local(async move { drop(consumer.run(|_| false).await) });
@@ -300,6 +348,7 @@ async fn read_again_and_again(scene: Rc<Scene>, topic: usize, first: u32, plan: 
             bytes_max: *random.choose(&[200, 10_000, 1 << 20]),
             slow: 0,
             stray: plan.strays,
+            knows_epochs: plan.knows_epochs,
         };
         let consumer = Consumer::new(scene.clone(), diet, first + pass, topic, plan.seed);
         let (partitions, during) = (plan.topics[topic].partitions as usize, scene.clone());
@@ -363,6 +412,7 @@ async fn wake(cluster: &Rc<Cluster>, scene: &Rc<Scene>, lanes: Vec<Lane>) {
                 bytes_max: 1 << 20,
                 slow: 0,
                 stray: 0,
+                knows_epochs: plan.knows_epochs,
             };
             let place = (topic, partition, scene.end(topic, partition));
             let listener = Consumer::of_partition(scene.clone(), diet, observer, place, plan.seed);

@@ -50,6 +50,7 @@ pub(crate) struct StoreRates {
     pub(crate) flipped: u32,
     pub(crate) stale_list: u32,
     pub(crate) partial_list: u32,
+    pub(crate) flipped_list: u32,
     pub(crate) slow_delete: u32,
 }
 
@@ -151,6 +152,16 @@ impl Shared {
         now(self.memory.delete(keys.collect()));
     }
 
+    /// The objects of all topics of a name, whatever their generation.
+    pub(crate) fn of_topic(&self, name: &str) -> Vec<ObjectKey> {
+        let objects = self.memory.objects().into_iter().map(|(key, _)| key);
+        let of_name = |key: &ObjectKey| {
+            let mut folders = key.as_str().split('/');
+            folders.any(|folder| folder.split('@').next() == Some(name))
+        };
+        objects.filter(of_name).collect()
+    }
+
     /// A broker does not reach the store, or does again.
     pub(crate) fn cut(&self, broker: usize, is_cut: bool) {
         self.lock().cut[broker] = is_cut;
@@ -194,6 +205,7 @@ struct Draw {
     flipped: bool,
     is_stale: bool,
     is_partial: bool,
+    is_list_flipped: bool,
     luck: u64,
     crash: Option<bool>,
 }
@@ -273,6 +285,11 @@ impl ModelStore {
         draw.is_partial = strikes(
             rates.partial_list,
             Fault::StorePartialList,
+            kind == Kind::List,
+        );
+        draw.is_list_flipped = strikes(
+            rates.flipped_list,
+            Fault::StoreFlippedList,
             kind == Kind::List,
         );
         if strikes(
@@ -480,6 +497,9 @@ impl ObjectStore for ModelStore {
                     let hidden: Vec<&ObjectKey> = recent.iter().rev().take(count).collect();
                     page.objects.retain(|found| !hidden.contains(&&found.key));
                 }
+                if let (Ok(page), true) = (&mut outcome, draw.is_list_flipped) {
+                    flip(page, draw.luck);
+                }
                 let told = outcome.as_ref().map_or(0, |page| page.objects.len());
                 trace!(store.actor(), "LIST {}: {told} objects", request.prefix);
                 outcome
@@ -520,6 +540,22 @@ impl ObjectStore for ModelStore {
                 }
             }
         })
+    }
+}
+
+/// Flips a bit of one entry of a listing, of its key if that is one still, else of its length.
+fn flip(page: &mut ListPage, luck: u64) {
+    let count = page.objects.len();
+    let Some(entry) = page.objects.get_mut(luck as usize % count.max(1)) else {
+        return;
+    };
+    let mut key = entry.key.as_str().as_bytes().to_vec();
+    let at = (luck >> 16) as usize % key.len();
+    key[at] ^= 1 << ((luck >> 32) % 7);
+    let flipped = String::from_utf8(key).ok().map(ObjectKey::new);
+    match flipped {
+        Some(Ok(key)) if luck & 1 == 0 => entry.key = key,
+        _ => entry.len ^= 1 << ((luck >> 40) % 24),
     }
 }
 

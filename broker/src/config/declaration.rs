@@ -201,6 +201,12 @@ sections! {
             default "600000", in Allowed::Millis(1000, 7 * 24 * HOUR),
             "Age at which a partition's batches are compacted into a segment whatever their size."
         }
+        cleaner_interval: Millis {
+            Some("cleaner-interval-ms"), ["KAFSCALE_CLEANER_INTERVAL_MS"],
+            "log.cleaner_interval_ms",
+            default "15000", in Allowed::Millis(100, HOUR),
+            "How often partitions of topics with cleanup.policy=compact are looked at, as Kafka's log.cleaner.backoff.ms."
+        }
         wal_backlog_objects: Count {
             Some("wal-backlog-objects"), ["KAFSCALE_WAL_BACKLOG_OBJECTS"], "log.wal_backlog_objects",
             default "16384", in Allowed::Count(64, 1_000_000),

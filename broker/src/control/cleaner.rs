@@ -16,7 +16,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use coord::keys::partition::{Intent, IntentKind};
 use segment::kfs::KfsObject;
@@ -31,9 +30,6 @@ use super::replace::{Stored, adopt, begin, etag_of, finish, put_over, read_store
 use super::segments::{Whole, object_keys};
 use crate::partition::cleaning::{KeyMap, clean_body};
 use crate::topic_config::Compaction;
-
-/// How often partitions are looked at, as Kafka's `log.cleaner.backoff.ms`.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// The cleaner.
 pub struct Cleaner {
@@ -59,7 +55,7 @@ impl Cleaner {
             return;
         }
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(self.context.config.log.cleaner_interval).await;
             let ids: Vec<TopicPartition> = self.context.owned.borrow().ids().collect();
             let owned = |id: &TopicPartition| self.context.owned.borrow().contains(*id);
             self.cleaned.borrow_mut().retain(|id, _| owned(id));

@@ -92,6 +92,7 @@ impl Keeper {
                 mark!(SessionGone);
                 if planted::is_planted(Bug::LeaseRenewedAfterExpiry) {
                     context.proof.prove(sent);
+                    self.reached = sent;
                     return true;
                 }
                 if rules::holds(Rule::GoneSessionsAreUnproven) {

@@ -10,6 +10,8 @@ mod aging;
 mod cold;
 mod groups;
 mod handle;
+#[cfg(feature = "simulation")]
+pub mod holdings;
 mod long_poll;
 mod produce;
 mod producer_ids;

@@ -49,6 +49,12 @@ impl Produce {
         self.unacknowledged.get()
     }
 
+    /// Calls that are not answered.
+    #[cfg(feature = "simulation")]
+    pub(super) fn calls(&self) -> usize {
+        self.calls.borrow().len()
+    }
+
     /// Bytes of sections that became durable (or were dropped) no longer count as waiting.
     pub(super) fn settled(&self, bytes: u64) {
         self.unacknowledged

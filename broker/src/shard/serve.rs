@@ -83,6 +83,8 @@ pub async fn serve(start: ShardStart) {
         started: start.started,
         read_ms: Cell::new(0),
     });
+    #[cfg(feature = "simulation")]
+    super::holdings::register(&shard);
     crate::net::start_sweeper(&shard);
     let mut handled = 0;
     while let Ok(message) = start.mailbox.recv_async().await {

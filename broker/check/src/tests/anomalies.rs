@@ -197,3 +197,108 @@ fn the_picture_shows_each_history_and_its_fault() {
     assert!(svg.contains("owner &amp; &lt;heir&gt;"), "{svg}");
     assert_eq!(svg.matches("fill-opacity").count(), 1, "{svg}");
 }
+
+/// A fetch that was sent astray, to a leader that has been replaced and does not know it, is told an older end. So is the
+/// next one, back with the leader that is followed: neither says anything of the other.
+#[test]
+fn an_answer_that_was_asked_for_astray_is_judged_within_its_epoch_only() {
+    let astray = |writer: &mut Writer, epoch, high_watermark| {
+        let began = writer.tick();
+        writer.add(|at| Event::Poll {
+            observer: Observer(1),
+            partition: HOME,
+            broker: Broker(2),
+            epoch: Epoch(epoch),
+            astray: true,
+            began,
+            records: Vec::new(),
+            high_watermark,
+            at,
+        });
+    };
+    let mut writer = Writer::default();
+    writer.mark(2);
+    astray(&mut writer, -1, 1);
+    astray(&mut writer, -1, 3);
+    writer.mark(2);
+    assert_eq!(writer.kinds(), BTreeSet::new());
+    // Between leaders that are followed the rule stays, whatever was asked meanwhile.
+    writer.mark(1);
+    let falls = BTreeSet::from([Anomaly::HighWatermarkFalls]);
+    assert_eq!(writer.kinds(), falls);
+    let mut writer = Writer::default();
+    astray(&mut writer, 4, 3);
+    astray(&mut writer, 4, 2);
+    assert_eq!(writer.kinds(), falls, "within one epoch nothing falls");
+}
+
+/// Values of three keys, a, b, a, of a compacted log; the last deletes its key where that is wanted.
+fn keyed(deletes: bool) -> (Writer, [Value; 3]) {
+    let (mut writer, values) = three();
+    let record = |(value, key, deletes)| Keyed {
+        value,
+        key: Key(key),
+        deletes,
+    };
+    let [a, b, c] = values;
+    let records = [(a, 1, false), (b, 2, false), (c, 1, deletes)].map(record);
+    writer.add(|at| Event::Keyed {
+        partition: HOME,
+        records: records.into(),
+        at,
+    });
+    (writer, values)
+}
+
+#[test]
+fn compaction_may_take_what_a_later_record_of_its_key_stands_for() {
+    let read = |deletes, offsets: &[i64]| {
+        let (mut writer, values) = keyed(deletes);
+        let at = |offset: &i64| (*offset, values[usize::try_from(*offset).unwrap()]);
+        let records: Vec<_> = offsets.iter().map(at).collect();
+        writer.full_of(FULL, HOME, &records, 0, 3);
+        writer.add(|at| Event::Settled { at });
+        writer.kinds()
+    };
+    assert_eq!(read(false, &[0, 1, 2]), BTreeSet::new());
+    assert_eq!(read(false, &[1, 2]), BTreeSet::new());
+    let gone = BTreeSet::from([Anomaly::Gap, Anomaly::LostWrite, Anomaly::Unseen]);
+    assert_eq!(read(false, &[0, 1]), gone, "the latest of a key stays");
+    assert_eq!(
+        read(false, &[2]),
+        gone.clone(),
+        "so does that of a key with one record"
+    );
+    assert_eq!(
+        read(true, &[1]),
+        BTreeSet::new(),
+        "a deleted key leaves nothing"
+    );
+    assert_eq!(
+        read(true, &[0, 1]),
+        BTreeSet::from([Anomaly::LostWrite]),
+        "a deleted key is not back"
+    );
+}
+
+#[test]
+fn a_reader_may_be_led_past_what_compaction_has_taken_and_nothing_else() {
+    let read = |offsets: &[usize]| {
+        let (mut writer, values) = keyed(false);
+        for offset in offsets {
+            let at = i64::try_from(*offset).unwrap();
+            writer.poll_as(Observer(1), (1, 1), &[(at, values[*offset])], 3);
+        }
+        writer.kinds()
+    };
+    let (mut writer, values) = keyed(false);
+    writer.add(|at| Event::Seek {
+        observer: Observer(1),
+        partition: HOME,
+        offset: 0,
+        at,
+    });
+    writer.poll_as(Observer(1), (1, 1), &[(1, values[1]), (2, values[2])], 3);
+    assert_eq!(writer.kinds(), BTreeSet::new());
+    assert_eq!(read(&[0, 2]), BTreeSet::from([Anomaly::PollSkip]));
+}

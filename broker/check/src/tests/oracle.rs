@@ -128,6 +128,29 @@ impl<'a> Told<'a> {
         all
     }
 
+    fn keyed(&self, value: Value) -> Option<Keyed> {
+        let records = self.history.iter().rev().filter_map(|event| match event {
+            Event::Keyed { records, .. } => Some(records),
+            _ => None,
+        });
+        let mut records = records.flat_map(|records| records.iter().rev());
+        records.find(|record| record.value == value).copied()
+    }
+
+    /// Whether log compaction may have taken what stands at a place.
+    fn is_compactable(&self, (partition, offset): (Partition, i64)) -> bool {
+        let all = self.places();
+        let at = |place| self.keyed(self.at(&all, place)?);
+        let Some(here) = at((partition, offset)) else {
+            return false;
+        };
+        let later = |(of, other, _): &(Partition, i64, Value)| {
+            let same = || at((*of, *other)).is_some_and(|other| other.key == here.key);
+            *of == partition && *other > offset && same()
+        };
+        here.deletes || all.iter().any(later)
+    }
+
     fn stands(&self, found: &mut Found) {
         let all = self.places();
         for (partition, offset, value) in &all {
@@ -188,7 +211,10 @@ impl<'a> Told<'a> {
                     };
                     let inside = *start..*end;
                     let outside = |read: &&Standing| !inside.contains(&read.record.offset);
-                    if inside.clone().any(|offset| at(offset).is_none())
+                    let hole = |offset: i64| {
+                        at(offset).is_none() && !self.is_compactable((*partition, offset))
+                    };
+                    if inside.clone().any(hole)
                         || mine.iter().any(outside)
                         || *start > self.log_start(*partition)
                     {
@@ -199,7 +225,7 @@ impl<'a> Told<'a> {
                         read.partition == *partition
                             && read.at < *began
                             && offset >= *start
-                            && at(offset).is_none()
+                            && hole(offset)
                     };
                     let mut kept = !self.reads.iter().any(gone);
                     for batch in &self.batches {
@@ -211,15 +237,32 @@ impl<'a> Told<'a> {
                         }
                         for (place, value) in (0..).zip(batch.values) {
                             kept &= match base.map(|base| base + place) {
-                                Some(offset) => offset < *start || at(offset) == Some(*value),
+                                Some(offset) => {
+                                    let gone = at(offset).is_none() && !hole(offset);
+                                    offset < *start || at(offset) == Some(*value) || gone
+                                }
                                 None => {
                                     *start > 0
+                                        || self.keyed(*value).is_some()
                                         || mine
                                             .iter()
                                             .any(|read| at(read.record.offset) == Some(*value))
                                 }
                             };
                         }
+                    }
+                    let all = self.places();
+                    let of = |offset| self.keyed(self.at(&all, (*partition, offset))?);
+                    for read in &mine {
+                        let Some(here) = self.keyed(at(read.record.offset).unwrap()) else {
+                            continue;
+                        };
+                        let same = |offset: &i64| of(*offset).is_some_and(|it| it.key == here.key);
+                        let places = all.iter().filter(|place| place.0 == *partition);
+                        let last = places.map(|place| place.1).filter(same).max();
+                        kept &= last.is_none_or(|last| {
+                            last <= read.record.offset || last >= *end || at(last).is_some()
+                        });
                     }
                     if !kept {
                         found.insert(Anomaly::LostWrite);
@@ -232,11 +275,15 @@ impl<'a> Told<'a> {
                         };
                         let start = self.log_start(batch.partition);
                         let gone = start > 0 && base.is_none_or(|base| base < start);
-                        let seen = |value: &Value| {
+                        let seen = |(place, value): (i64, &Value)| {
                             let mut reads = self.reads.iter();
-                            reads.any(|read| read.record.value == *value)
+                            let compacted = match base {
+                                Some(base) => self.is_compactable((batch.partition, base + place)),
+                                None => self.keyed(*value).is_some(),
+                            };
+                            compacted || reads.any(|read| read.record.value == *value)
                         };
-                        if when < *at && !gone && !batch.values.iter().all(seen) {
+                        if when < *at && !gone && !(0..).zip(batch.values).all(seen) {
                             found.insert(Anomaly::Unseen);
                         }
                     }
@@ -334,8 +381,10 @@ impl<'a> Told<'a> {
         let all = self.places();
         let exists = |partition, from: i64, to: i64| {
             let from = from.max(self.log_start(partition));
-            all.iter()
-                .any(|(of, offset, _)| *of == partition && (from..to).contains(offset))
+            all.iter().any(|(of, offset, _)| {
+                let here = *of == partition && (from..to).contains(offset);
+                here && !self.is_compactable((*of, *offset))
+            })
         };
         for (place, second) in self.reads.iter().enumerate() {
             let before = self.reads[..place].iter();
@@ -393,7 +442,8 @@ impl<'a> Told<'a> {
                 let (Some(one), Some(two)) = (mark(first), mark(second)) else {
                     continue;
                 };
-                let follows = one.observer == two.observer && number < later;
+                let astray = one.astray || two.astray;
+                let follows = one.observer == two.observer && number < later && !astray;
                 let same_epoch = one.epoch == two.epoch && one.epoch != Epoch::NONE;
                 let after = follows || (same_epoch && one.at < two.began);
                 if one.partition == two.partition && after && two.high < one.high {
@@ -618,6 +668,7 @@ struct Mark {
     observer: Observer,
     partition: Partition,
     epoch: Epoch,
+    astray: bool,
     began: At,
     at: At,
     high: i64,
@@ -629,6 +680,7 @@ fn mark(event: &Event) -> Option<Mark> {
             observer,
             partition,
             epoch,
+            astray,
             began,
             high_watermark,
             at,
@@ -637,6 +689,7 @@ fn mark(event: &Event) -> Option<Mark> {
             observer: *observer,
             partition: *partition,
             epoch: *epoch,
+            astray: *astray,
             began: *began,
             at: *at,
             high: *high_watermark,

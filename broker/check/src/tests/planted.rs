@@ -273,6 +273,7 @@ fn epoch_order() -> (Writer, Writer) {
                 partition: HOME,
                 broker: Broker(1),
                 epoch: Epoch::NONE,
+                astray: false,
                 began,
                 records,
                 high_watermark: 2,

@@ -8,7 +8,7 @@ use super::*;
 type Step = (u8, u32, i32, i64);
 
 fn step() -> impl Strategy<Value = Step> {
-    (0..28_u8, 0..3_u32, 0..2_i32, 0..8_i64)
+    (0..30_u8, 0..3_u32, 0..2_i32, 0..8_i64)
 }
 
 #[derive(Default)]
@@ -69,6 +69,8 @@ impl Random {
             }),
             25 => self.writer.add(|at| Event::Settled { at }),
             26 => self.epochs(producer, number),
+            27 => self.key(partition, number),
+            28 => self.astray(producer, number),
             _ => {
                 let log = &self.logs[0];
                 let to = (position + 2).min(log.len());
@@ -77,6 +79,37 @@ impl Random {
                 self.writer.poll(producer, &records);
             }
         }
+    }
+
+    /// Gives the records of a log one of two keys, and some of them away.
+    fn key(&mut self, partition: i32, number: i64) {
+        let log = &self.logs[usize::try_from(partition).unwrap()];
+        let keyed = |value: &Value| Keyed {
+            value: *value,
+            key: Key(value.0 % 2),
+            deletes: (value.0 + number.unsigned_abs()).is_multiple_of(5),
+        };
+        let records = log.iter().map(keyed).collect();
+        self.writer.add(|at| Event::Keyed {
+            partition: Partition(partition),
+            records,
+            at,
+        });
+    }
+
+    fn astray(&mut self, observer: u32, high_watermark: i64) {
+        let began = self.writer.tick();
+        self.writer.add(|at| Event::Poll {
+            observer: Observer(observer),
+            partition: HOME,
+            broker: Broker(1),
+            epoch: Epoch(i32::try_from(high_watermark % 3).unwrap() - 1),
+            astray: true,
+            began,
+            records: Vec::new(),
+            high_watermark,
+            at,
+        });
     }
 
     fn append(&mut self, producer: u32, partition: i32, number: i64) -> Sending {
@@ -158,6 +191,7 @@ impl Random {
             partition: HOME,
             broker: Broker(1),
             epoch: Epoch::NONE,
+            astray: false,
             began,
             records,
             high_watermark: 2,

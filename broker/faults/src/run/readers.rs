@@ -148,6 +148,7 @@ fn record(
         partition: piece.partition,
         broker: Broker(broker),
         epoch: Epoch(epoch),
+        astray: false,
         began,
         records: piece.records,
         high_watermark: piece.high_watermark,

@@ -117,6 +117,22 @@ impl Connection {
         Reply { receiver }
     }
 
+    /// Sends a request that has no answer, waiting until there is room for it between the sockets.
+    pub(crate) async fn send_unanswered<'a, R: Request<'a>>(&self, request: &R, version: i16) {
+        let header = RequestHeader {
+            api_key: R::KEY.as_i16(),
+            api_version: version,
+            correlation_id: -1,
+            client_id: Some("sim"),
+        };
+        let frame = encode_request(&header, request).expect("requests of the simulator encode");
+        let written = self.socket.output.write(frame.to_bytes()).await;
+        crate::clock::read();
+        if written.is_err() {
+            self.close();
+        }
+    }
+
     /// Sends bytes as they are; what does not fit between the sockets is lost with the connection.
     pub(crate) fn raw(&self, bytes: Bytes) {
         if self.socket.output.write(bytes).now_or_never().is_none() {

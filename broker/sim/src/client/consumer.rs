@@ -34,6 +34,17 @@ pub(crate) struct Diet {
     pub(crate) slow: u32,
     /// Requests to a broker that led the partition once, or never, in parts of a million.
     pub(crate) stray: u32,
+    /// Whether it tells which leader epoch it knows.
+    pub(crate) knows_epochs: bool,
+}
+
+/// What was asked for.
+struct Asked {
+    leader: usize,
+    /// Not the one that it follows.
+    astray: bool,
+    epoch: Epoch,
+    began: At,
 }
 
 /// One reader of a topic.
@@ -144,11 +155,13 @@ impl Consumer {
             let Some((mut leader, partitions)) = led.into_iter().nth(turn) else {
                 continue;
             };
+            let followed = leader;
             if self.random.chance(self.diet.stray) && self.scene.is_faulty() {
                 trace::fault(Fault::ClientAsksAnother);
                 leader = self.random.index(self.scene.brokers);
             }
-            if !self.fetch(leader, &partitions).await {
+            let astray = leader != followed;
+            if !self.fetch(leader, astray, &partitions).await {
                 self.pause_and_refresh().await;
             }
         }
@@ -171,7 +184,7 @@ impl Consumer {
     }
 
     /// One fetch; whether it was answered well.
-    async fn fetch(&mut self, leader: usize, partitions: &[i32]) -> bool {
+    async fn fetch(&mut self, leader: usize, astray: bool, partitions: &[i32]) -> bool {
         let Some(connection) = self.connections.to(&self.scene, leader).await else {
             return false;
         };
@@ -181,8 +194,15 @@ impl Consumer {
             connection.reads_from.set(until);
         }
         let scene = self.scene.clone();
+        let epoch_of = |partition| match astray || !self.diet.knows_epochs {
+            true => -1,
+            false => self.leaders.epoch_of(self.topic, partition),
+        };
+        let epochs = partitions.iter().map(|it| (*it, epoch_of(*it)));
+        let epochs: BTreeMap<i32, i32> = epochs.collect();
         let asked = partitions.iter().map(|partition| FetchPartition {
             partition: *partition,
+            current_leader_epoch: epochs[partition],
             fetch_offset: self.positions[partition],
             partition_max_bytes: self.diet.bytes_max,
             ..FetchPartition::default()
@@ -221,7 +241,14 @@ impl Consumer {
             .iter()
             .flat_map(|topic| &topic.partitions)
         {
-            is_well &= self.part(leader, began, part);
+            let epoch = epochs.get(&part.partition_index).copied();
+            let asked = Asked {
+                leader,
+                astray,
+                epoch: Epoch(epoch.unwrap_or(-1)),
+                began,
+            };
+            is_well &= self.part(asked, part);
         }
         for partition in std::mem::take(&mut self.trimmed) {
             self.go_to_beginning(leader, partition).await;
@@ -280,7 +307,13 @@ impl Consumer {
         }
     }
 
-    fn part(&mut self, leader: usize, began: At, part: &PartitionData<'_>) -> bool {
+    fn part(&mut self, asked: Asked, part: &PartitionData<'_>) -> bool {
+        let Asked {
+            leader,
+            astray,
+            epoch,
+            began,
+        } = asked;
         let partition = Partition(part.partition_index);
         let (observer, broker, at) = (self.observer, Broker(leader as i32), self.scene.now());
         let position = self.positions.get(&partition.0).copied().unwrap_or(0);
@@ -313,9 +346,11 @@ impl Consumer {
         }
         let high_watermark = part.high_watermark;
         self.check_age(leader, partition, began, high_watermark);
-        self.ends.insert(partition.0, high_watermark);
-        let records = match records(part.records.borrowed().unwrap_or_default()) {
-            Ok(records) => records,
+        if !astray {
+            self.ends.insert(partition.0, high_watermark);
+        }
+        let (records, behind) = match records(part.records.borrowed().unwrap_or_default()) {
+            Ok(found) => found,
             Err(error) => {
                 self.scene.violation(format!(
                     "{}: partition {partition} at {position}: {error}",
@@ -340,11 +375,14 @@ impl Consumer {
             }
             next = record.offset + 1;
         }
+        // Of a compacted log: the last records of the last batch may be gone.
+        next = next.max(behind);
         let event = Event::Poll {
             observer,
             partition,
             broker,
-            epoch: Epoch::NONE,
+            epoch,
+            astray,
             began,
             records,
             high_watermark,
@@ -381,18 +419,23 @@ impl Consumer {
     }
 }
 
-/// The records of whole batches, each checked; a batch that is cut off at the end is left out.
-fn records(bytes: &[u8]) -> Result<Vec<Record>, String> {
-    let mut found = Vec::new();
+/// The records of whole batches, each checked, and the offset behind them; a batch that is cut off at the end is left
+/// out.
+pub(super) fn records(bytes: &[u8]) -> Result<(Vec<Record>, i64), String> {
+    let (mut found, mut behind) = (Vec::new(), 0);
     for batch in Batches::until_truncated(bytes) {
         let batch = batch.map_err(|error| error.to_string())?;
         batch.verify_crc().map_err(|error| error.to_string())?;
         let epoch = Epoch(batch.header.leader_epoch.get());
+        behind = batch.header.next_offset().get();
         let set = RecordSet::decode(batch.bytes, &DecodeLimits::default());
         let set = set.map_err(|error| error.to_string())?;
         for record in &set {
             let record = record.map_err(|error| error.to_string())?;
-            let value = record.value.and_then(|bytes| bytes.first_chunk::<8>());
+            // One that deletes its key has no value: a header has it then.
+            let header = || record.headers.clone().next().and_then(|(_, value)| value);
+            let value = record.value.or_else(header);
+            let value = value.and_then(|bytes| bytes.first_chunk::<8>());
             let value = value.ok_or("a record without its value")?;
             found.push(Record {
                 offset: record.offset.get(),
@@ -401,7 +444,7 @@ fn records(bytes: &[u8]) -> Result<Vec<Record>, String> {
             });
         }
     }
-    Ok(found)
+    Ok((found, behind))
 }
 
 /// Reads everything that a topic holds, and again where records were deleted meanwhile; records it as a full read.
@@ -434,6 +477,7 @@ async fn read_once(
         bytes_max: 1 << 20,
         slow: 0,
         stray: 0,
+        knows_epochs: false,
     };
     let began = scene.now();
     let consumer = Consumer::new(scene.clone(), diet, observer, topic, seed);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use check::{Broker, Event, Kind, Partition, Producer, SendId};
+use check::{Broker, Event, Key, Keyed, Kind, Partition, Producer, SendId};
 use segment::record::{NewRecord, RecordBatchBuilder};
 use segment::{ProducerEpoch, ProducerId, Sequence, TimestampMs};
 use wire::messages::produce::{PartitionProduceData, TopicProduceData};
@@ -15,7 +15,7 @@ use wire::messages::{InitProducerIdRequest, ProduceRequest};
 use wire::{ErrorCode, Records, decode_response};
 
 use super::connection::{Connection, Reply};
-use super::scene::{Connections, Leaders, SMALL_TIMEOUT, Scene};
+use super::scene::{Connections, Keeping, Leaders, SMALL_TIMEOUT, Scene};
 use crate::clock::sleep;
 use crate::fault::Fault;
 use crate::random::Random;
@@ -29,7 +29,10 @@ const WINDOW: usize = 5;
 const PRODUCE_WAIT: Duration = Duration::from_secs(6);
 /// Time of the records, a day before the run: in no broker's future, however its clock jumps, and not old enough to
 /// be deleted.
-const RECORD_TIME: TimestampMs = TimestampMs::new(1_699_900_000_000);
+pub(super) const RECORD_TIME: TimestampMs = TimestampMs::new(1_699_900_000_000);
+
+/// Keys of a compacted topic.
+const KEYS: u64 = 12;
 
 /// How a producer behaves.
 #[derive(Debug, Clone)]
@@ -177,7 +180,8 @@ impl Lane {
         if let Some((id, epoch)) = self.identity {
             builder = builder.producer(id, epoch, Sequence::new(self.sequence));
         }
-        let mut values = Vec::new();
+        let (mut values, mut keyed) = (Vec::new(), Vec::new());
+        let has_keys = self.scene.topics[self.topic].keeping == Keeping::Latest;
         for _ in 0..count {
             let value = self.scene.value();
             let mut bytes = value.0.to_be_bytes().to_vec();
@@ -185,15 +189,33 @@ impl Lane {
                 8 + self.random.index(self.habits.record_bytes_max as usize + 1),
                 b'.',
             );
+            let key = has_keys.then(|| Keyed {
+                value,
+                key: Key(self.random.below(KEYS)),
+                deletes: self.random.one_in(6),
+            });
+            let key_bytes = key.map(|keyed| keyed.key.0.to_be_bytes());
+            let deletes = key.is_some_and(|keyed| keyed.deletes);
+            let headers = [("value", Some(&bytes[..8]))];
             let record = NewRecord {
                 timestamp: RECORD_TIME,
-                value: Some(&bytes),
-                ..NewRecord::default()
+                key: key_bytes.as_ref().map(<[u8; 8]>::as_slice),
+                value: (!deletes).then_some(&bytes[..]),
+                headers: if deletes { &headers } else { &[] },
             };
             builder
                 .push(record)
                 .expect("a record of the simulator fits");
             values.push(value);
+            keyed.extend(key);
+        }
+        if has_keys {
+            let event = Event::Keyed {
+                partition: Partition(self.partition),
+                records: keyed,
+                at: self.scene.now(),
+            };
+            self.scene.record(self.topic, event);
         }
         let send = self.scene.send_id();
         let records = values.len();
@@ -253,6 +275,9 @@ impl Lane {
     async fn send_all(&mut self) -> bool {
         let leader = self.leaders.of(self.topic, self.partition);
         let Some(leader) = leader else { return false };
+        if self.scene.unwritten.get() == Some(leader) {
+            return false;
+        }
         let Some(connection) = self.connections.to(&self.scene, leader).await else {
             return false;
         };

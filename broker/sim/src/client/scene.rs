@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use check::{At, Event, SendId, Value};
+use tokio::sync::Notify;
 use wire::decode_response;
 use wire::messages::MetadataRequest;
 use wire::messages::metadata::MetadataRequestTopic;
@@ -28,6 +29,8 @@ pub(crate) enum Keeping {
     All,
     /// Old ones are deleted, by retention and by clients.
     Trimmed,
+    /// Of each key the latest.
+    Latest,
 }
 
 /// A topic of a run.
@@ -59,6 +62,10 @@ pub(crate) struct Scene {
     pub(crate) brokers: usize,
     pub(crate) topics: Vec<Topic>,
     pub(crate) phase: Cell<Phase>,
+    /// The broker that those who write do not reach.
+    pub(crate) unwritten: Cell<Option<usize>>,
+    /// Told when a session begins.
+    pub(crate) joined: Notify,
     /// Oldest state of a log that a broker may tell of.
     pub(crate) age_max: Duration,
     histories: RefCell<Vec<Vec<Event>>>,
@@ -88,6 +95,8 @@ impl Scene {
             histories: RefCell::new(vec![Vec::new(); topics.len()]),
             topics,
             phase: Cell::new(Phase::Faults),
+            unwritten: Cell::new(None),
+            joined: Notify::new(),
             age_max,
             violations: RefCell::default(),
             next_value: Cell::new(1),
@@ -212,12 +221,18 @@ impl Scene {
 
 /// Who leads what, as far as one client knows.
 #[derive(Default)]
-pub(crate) struct Leaders(BTreeMap<(usize, i32), usize>);
+pub(crate) struct Leaders(BTreeMap<(usize, i32), (usize, i32)>);
 
 impl Leaders {
     /// The broker that leads a partition, as far as it is known.
     pub(crate) fn of(&self, topic: usize, partition: i32) -> Option<usize> {
-        self.0.get(&(topic, partition)).copied()
+        Some(self.0.get(&(topic, partition))?.0)
+    }
+
+    /// The epoch in which it leads; -1 if it is not known.
+    pub(crate) fn epoch_of(&self, topic: usize, partition: i32) -> i32 {
+        let found = self.0.get(&(topic, partition));
+        found.map_or(-1, |(_, epoch)| *epoch)
     }
 
     /// Asks some broker who leads what.
@@ -251,7 +266,9 @@ impl Leaders {
             for partition in &found.partitions {
                 let key = (topic, partition.partition_index);
                 match usize::try_from(partition.leader_id) {
-                    Ok(leader) if leader < scene.brokers => self.0.insert(key, leader),
+                    Ok(leader) if leader < scene.brokers => {
+                        self.0.insert(key, (leader, partition.leader_epoch))
+                    }
                     _ => self.0.remove(&key),
                 };
             }

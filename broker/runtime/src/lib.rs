@@ -17,6 +17,7 @@ pub mod simulated;
 mod socket;
 mod timer;
 pub mod tls;
+mod turnstile;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -30,6 +31,7 @@ use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 
 pub use frame::WriteFrame;
 pub use socket::{Closer, ReadHalf, Socket, WriteHalf};
+pub use turnstile::Turnstile;
 
 /// Entries of a shard's submission ring: 108 KiB of locked memory on Linux 6.18.
 const RING_ENTRIES: u32 = 1024;

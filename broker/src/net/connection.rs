@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use security::Principal;
 
 use super::frame::{FrameError, FrameReader};
 use super::reply_queue::{Reply, ReplyQueue, Slot, Write};
-use super::{ConnectionQuota, ConnectionState, Pace};
+use super::{ConnectionQuota, ConnectionState, Pace, Turn};
 use crate::api;
 use crate::config::ListenerId;
 use crate::control::gate::Admitted;
@@ -176,6 +176,7 @@ async fn read_requests(
 ) -> Result<(), FrameError> {
     let limits = &shard.shared.config.request;
     let quota = ConnectionQuota::default();
+    let mut turn = Turn::default();
     if !identity.is_settled() {
         frames.set_limit(Some(STRANGER_FRAME_BYTES_MAX));
         let by = shard.coarse_ms() + IDENTIFY_WITHIN.as_millis() as u64;
@@ -192,6 +193,7 @@ async fn read_requests(
         shard.metrics.bytes_in.add(frame.len() as u64);
         state.unanswered.set(state.unanswered.get() + 1);
         let is_stranger = !identity.is_settled();
+        let began = frames.has_more().then(Instant::now);
         let slot = api::dispatch(shard, frame, reserved, peer, &quota, identity).await;
         if identity.is_refused() {
             refuse(shard, peer, replies, slot).await;
@@ -205,6 +207,9 @@ async fn read_requests(
         replies.push(slot);
         if close {
             return Ok(());
+        }
+        if let Some(began) = began {
+            turn.used(began.elapsed(), &shard.connections.turns).await;
         }
         if let Some(pause) = quota.pause(shard) {
             // Bounded as any silence is: a client that has gone is noticed when it is read from.

@@ -96,6 +96,11 @@ impl FrameReader {
         }
     }
 
+    /// Whether bytes of a further request are at hand.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// Takes no frames above `limit`, or all that fit the budget.
     pub(crate) fn set_limit(&mut self, limit: Option<u64>) {
         let fits = self.budget.limit().min(FRAME_BYTES_MAX);

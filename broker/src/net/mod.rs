@@ -10,6 +10,7 @@ mod frame;
 mod pace;
 mod quota;
 mod reply_queue;
+mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub(crate) use frame::BUFFER_BYTES;
 use pace::Pace;
 pub(crate) use quota::ConnectionQuota;
 pub(crate) use reply_queue::{Reply, Slot, Unsent};
+pub(crate) use turns::{Turn, Turns};
 
 use crate::config::Config;
 use crate::control::gate::Admitted;
@@ -59,6 +61,8 @@ pub struct Connections {
     pub(crate) memory: Rc<MemoryBudget>,
     /// Bytes of replies that have not been sent.
     pub(crate) unsent: Rc<Unsent>,
+    /// Turns of those that have more requests at hand than one may take.
+    pub(crate) turns: Rc<Turns>,
     connections_max: usize,
     /// From when on a refused request may be told of again.
     quiet_until_ms: Cell<u64>,
@@ -72,6 +76,7 @@ impl Connections {
             next: Cell::new(0),
             memory: MemoryBudget::new(config.memory_bytes_per_shard() / 2),
             unsent: Unsent::new(config.memory_bytes_per_shard() / 2),
+            turns: Rc::default(),
             connections_max: config.shard.connections_max,
             quiet_until_ms: Cell::new(0),
         }

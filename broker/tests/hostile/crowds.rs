@@ -247,9 +247,7 @@ fn floods_that_nobody_reads() {
     });
 }
 
-/// Not met: a shard that is flooded serves others, and lets them wait for up to 30 ms (p99, debug build, 2 cores).
 #[test]
-#[ignore = "a promise that is not kept yet: see docs/fuzzing.md; run with --ignored"]
 fn floods_that_nobody_reads_slow_nobody_down() {
     flooded(others_are_served);
 }

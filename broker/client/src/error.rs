@@ -131,6 +131,12 @@ pub enum ClientError {
         /// Offset after the last one.
         end: i64,
     },
+    /// A committed offset was to be moved by some records, and there is none.
+    #[error("the group has no committed offset of {partition} to shift")]
+    NothingToShift {
+        /// The partition.
+        partition: TopicPartition,
+    },
     /// A record that cannot be put into a batch.
     #[error(transparent)]
     Build(#[from] BuildError),

@@ -26,6 +26,7 @@ mod offsets;
 mod partitioner;
 mod pipe;
 mod producer;
+mod reset;
 mod router;
 mod sasl;
 mod settings;
@@ -43,6 +44,7 @@ pub use metadata::{BrokerAddress, Metadata, PartitionInfo, TopicInfo, TopicParti
 pub use offsets::{FoundOffset, OffsetSpec, list_offsets};
 pub use partitioner::{murmur2, partition_of_key};
 pub use producer::{Acknowledged, Acks, Produced, Producer, ProducerSettings};
+pub use reset::{OffsetMove, ResetTarget};
 pub use router::Client;
 pub use sasl::SaslCredentials;
 pub use settings::ClientSettings;

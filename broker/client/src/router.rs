@@ -232,6 +232,16 @@ impl Client {
         self.ask_metadata(Some(topics), auto_create)
     }
 
+    /// Asks for the brokers that there are now.
+    ///
+    /// # Errors
+    /// No broker can be reached.
+    pub fn refresh_brokers(&mut self) -> Result<(), ClientError> {
+        self.retry("list brokers", |client| {
+            client.refresh(&[], AutoCreate::Forbidden)
+        })
+    }
+
     /// Asks for all topics.
     ///
     /// # Errors

@@ -3,17 +3,13 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use client::{Client, ClientError, OffsetSpec, TopicPartition};
+use client::{Client, ClientError, OffsetMove, ResetTarget, TopicPartition};
 use segment::{Offset, PartitionIndex, TimestampMs};
-use wire::ErrorCode;
 
 use super::error::CliError;
 use super::output::Output;
 use super::table::Table;
 use super::time::parse_timestamp;
-
-/// States of a group that nobody reads for.
-const IDLE: [&str; 2] = ["Empty", "Dead"];
 
 /// Move the committed offsets of a group that has no members
 ///
@@ -90,43 +86,26 @@ fn parse_selection(text: &str) -> Result<Selection, String> {
     })
 }
 
-/// Where offsets are moved to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    Earliest,
-    Latest,
-    Offset(i64),
-    Time(TimestampMs),
-    Shift(i64),
-}
-
 impl TargetArgs {
     /// The one that is given; the command line allows no other number of them.
-    fn target(&self) -> Target {
+    fn target(&self) -> ResetTarget {
         match (
             self.to_earliest,
             self.to_offset,
             self.to_timestamp,
             self.shift_by,
         ) {
-            (true, ..) => Target::Earliest,
-            (_, Some(offset), ..) => Target::Offset(offset),
-            (_, _, Some(time), _) => Target::Time(time),
-            (_, _, _, Some(count)) => Target::Shift(count),
-            _ => Target::Latest,
+            (true, ..) => ResetTarget::Earliest,
+            (_, Some(offset), ..) => ResetTarget::Offset(Offset::new(offset)),
+            (_, _, Some(time), _) => ResetTarget::Time(time),
+            (_, _, _, Some(count)) => ResetTarget::Shift(count),
+            _ => ResetTarget::Latest,
         }
     }
 }
 
-/// One partition's change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Move {
-    from: Option<Offset>,
-    to: Offset,
-}
-
 pub(super) fn run(client: &mut Client, args: &ResetArgs) -> Result<(), CliError> {
-    check_idle(client, &args.group)?;
+    client.check_idle(&args.group)?;
     let moves = plan(client, args)?;
     let mut out = Output::stdout();
     let mut table = Table::new(&["TOPIC", "PARTITION", "COMMITTED", "NEW"]);
@@ -152,64 +131,15 @@ pub(super) fn run(client: &mut Client, args: &ResetArgs) -> Result<(), CliError>
     out.flush()
 }
 
-/// A group that does not exist yet may get offsets; one with members may not.
-fn check_idle(client: &mut Client, group: &str) -> Result<(), CliError> {
-    match client.describe_group(group) {
-        Ok(found) if !IDLE.contains(&found.state.as_str()) => Err(CliError::Input(format!(
-            "group {group} is {} with {} members: stop them first",
-            found.state,
-            found.members.len()
-        ))),
-        Ok(_) => Ok(()),
-        Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn plan(client: &mut Client, args: &ResetArgs) -> Result<BTreeMap<TopicPartition, Move>, CliError> {
-    let committed = client.committed(&args.group, None)?;
+fn plan(
+    client: &mut Client,
+    args: &ResetArgs,
+) -> Result<BTreeMap<TopicPartition, OffsetMove>, CliError> {
     let partitions: Vec<TopicPartition> = match args.all_topics {
-        true => committed.keys().cloned().collect(),
+        true => client.committed(&args.group, None)?.into_keys().collect(),
         false => select(client, &args.topics)?,
     };
-    let bounds = client.log_bounds(&partitions)?;
-    let target = args.target.target();
-    let by_time = match target {
-        Target::Time(time) => client.offsets(&partitions, OffsetSpec::At(time))?,
-        _ => BTreeMap::new(),
-    };
-    let mut moves = BTreeMap::new();
-    for (partition, (start, end)) in bounds {
-        let from = committed.get(&partition).map(|found| found.offset);
-        let found = by_time.get(&partition).and_then(|found| found.offset);
-        let to = match new_offset(target, from, found, (start, end)) {
-            Some(to) => to,
-            None => {
-                let text = format!("group has no committed offset of {partition} to shift");
-                return Err(CliError::Input(text));
-            }
-        };
-        moves.insert(partition, Move { from, to });
-    }
-    Ok(moves)
-}
-
-/// Where one partition goes, inside its log. None if there is nothing to shift.
-fn new_offset(
-    target: Target,
-    from: Option<Offset>,
-    by_time: Option<Offset>,
-    (start, end): (Offset, Offset),
-) -> Option<Offset> {
-    let wanted = match target {
-        Target::Earliest => start,
-        Target::Latest => end,
-        Target::Offset(offset) => Offset::new(offset),
-        // No record is that late: the next one will be.
-        Target::Time(_) => by_time.unwrap_or(end),
-        Target::Shift(count) => Offset::new(from?.get().saturating_add(count)),
-    };
-    Some(wanted.max(start).min(end))
+    Ok(client.plan_reset(&args.group, &partitions, args.target.target())?)
 }
 
 fn select(client: &mut Client, selections: &[Selection]) -> Result<Vec<TopicPartition>, CliError> {
@@ -276,25 +206,5 @@ mod tests {
         for text in ["t:", "t:-1", "t:a", "t:0,,1"] {
             assert!(parse_selection(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn new_offsets_stay_inside_the_log() {
-        let bounds = (Offset::new(10), Offset::new(20));
-        let to = |target, from: Option<i64>| {
-            new_offset(target, from.map(Offset::new), None, bounds).map(Offset::get)
-        };
-        assert_eq!(to(Target::Earliest, None), Some(10));
-        assert_eq!(to(Target::Latest, Some(3)), Some(20));
-        assert_eq!(to(Target::Offset(15), None), Some(15));
-        assert_eq!(to(Target::Offset(99), None), Some(20));
-        assert_eq!(to(Target::Shift(-4), Some(16)), Some(12));
-        assert_eq!(to(Target::Shift(-40), Some(16)), Some(10));
-        assert_eq!(to(Target::Shift(i64::MAX), Some(16)), Some(20));
-        assert_eq!(to(Target::Shift(1), None), None);
-        let time = Target::Time(TimestampMs::ZERO);
-        assert_eq!(to(time, None), Some(20), "no record is that late");
-        let found = new_offset(time, None, Some(Offset::new(12)), bounds);
-        assert_eq!(found, Some(Offset::new(12)));
     }
 }

@@ -1,7 +1,7 @@
 //! How client commands find their cluster.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -107,15 +107,29 @@ const PASSWORD_BYTES_MAX: u64 = 4096;
 
 impl ConnectArgs {
     pub(super) fn connect(&self) -> Result<Client, CliError> {
-        let settings = ClientSettings {
-            client_id: "kafscale-cli".to_owned(),
+        Ok(Client::connect(self.settings("kafscale-cli")?)?)
+    }
+
+    /// How to connect, for clients that call themselves `client_id`.
+    pub(super) fn settings(&self, client_id: &str) -> Result<ClientSettings, CliError> {
+        Ok(ClientSettings {
+            client_id: client_id.to_owned(),
             sasl: self.sasl()?,
             tls: self.tls()?,
             request_timeout: self.request_timeout,
             retry_timeout: self.request_timeout,
             ..ClientSettings::with_bootstrap(&self.bootstrap_server)
-        };
-        Ok(Client::connect(settings)?)
+        })
+    }
+
+    /// Whether the password comes from standard input.
+    pub(super) fn reads_standard_input(&self) -> bool {
+        self.password_file.as_deref() == Some("-")
+    }
+
+    /// The authorities of the brokers' certificates, where they are not those of the system.
+    pub(super) fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
     }
 
     fn tls(&self) -> Result<Option<ClientTls>, CliError> {

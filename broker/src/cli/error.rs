@@ -59,6 +59,9 @@ pub(crate) enum CliError {
     /// A topic cannot be exported.
     #[error(transparent)]
     Export(Box<ExportError>),
+    /// Agents are not served.
+    #[error(transparent)]
+    Mcp(#[from] ::mcp::McpError),
     /// An option or an argument.
     #[error("{0}; see --help")]
     Usage(String),
@@ -160,7 +163,10 @@ impl CliError {
                 FailureKind::Usage => CODE_USAGE,
                 FailureKind::Failed => CODE_FAILED,
             },
-            Self::Usage(_) | Self::Config(_) | Self::Logging(_) => CODE_USAGE,
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::Logging(_)
+            | Self::Mcp(::mcp::McpError::Unsafe(_)) => CODE_USAGE,
             Self::TimedOut(_) => CODE_TIMED_OUT,
             Self::Interrupted(_) => CODE_INTERRUPTED,
             Self::Operator(OperatorError::Connect(_)) => CODE_UNREACHABLE,
@@ -177,6 +183,7 @@ impl CliError {
             | Self::Damaged { .. }
             | Self::Findings { .. }
             | Self::Fsck(_)
+            | Self::Mcp(_)
             | Self::Signals(_)
             | Self::Input(_) => CODE_FAILED,
         }

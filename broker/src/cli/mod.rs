@@ -22,6 +22,7 @@ mod group;
 mod interrupt;
 mod lines;
 mod man;
+mod mcp;
 mod output;
 mod produce;
 mod progress;
@@ -57,6 +58,7 @@ Examples:
   kafscale export --topic orders --output orders/  write a topic as Parquet files
   kafscale segment verify kafscale-data/kafscale/default/orders/0/*.kfs
   kafscale backup list                             show the backups of the metadata
+  kafscale mcp                                     tools for agents (Model Context Protocol)
   kafscale fsck                                    check bucket and metadata against each other
   kafscale doctor                                  look whether this machine is fit for a broker
 
@@ -95,6 +97,7 @@ enum ClientCommand {
     Export(export::ExportArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+    Mcp(mcp::McpArgs),
 }
 
 /// The whole command line, with `broker` and a flag for each of its settings.
@@ -148,6 +151,7 @@ fn run(matches: &ArgMatches) -> Result<(), CliError> {
         ClientCommand::Export(args) => export::run(&args),
         ClientCommand::Completions(args) => completions::run(&args),
         ClientCommand::Man(args) => man::run(&args),
+        ClientCommand::Mcp(args) => mcp::run(&cli.connect, &args),
     }
 }
 

@@ -42,6 +42,9 @@ fn every_documented_form_parses() {
         "export --topic t --output d",
         "export --topic t --partitions 0,2 -p 3 --from 5 --to latest -o d --compression snappy --text",
         "export -t t --from 2024-05-01 --to @1714564800000 -o d --append --file-bytes 64MiB",
+        "mcp",
+        "mcp -b h:1 --admin http://h:9093,https://i:9093 --admin-ca-file c --allow-writes",
+        "mcp --listen 127.0.0.1:0 --token-file f --allow-host a --allow-host b",
         "export -t t --format json --encoding json -z zstd --output - --config c.toml --data-dir d",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
@@ -64,6 +67,9 @@ fn what_excludes_each_other_is_refused() {
         "group reset-offsets g --topic t --to-latest --execute --dry-run",
         "segment verify",
         "export --topic t",
+        "mcp --listen localhost",
+        "mcp --token-file f",
+        "mcp --admin-ca-file c",
         "export --topic a/b --output d",
         "export --topic t --output d --from latest",
         "export --topic t --output d --file-bytes 0",

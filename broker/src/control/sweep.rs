@@ -50,13 +50,12 @@ pub fn start(context: &Rc<Context>, id: TopicId, buried: Seen<TombstoneRecord>) 
 }
 
 /// Sweeps one topic, until nothing of it is left. Other brokers may learn late that their
-/// partitions are gone and finish a segment: what they write in the time to live of a session is
-/// found by the second pass.
+/// partitions are gone and finish a segment, and so may ours be under way with one: what is written
+/// in the time to live of a session is found by the second pass.
 async fn sweep(context: &Context, id: TopicId, buried: Seen<TombstoneRecord>) {
     let mut passes = 0;
     loop {
-        let alone = context.view.members().len() <= 1;
-        let is_last = alone || passes > 0;
+        let is_last = passes > 0;
         match sweep_once(context, id, &buried, is_last).await {
             Ok(_) if !is_last => {
                 passes += 1;

@@ -16,8 +16,8 @@ use coord::marks::Mark;
 use crate::fault::Fault;
 use crate::run::Outcome;
 
-/// Longest real time of one seed; one that takes longer hangs.
-const SEED_TIMEOUT: Duration = Duration::from_secs(180);
+/// Longest real time of one seed, which takes some seconds on a machine without other work; one that takes longer hangs.
+const SEED_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often a process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 

@@ -205,7 +205,7 @@ sections! {
             Some("cleaner-interval-ms"), ["KAFSCALE_CLEANER_INTERVAL_MS"],
             "log.cleaner_interval_ms",
             default "15000", in Allowed::Millis(100, HOUR),
-            "How often partitions of topics with cleanup.policy=compact are looked at, as Kafka's log.cleaner.backoff.ms."
+            "How often topics with cleanup.policy=compact are looked at for what may be compacted."
         }
         wal_backlog_objects: Count {
             Some("wal-backlog-objects"), ["KAFSCALE_WAL_BACKLOG_OBJECTS"], "log.wal_backlog_objects",

@@ -1,6 +1,7 @@
 //! Producers that wait for no answer (acks=0): nothing holds them up, so that more can wait for the store than it takes.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use check::{Event, Kind, Partition, Producer};
@@ -19,6 +20,8 @@ use crate::trace::{self, trace};
 const PRODUCE: i16 = 9;
 /// Its number as a producer.
 const PRODUCER: Producer = Producer(1_000);
+/// Longest wait until there is room for a batch between the sockets.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
 /// Batches of a burst.
 const BURST: u64 = 40;
 
@@ -62,7 +65,9 @@ pub(crate) async fn run(scene: Rc<Scene>, bytes: u64, seed: u64) {
                 }],
                 ..ProduceRequest::default()
             };
-            connection.send_unanswered(&request, PRODUCE).await;
+            connection
+                .send_unanswered(&request, PRODUCE, ROOM_WAIT)
+                .await;
         }
     }
 }

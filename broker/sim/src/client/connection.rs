@@ -117,8 +117,14 @@ impl Connection {
         Reply { receiver }
     }
 
-    /// Sends a request that has no answer, waiting until there is room for it between the sockets.
-    pub(crate) async fn send_unanswered<'a, R: Request<'a>>(&self, request: &R, version: i16) {
+    /// Sends a request that has no answer, waiting until there is room for it between the sockets; ends the connection
+    /// when that takes too long.
+    pub(crate) async fn send_unanswered<'a, R: Request<'a>>(
+        &self,
+        request: &R,
+        version: i16,
+        time: Duration,
+    ) {
         let header = RequestHeader {
             api_key: R::KEY.as_i16(),
             api_version: version,
@@ -126,9 +132,10 @@ impl Connection {
             client_id: Some("sim"),
         };
         let frame = encode_request(&header, request).expect("requests of the simulator encode");
-        let written = self.socket.output.write(frame.to_bytes()).await;
+        let writing = self.socket.output.write(frame.to_bytes());
+        let written = tokio::time::timeout(time, writing).await;
         crate::clock::read();
-        if written.is_err() {
+        if !matches!(written, Ok(Ok(()))) {
             self.close();
         }
     }

@@ -10,6 +10,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+mod console;
 pub mod control;
 mod hash;
 pub mod logging;

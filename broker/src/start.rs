@@ -31,10 +31,12 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::config::Config;
+use crate::console::{self, Console};
 use crate::control::admin::Admin;
 use crate::control::catalog::CatalogError;
 use crate::control::commit::CommitError;
 use crate::control::context::Ending;
+use crate::control::events::{EventKind, Events, Severity};
 use crate::control::listener::Sockets;
 use crate::control::ownership::OwnershipError;
 use crate::control::session::SessionError;
@@ -290,7 +292,7 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(config.shards() + BLOCKING_THREADS)
+        .max_blocking_threads(config.shards() + BLOCKING_THREADS + console::CLIENTS_MAX)
         .build()
         .map_err(io_error("start the control thread"))?;
     let local = LocalSet::new();
@@ -345,6 +347,8 @@ async fn lives(
     for listener in config.kafka_listeners() {
         listeners.push(Sockets::bind(&listener, config.shards()).await?);
     }
+    let events = Arc::<Events>::default();
+    let console = Console::new(&config, events.clone()).map_err(SetupError::from)?;
     let admin_tls = config.admin_tls().map(Tls::new).transpose();
     let admin_tls = admin_tls.map_err(SetupError::from)?.map(Arc::new);
     let admin = Admin::bind(config.admin.addr)
@@ -367,8 +371,10 @@ async fn lives(
         running,
         metrics,
         tokens,
-        pages: Arc::new(Switch::default()),
+        pages: Arc::new(Switch::with_console(console.clone())),
         broker: Cell::new(None),
+        events,
+        console: Some(console),
     };
     // Dropped at the end, which ends the listener.
     let (_serving, shutdown) = watch::channel(false);
@@ -407,6 +413,8 @@ async fn lives_on(
             (pause * 2).min(LIFE_PAUSE.1)
         };
         tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "a new session begins");
+        let events = &lasting.events;
+        events.note(EventKind::Session, Severity::Error, error.to_string());
         tokio::select! {
             () = stop.clone() => return Ok(()),
             () = tokio::time::sleep(pause) => {}

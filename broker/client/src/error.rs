@@ -244,7 +244,7 @@ impl ClientError {
     }
 
     /// `Ok` for no error, else the refusal of `operation`.
-    pub(crate) fn check(
+    pub fn check(
         operation: impl FnOnce() -> String,
         code: ErrorCode,
         message: Option<&str>,

@@ -306,7 +306,7 @@ async fn serve(
         wait_for_bytes(cx, session, &places, limits).await;
         read = read_all(cx, session, &places, limits).await;
     }
-    read.count(cx);
+    read.count(cx, &places);
     let Read {
         mut found,
         slices,
@@ -437,9 +437,13 @@ impl Read {
         may && !self.cold && self.found.iter().all(|found| found.error.is_none())
     }
 
-    fn count(&self, cx: &RequestContext) {
+    fn count(&self, cx: &RequestContext, places: &[Place]) {
         let (mut empty, mut hits, mut misses, mut cold) = (0, 0, 0, 0);
-        for found in &self.found {
+        for (found, place) in self.found.iter().zip(places) {
+            if let (Some(handle), 1..) = (&place.handle, found.bytes) {
+                let is_hit = found.source == Source::Memory;
+                cx.shard.count_read(handle.id, found.bytes, is_hit);
+            }
             match (found.source, found.bytes) {
                 (Source::NotRead, _) => {}
                 (Source::Memory, 0) => empty += 1,

@@ -337,12 +337,12 @@ sections! {
         }
     }
 
-    /// Metrics, health pages and logging.
+    /// Console, metrics, health pages and logging.
     admin: AdminSettings {
         addr: Addr {
             Some("metrics-addr"), ["KAFSCALE_METRICS_ADDR"], "admin.metrics_addr",
             default "127.0.0.1:9093", in Allowed::Any,
-            "Address of `/metrics`, `/healthz` and `/readyz`."
+            "Address of the console, `/metrics`, `/livez`, `/healthz` and `/readyz`."
         }
         tls: Maybe<Switch> {
             Some("metrics-tls"), ["KAFSCALE_METRICS_TLS"], "admin.tls",
@@ -350,8 +350,7 @@ sections! {
             "TLS there; with the certificate of `[tls]`, unless it has one of its own."
         }
         tls_cert_file: Maybe<File> {
-            Some("metrics-tls-cert-file"), ["KAFSCALE_METRICS_TLS_CERT_FILE"],
-            "admin.tls_cert_file",
+            Some("metrics-tls-cert-file"), ["KAFSCALE_METRICS_TLS_CERT_FILE"], "admin.tls_cert_file",
             default "" or "`tls.cert_file`", in Allowed::Any,
             "PEM file with a certificate of its own."
         }
@@ -365,6 +364,24 @@ sections! {
             "admin.tls_client_ca_file",
             default "" or "clients need no certificate", in Allowed::Any,
             "PEM file with the authorities of which its clients must show a certificate."
+        }
+        ui_username: Maybe<Text> {
+            Some("ui-username"), ["KAFSCALE_UI_USERNAME"], "admin.ui_username",
+            default "" or "no account of the console's own", in Allowed::Name(255),
+            "Who may change things through the console, beside Kafka's super users."
+        }
+        ui_password: Maybe<Hidden> {
+            None, ["KAFSCALE_UI_PASSWORD"], "admin.ui_password", default "", in Allowed::Any,
+            "Password of that account."
+        }
+        ui_password_file: Maybe<File> {
+            Some("ui-password-file"), ["KAFSCALE_UI_PASSWORD_FILE"], "admin.ui_password_file",
+            default "", in Allowed::Any, "File with that password in one line."
+        }
+        topic_series_max: Count {
+            Some("metrics-topics-max"), ["KAFSCALE_METRICS_TOPICS_MAX"], "admin.metrics_topics_max",
+            default "0" or "no metric has a topic as its label", in Allowed::Count(0, 10_000),
+            "Topics with series of their own in the metrics of traffic, the busiest; the rest is `other`."
         }
         rate_window: Seconds {
             Some("throughput-window-sec"), ["KAFSCALE_THROUGHPUT_WINDOW_SEC"],

@@ -26,7 +26,6 @@ const OTHER_PROGRAMS: &[&str] = &[
     "PROXY_",
     "LFS_",
     "CONSOLE_",
-    "UI_",
     "MCP_",
     "IDOC_",
     "DEMO_",

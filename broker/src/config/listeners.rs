@@ -435,6 +435,7 @@ impl Config {
         }
         self.find_name_conflicts(require);
         self.find_admin_conflicts(require);
+        self.find_console_conflicts(require);
         if !self.listeners.bind.is_empty() {
             all.iter().for_each(|it| self.check_named(it, require));
         }

@@ -1,6 +1,6 @@
 //! What the settings say of authentication: mechanisms, and the administrator's password.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use security::acl::AclBinding;
 use security::proxy::Networks;
@@ -21,12 +21,14 @@ const UNSAFE_NAMED: &str = "its address is reached from other machines, and anyb
     everything: give it SSL or SASL_SSL in listeners.protocols (docs/security.md), or say security.allow_insecure = true \
     (KAFSCALE_ALLOW_INSECURE=true)";
 
-/// Why the administrator's password cannot be had.
+/// Why a password of the settings cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SecurityError {
     /// The file cannot be read.
-    #[error("read security.admin_password_file {path}: {source}", path = .path.display())]
+    #[error("read {setting} {path}: {source}", path = .path.display())]
     File {
+        /// What names the file.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -34,11 +36,37 @@ pub enum SecurityError {
     },
     /// What is in the file is no password.
     #[error(
-        "security.admin_password_file {path} is empty, has control characters, or more than \
+        "{0} {path} is empty, has control characters, or more than \
          {PASSWORD_FILE_BYTES_MAX} bytes: write the password into it, in one line",
-        path = .0.display()
+        path = .1.display()
     )]
-    Content(PathBuf),
+    Content(&'static str, PathBuf),
+}
+
+/// A password: that of the first line of a file, or the one that is set.
+fn password(
+    setting: &'static str,
+    file: Option<&Path>,
+    set: &Option<Secret>,
+) -> Result<Option<Secret>, SecurityError> {
+    let Some(path) = file else {
+        return Ok(set.clone());
+    };
+    let failed = |source| SecurityError::File {
+        setting,
+        path: path.to_owned(),
+        source,
+    };
+    let refused = || SecurityError::Content(setting, path.to_owned());
+    if std::fs::metadata(path).map_err(failed)?.len() > PASSWORD_FILE_BYTES_MAX {
+        return Err(refused());
+    }
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
+    let line = text.trim_end_matches(['\n', '\r']);
+    if line.is_empty() || line.chars().any(char::is_control) {
+        return Err(refused());
+    }
+    Ok(Some(Secret::new(line)))
 }
 
 impl Config {
@@ -54,23 +82,41 @@ impl Config {
     /// [`SecurityError`].
     pub fn admin_password(&self) -> Result<Option<Secret>, SecurityError> {
         let settings = &self.security;
-        let Some(path) = &settings.admin_password_file else {
-            return Ok(settings.admin_password.clone());
-        };
-        let failed = |source| SecurityError::File {
-            path: path.clone(),
-            source,
-        };
-        let refused = || SecurityError::Content(path.clone());
-        if std::fs::metadata(path).map_err(failed)?.len() > PASSWORD_FILE_BYTES_MAX {
-            return Err(refused());
-        }
-        let text = zeroize::Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-        let line = text.trim_end_matches(['\n', '\r']);
-        if line.is_empty() || line.chars().any(char::is_control) {
-            return Err(refused());
-        }
-        Ok(Some(Secret::new(line)))
+        let file = settings.admin_password_file.as_deref();
+        password(
+            "security.admin_password_file",
+            file,
+            &settings.admin_password,
+        )
+    }
+
+    /// The console's own account, if there is one: its name and password, which is that of the environment, or the
+    /// first line of its file.
+    ///
+    /// # Errors
+    /// [`SecurityError`].
+    pub fn console_account(&self) -> Result<Option<(&str, Secret)>, SecurityError> {
+        let settings = &self.admin;
+        let file = settings.ui_password_file.as_deref();
+        let password = password("admin.ui_password_file", file, &settings.ui_password)?;
+        Ok(settings.ui_username.as_deref().zip(password))
+    }
+
+    pub(super) fn find_console_conflicts(&self, require: &mut impl FnMut(bool, &str)) {
+        let settings = &self.admin;
+        let (word, file) = (
+            settings.ui_password.is_some(),
+            settings.ui_password_file.is_some(),
+        );
+        require(
+            settings.ui_username.is_some() == (word || file),
+            "admin.ui_username and its password go together: set KAFSCALE_UI_USERNAME, and KAFSCALE_UI_PASSWORD or \
+             admin.ui_password_file; or none of them",
+        );
+        require(
+            !(word && file),
+            "admin.ui_password and admin.ui_password_file exclude each other: set one",
+        );
     }
 
     /// Whether rules decide what clients may do.

@@ -165,6 +165,11 @@ impl Acls {
         found.cloned().collect()
     }
 
+    /// All rules that are stored.
+    pub fn all(&self) -> Vec<AclBinding> {
+        self.rows.borrow().values().cloned().collect()
+    }
+
     /// Whether there is no room for these.
     fn is_full(&self, keys: &[AclKey]) -> bool {
         let rows = self.rows.borrow();

@@ -1,18 +1,19 @@
-//! The admin listener: metrics, health and readiness over HTTP/1.1, through TLS where the settings say so.
+//! The admin listener: metrics, health, readiness and the console over HTTP/1.1, through TLS where the settings say so.
 //!
-//! *Control thread.* It knows nothing of the broker: what it shows comes through [`Pages`]. It
-//! takes `GET` and `HEAD` only, reads no body, and bounds what a client can hold: the number of
+//! *Control thread.* It knows nothing of the broker: what it shows comes through [`Pages`]. Of its own pages it
+//! takes `GET` and `HEAD` only and reads no body; what else is asked for goes to [`Pages::more`]. It bounds what a client can hold: the number of
 //! connections, the time to shake hands and to send a header, the size of the header, the life of a connection.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -45,9 +46,24 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const INDEX: &str = "KafScale broker\n\n\
+                     /console/ the console, for people\n\
                      /metrics  metrics in the Prometheus text format or OpenMetrics\n\
+                     /livez    200 while the process lives\n\
                      /healthz  200 while the process serves, with its state\n\
                      /readyz   200 if it takes requests, else 503 with the reasons\n";
+
+/// A request for what the listener does not know itself.
+pub struct Asked {
+    /// The request; its body has not been read.
+    pub request: Request<Incoming>,
+    /// From where it comes.
+    pub from: IpAddr,
+    /// Whether it comes through TLS.
+    pub is_tls: bool,
+}
+
+/// What comes of it.
+pub type Answering = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 
 /// What the admin listener shows.
 pub trait Pages: Send + Sync + 'static {
@@ -57,6 +73,15 @@ pub trait Pages: Send + Sync + 'static {
     fn health(&self) -> String;
     /// A line for a reader if the broker takes requests, else the reasons why not.
     fn ready(&self) -> Result<String, String>;
+    /// Whether there is more than these, at that path.
+    fn has_more(&self, _path: &str) -> bool {
+        false
+    }
+    /// What is there.
+    fn more(&self, _asked: Asked) -> Answering {
+        let nothing = page(StatusCode::NOT_FOUND, TEXT, "no such page\n".to_owned());
+        Box::pin(std::future::ready(nothing))
+    }
 }
 
 /// Pages out of three closures.
@@ -144,9 +169,11 @@ impl Admin {
                 next = next_connection(&self.listener, &permits) => next,
             };
             match stream {
-                Ok((stream, permit)) => {
+                Ok((stream, from, permit)) => {
                     let server = Server {
                         pages: Arc::clone(&pages),
+                        from,
+                        is_tls: self.tls.is_some(),
                         timeout: self.header_timeout,
                         permit,
                         shutdown: shutdown.clone(),
@@ -180,18 +207,20 @@ async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
 async fn next_connection(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, from) = listener.accept().await?;
+    Ok((stream, from.ip().to_canonical(), permit))
 }
 
 /// What one connection needs of the listener.
 struct Server {
     pages: Arc<dyn Pages>,
+    from: IpAddr,
+    is_tls: bool,
     timeout: Duration,
     /// Held until the connection ends, its handshake included.
     permit: OwnedSemaphorePermit,
@@ -216,9 +245,22 @@ impl Server {
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let (pages, permit, mut shutdown) = (self.pages, self.permit, self.shutdown);
-        let service = service_fn(move |request| {
-            let reply = reply(&request, pages.as_ref());
-            async move { Ok::<_, Infallible>(reply) }
+        let (from, is_tls) = (self.from, self.is_tls);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let reply = match pages.has_more(request.uri().path()) {
+                false => Err(reply(&request, pages.as_ref())),
+                true => Ok(pages.more(Asked {
+                    request,
+                    from,
+                    is_tls,
+                })),
+            };
+            async move {
+                Ok::<_, Infallible>(match reply {
+                    Ok(answering) => answering.await,
+                    Err(reply) => reply,
+                })
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -259,7 +301,13 @@ fn reply(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Full<Bytes>
         return refused;
     }
     match request.uri().path() {
-        "/" => page(StatusCode::OK, TEXT, INDEX.to_owned()),
+        "/" => {
+            let mut index = page(StatusCode::FOUND, TEXT, INDEX.to_owned());
+            let console = HeaderValue::from_static("/console/");
+            index.headers_mut().insert(LOCATION, console);
+            index
+        }
+        "/livez" => page(StatusCode::OK, TEXT, line("ok".to_owned())),
         "/metrics" => {
             let accept = request
                 .headers()
@@ -341,7 +389,9 @@ mod tests {
     async fn every_page_answers_with_its_status() {
         let server = start(Err("the store is unavailable".to_owned())).await;
         for (method, path, status, part) in [
-            ("GET", "/", "200", "/metrics"),
+            ("GET", "/", "302", "location: /console/"),
+            ("GET", "/", "302", "/metrics"),
+            ("GET", "/livez", "200", "ok\n"),
             ("GET", "/metrics", "200", "kafscale_test 1\n"),
             ("GET", "/metrics", "200", "version=0.0.4"),
             ("GET", "/healthz", "200", "degraded\n"),
@@ -394,7 +444,7 @@ mod tests {
         let text = tokio::time::timeout(Duration::from_secs(5), blocked)
             .await
             .unwrap();
-        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+        assert!(text.starts_with("HTTP/1.1 302 "), "{text}");
     }
 
     #[tokio::test]

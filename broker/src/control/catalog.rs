@@ -343,6 +343,8 @@ impl Catalog {
             let handle = &taken.owned.handle;
             if let Ok(state) = taken.owned.state.try_lock() {
                 context.view.partition_is(handle.id, &state.seen);
+                let damaged = state.damaged.values();
+                damaged.for_each(|damaged| damaged.note(&context.events));
             }
             context
                 .owned

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::acls::Acls;
 use super::directories::Block;
+use super::events::{EventKind, Events, Severity};
 use super::objects::Objects;
 use super::quotas::Quotas;
 use super::session::Session;
@@ -51,6 +52,7 @@ pub fn wall_clock() -> TimestampMs {
 #[derive(Debug)]
 pub struct Refusal {
     flag: Arc<AtomicBool>,
+    events: Arc<Events>,
     failing_uploads: Cell<usize>,
     backlog: Cell<bool>,
     unavailable: Cell<bool>,
@@ -58,9 +60,10 @@ pub struct Refusal {
 
 impl Refusal {
     /// Nothing is refused.
-    pub fn new(flag: Arc<AtomicBool>) -> Self {
+    pub fn new(flag: Arc<AtomicBool>, events: Arc<Events>) -> Self {
         Self {
             flag,
+            events,
             failing_uploads: Cell::new(0),
             backlog: Cell::new(false),
             unavailable: Cell::new(false),
@@ -114,8 +117,16 @@ impl Refusal {
         let refused = self.reason().is_some();
         if self.flag.swap(refused, Ordering::Relaxed) != refused {
             match self.reason() {
-                Some(reason) => tracing::warn!(reason, "produce is refused until that ends"),
-                None => tracing::info!("produce is accepted again"),
+                Some(reason) => {
+                    tracing::warn!(reason, "produce is refused until that ends");
+                    let text = format!("produce is refused: {reason}");
+                    self.events.note(EventKind::Produce, Severity::Error, text);
+                }
+                None => {
+                    tracing::info!("produce is accepted again");
+                    let text = "produce is accepted again";
+                    self.events.note(EventKind::Produce, Severity::Info, text);
+                }
             }
         }
     }
@@ -262,6 +273,8 @@ pub struct Context {
     pub users: Rc<Users>,
     /// Rules of who may do what.
     pub acls: Rc<Acls>,
+    /// What has happened, for the console.
+    pub events: Arc<Events>,
     /// Topics that are being swept.
     pub sweeping: RefCell<HashSet<TopicId>>,
 }
@@ -377,7 +390,7 @@ mod tests {
     #[test]
     fn produce_is_refused_while_any_reason_holds() {
         let flag = Arc::new(AtomicBool::new(false));
-        let refusal = Refusal::new(flag.clone());
+        let refusal = Refusal::new(flag.clone(), Arc::default());
         refusal.upload_fails(true);
         refusal.upload_fails(true);
         refusal.backlog_is_full(true);

@@ -23,6 +23,7 @@
 //! | [`loads`], [`time_index`], [`missing`], [`quarantine`], [`requests`] | what shards ask for; objects that are gone or damaged |
 //! | [`lags`], [`bounds`] | how far consumer groups are behind |
 //! | [`census`] | how many segments this broker owns |
+//! | [`events`] | what has happened, for the console |
 //! | [`backups`] | backups of the metadata |
 //! | `pool` | blocking and heavy work |
 //! | [`memory`] | free memory given back |
@@ -43,6 +44,7 @@ pub mod commit;
 pub mod compactor;
 pub mod context;
 pub mod directories;
+pub mod events;
 pub mod flusher;
 pub mod follow;
 pub mod garbage;

@@ -28,6 +28,7 @@ use tracing::Instrument;
 use super::catalog::{Catalog, CatalogError};
 use super::commit::{Change, commit_all};
 use super::context::Context;
+use super::events::{EventKind, Severity};
 use super::slots::{Slots, SlotsError};
 use super::sweep;
 use super::takeover::{Owned, Target};
@@ -235,9 +236,21 @@ impl Ownership {
         let taken = self.catalog.take(targets);
         let span = span!("take_over", partitions = wanted as u64);
         let refused = taken.instrument(span).await?;
+        if !refused.is_empty() {
+            let text = format!("{} partitions cannot be served now", refused.len());
+            let events = &self.context.events;
+            events.note(EventKind::Partition, Severity::Error, text);
+        }
         if wanted > refused.len() {
+            let taken = wanted - refused.len();
+            let text = format!(
+                "{taken} partitions taken in {} ms",
+                began.elapsed().as_millis()
+            );
+            let events = &self.context.events;
+            events.note(EventKind::Takeover, Severity::Info, text);
             tracing::info!(
-                partitions = wanted - refused.len(),
+                partitions = taken,
                 took_ms = began.elapsed().as_millis() as u64,
                 "partitions taken"
             );
@@ -270,7 +283,11 @@ impl Ownership {
             return 0;
         }
         let span = span!("give_away", partitions = ids.len() as u64);
-        release(&self.context, owned).instrument(span).await;
+        let released = release(&self.context, owned).instrument(span).await;
+        let text = format!("{released} partitions given away");
+        self.context
+            .events
+            .note(EventKind::Release, Severity::Info, text);
         self.close(&ids).await;
         ids.len()
     }

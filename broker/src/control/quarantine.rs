@@ -20,6 +20,7 @@ use segment::{Offset, TimestampMs, TopicPartition};
 use store::{Body, ETag, GetError, GetRange, PutCondition};
 
 use super::context::Context;
+use super::events::{EventKind, Events, Severity};
 use super::image::contiguous;
 use super::loads::SPAN_BYTES;
 use super::missing::{self, Missing};
@@ -92,6 +93,12 @@ impl Damaged {
     pub fn spans(&self, end: Offset) -> Arc<[ChunkSpan]> {
         let span = |Stretch { first, range, .. }: Stretch| ChunkSpan { first, range };
         self.survey.up_to(end).into_iter().map(span).collect()
+    }
+
+    /// Notes it for the console.
+    pub fn note(&self, events: &Events) {
+        let text = format!("segment {} is damaged: {}", self.key, self.reason);
+        events.note(EventKind::Damage, Severity::Error, text);
     }
 
     /// Says so, for people.
@@ -226,6 +233,7 @@ async fn look(
         None => return Ok(None),
     };
     damaged.report(id, end);
+    damaged.note(&context.events);
     let spans = damaged.spans(end);
     state.damaged.insert(base, damaged);
     tell(context, id, move |log| log.set_spans(base, None, spans)).await;

@@ -36,6 +36,17 @@ pub struct Holder {
     pub epoch: LeaderEpoch,
 }
 
+/// A live session.
+#[derive(Debug, Clone)]
+pub struct LiveSession {
+    /// Its id.
+    pub id: SessionId,
+    /// What it tells of itself.
+    pub record: SessionRecord,
+    /// Whether an operator drains its broker.
+    pub is_drained: bool,
+}
+
 /// Values by key, each with the revision that wrote it: an update that is older than what is known
 /// changes nothing, so that outcomes learned early are not undone by a watch that lags.
 #[derive(Debug)]
@@ -133,6 +144,19 @@ impl ClusterView {
             standing: record.state.standing(state.drains.contains(&record.broker)),
         };
         state.sessions.iter().map(member).collect()
+    }
+
+    /// The live sessions, by broker, as they tell of themselves.
+    pub fn sessions(&self) -> Vec<LiveSession> {
+        let state = self.state.borrow();
+        let live = |(id, record): (&SessionId, &SessionRecord)| LiveSession {
+            id: *id,
+            is_drained: state.drains.contains(&record.broker),
+            record: record.clone(),
+        };
+        let mut all: Vec<LiveSession> = state.sessions.iter().map(live).collect();
+        all.sort_by_key(|session| session.record.broker);
+        all
     }
 
     /// Whether a session lives.

@@ -455,6 +455,32 @@ pub(super) static LAG_MAX: Family = computed(
     &[],
     "The largest lag of a group and topic that this broker coordinates.",
 );
+/// The topic of what has no series of its own: parentheses are not legal in the name of one.
+pub(super) const OTHER_TOPICS: &str = "(other)";
+/// Traffic by topic: bytes in, bytes out, records in.
+pub(super) static TOPIC_TRAFFIC: [Family; 3] = [
+    computed(
+        "kafscale_topic_bytes_in_total",
+        Shape::Counter,
+        "bytes",
+        &["topic"],
+        "Bytes of record batches acknowledged, by topic; only with `admin.metrics_topics_max`.",
+    ),
+    computed(
+        "kafscale_topic_bytes_out_total",
+        Shape::Counter,
+        "bytes",
+        &["topic"],
+        "Bytes of record batches sent to consumers, by topic; only with `admin.metrics_topics_max`.",
+    ),
+    computed(
+        "kafscale_topic_records_in_total",
+        Shape::Counter,
+        "records",
+        &["topic"],
+        "Records acknowledged, by topic; only with `admin.metrics_topics_max`.",
+    ),
+];
 /// Version of the binary.
 pub(super) static BUILD: Family = computed(
     "kafscale_build_info",
@@ -529,6 +555,9 @@ pub static COMPUTED_METRICS: &[&Family] = &[
     &GROUP_LAG_DROPPED,
     &LAG,
     &LAG_MAX,
+    &TOPIC_TRAFFIC[0],
+    &TOPIC_TRAFFIC[1],
+    &TOPIC_TRAFFIC[2],
     &BUILD,
     &SHARDS,
     &UPTIME,

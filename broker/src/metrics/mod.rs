@@ -15,6 +15,7 @@ mod requests;
 mod sampled;
 mod table;
 mod threads;
+mod topics;
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ pub use page::Exposition;
 pub use requests::{ApiTotals, Requests};
 pub use sampled::GroupLag;
 pub use table::metrics_markdown;
+pub use topics::TopicTraffic;
 
 use declaration as d;
 use family::{Cells, Reading, scale};
@@ -37,6 +39,7 @@ use page::Page;
 use process::{CpuMeter, Process};
 use sampled::{Counts, LAG_BOUNDS, Lags, Rates, Span};
 use threads::Threads;
+use topics::TopicSeries;
 
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
@@ -84,6 +87,7 @@ struct State {
     rates: Rates,
     lags: Lags,
     cpu: CpuMeter,
+    topics: TopicSeries,
 }
 
 impl Registry {
@@ -100,6 +104,7 @@ impl Registry {
             rates: Rates::new(window),
             lags: Lags::default(),
             cpu: CpuMeter::new(now, Process::read().cpu_time),
+            topics: TopicSeries::default(),
         });
         let registry = Self {
             shards,
@@ -154,6 +159,23 @@ impl Registry {
     /// Replaces the lag of the groups that this broker coordinates, one entry a group and topic.
     pub fn set_group_lags(&self, lags: Vec<GroupLag>) {
         self.state().lags.set(lags);
+    }
+
+    /// The largest of those lags, as they were set last.
+    pub fn group_lags(&self) -> Vec<GroupLag> {
+        self.state().lags.largest.clone()
+    }
+
+    /// Shows traffic by topic: of so many at most, beside the rest. For 0 there is no such metric.
+    #[must_use]
+    pub fn with_topic_series(self, most: usize) -> Self {
+        self.state().topics = TopicSeries::new(most);
+        self
+    }
+
+    /// Takes over what went through each topic. To be called every few seconds where there are such series.
+    pub fn set_topic_traffic(&self, traffic: Vec<TopicTraffic>) {
+        self.state().topics.set(traffic);
     }
 
     /// What was counted for an API, over all shards.
@@ -304,6 +326,9 @@ impl Registry {
         page.family(&d::LAG_MAX);
         let largest = lags.largest.first().map_or(0, |lag| lag.records);
         page.whole(d::LAG_MAX.name, &[], largest.into());
+        if state.topics.is_on() {
+            write_topics(page, &state.topics);
+        }
     }
 
     fn write_cache_and_cost(&self, page: &mut Page, span: &Span) {
@@ -323,6 +348,22 @@ impl Registry {
         let stored = [segments.get(), backlog.get()].map(|bytes| u64::try_from(bytes).unwrap_or(0));
         let storage = self.prices.storage(stored.iter().sum());
         page.float(d::COST.name, &[("operation", "storage")], storage);
+    }
+}
+
+/// Writes traffic by topic.
+fn write_topics(page: &mut Page, topics: &TopicSeries) {
+    let (named, other) = topics.rows();
+    for (place, family) in d::TOPIC_TRAFFIC.iter().enumerate() {
+        page.family(family);
+        for (topic, counts) in &named {
+            page.whole(family.name, &[("topic", topic)], counts[place].into());
+        }
+        page.whole(
+            family.name,
+            &[("topic", d::OTHER_TOPICS)],
+            other[place].into(),
+        );
     }
 }
 

@@ -170,6 +170,7 @@ fn requests_errors_rates_and_lag_are_shown() {
 #[test]
 fn the_page_is_well_formed_and_shows_every_metric() {
     let (registry, shards, now) = registry(2);
+    let registry = registry.with_topic_series(3);
     shards[1].requests.failed(1, 6, 2);
     let page = registry.render(now, Exposition::Text);
     let mut types = BTreeMap::new();

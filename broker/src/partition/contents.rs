@@ -40,4 +40,12 @@ pub(super) struct Contents {
     pub(super) segments: Vec<SegmentRef>,
     pub(super) producers: Producers,
     pub(super) planned_end: Option<Offset>,
+    pub(super) appended: Appends,
+}
+
+/// What was appended and acknowledged in this ownership.
+#[derive(Debug, Default)]
+pub(super) struct Appends {
+    pub(super) bytes: u64,
+    pub(super) records: u64,
 }

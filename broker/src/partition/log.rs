@@ -1,5 +1,7 @@
 //! [`PartitionLog`]: append, seal, acknowledge, evict, compact.
 
+pub mod figures;
+
 use std::sync::{Arc, LazyLock};
 
 use bytes::BytesMut;
@@ -450,6 +452,8 @@ impl PartitionLog {
             acknowledged_ms: now_ms,
         });
         let (batches, records) = (run.batches().len() as u64, sealed.record_count);
+        contents.appended.bytes += bytes;
+        contents.appended.records += records;
         let memory = run.memory_bytes();
         contents.tail.push(run);
         if rules::holds(Rule::PublishBeforeAnswering) {

@@ -22,6 +22,7 @@ pub mod segments;
 pub mod view;
 pub mod waiters;
 
+pub use log::figures::LogFigures;
 pub use log::{
     Acknowledged, Append, AppendError, Appended, Completion, LARGE_SECTION_BYTES, PartitionImage,
     PartitionLog, Piece, SealedSection, SegmentPlan, Ticket,

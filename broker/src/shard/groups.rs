@@ -321,6 +321,7 @@ impl GroupSlots {
     }
 
     fn persist(&self, shard: &Rc<Shard>, slot: u16, id: WriteId, write: GroupWrite) {
+        shard.noted.groups_written(&write.ops);
         let mut slots = self.slots.borrow_mut();
         let open = slots
             .get_mut(&slot)

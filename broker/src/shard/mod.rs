@@ -8,6 +8,7 @@
 
 mod aging;
 mod cold;
+mod figures;
 mod groups;
 mod handle;
 #[cfg(feature = "simulation")]
@@ -45,6 +46,7 @@ use crate::security::Security;
 use crate::security::audit::Audit;
 
 pub use cold::{ReadError, RunOfTime};
+pub use figures::{FIGURES_MAX, PartitionFigures, ReadCounts, Rebalance};
 pub use groups::{GroupSlots, GroupUnavailable, SLOTS, shard_of_slot, slot_of_group};
 pub use handle::{
     Job, ProduceCall, ProduceError, ProduceOutcome, ProducePart, Produced, ShardGone, ShardHandle,
@@ -124,6 +126,7 @@ pub struct Shard {
     produce: produce::Produce,
     cold: cold::ColdReads,
     aging: RefCell<aging::Aging>,
+    noted: figures::Noted,
     tail: RefCell<TailBudget<TopicPartition>>,
     /// What tails and the places of their sections may take.
     tail_budget: u64,
@@ -448,6 +451,7 @@ impl Shard {
 
     /// Forgets what is known of deleted topics.
     pub fn topics_deleted(self: &Rc<Self>, topics: &[TopicId]) {
+        self.noted.forget(topics);
         self.groups.topics_deleted(self, topics);
     }
 

@@ -75,6 +75,7 @@ pub async fn serve(start: ShardStart) {
         produce: Produce::default(),
         cold: ColdReads::new(cache_bytes - tail_bytes),
         aging: RefCell::default(),
+        noted: Default::default(),
         tail: RefCell::new(TailBudget::new(tail_bytes, runs_max.max(16))),
         tail_budget: tail_bytes,
         dirty: Cell::new(false),

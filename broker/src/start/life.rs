@@ -26,12 +26,15 @@ use super::shards::{Shards, start_shards, stop_shards, watch_shards};
 use super::stores::{health_config, key_space};
 use super::{Running, StartError, Stores};
 use crate::config::{Advertised, Config, ListenerId};
+use crate::console::Console;
+use crate::console::service::{Facts, Service};
 use crate::control::acls::Acls;
 use crate::control::backups::Schedule;
 use crate::control::catalog::Catalog;
 use crate::control::cleaner::Cleaner;
 use crate::control::compactor::Compactor;
 use crate::control::context::{Context, Failure, FlushProgress, Refusal, wall_clock};
+use crate::control::events::{EventKind, Events, Severity};
 use crate::control::flusher::{Drain, Flusher};
 use crate::control::garbage::Garbage;
 use crate::control::gate::Gate;
@@ -76,6 +79,9 @@ pub(super) struct Lasting {
     pub(super) pages: Arc<Switch>,
     /// Our broker id, once a session had one.
     pub(super) broker: Cell<Option<BrokerId>>,
+    pub(super) events: Arc<Events>,
+    /// What people see of the broker.
+    pub(super) console: Option<Arc<Console>>,
 }
 
 /// Where connections come from.
@@ -126,6 +132,7 @@ pub(super) async fn live(
         metrics: lasting.metrics.clone(),
         tokens: lasting.tokens.clone(),
         broker: lasting.broker.get(),
+        events: lasting.events.clone(),
     };
     // A store that does not answer must not keep the process from ending. A lease that was granted
     // ends by itself.
@@ -145,6 +152,7 @@ pub(super) async fn live(
     };
     let outcome = broker.serve(lasting, requests, flushes, stop, ready).await;
     lasting.pages.clear();
+    lasting.console.iter().for_each(|console| console.close());
     context.shards_stop.set(true);
     stop_shards(&context.shards, &ended).await;
     // A session that is over revokes its lease before the next begins.
@@ -166,6 +174,7 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<ControlMetrics>,
     pub(super) tokens: Option<Arc<Tokens>>,
     pub(super) broker: Option<BrokerId>,
+    pub(super) events: Arc<Events>,
 }
 
 impl Parts {
@@ -179,6 +188,7 @@ impl Parts {
             metrics,
             tokens,
             broker,
+            events,
         } = self;
         let keys = key_space(&config)?;
         let space = Keyspace::new(&config.broker.cluster)?;
@@ -207,6 +217,8 @@ impl Parts {
         let session = begin.session().await?;
         let cluster_id = cluster.cluster_id;
         metrics.sessions_begun.increment();
+        let text = format!("session {} begun as broker {}", session.id, session.broker);
+        events.note(EventKind::Session, Severity::Info, text);
         tracing::info!(session = %session.id, broker = %session.broker, %cluster_id,
             place = stores.place, "session begun");
         let node = BrokerNode {
@@ -257,7 +269,7 @@ impl Parts {
             shards: shards.handles.clone(),
             metadata,
             metrics,
-            refusal: Refusal::new(refused),
+            refusal: Refusal::new(refused, events.clone()),
             flushed: FlushProgress::new(first),
             owned: Default::default(),
             producer_floor: Default::default(),
@@ -279,6 +291,7 @@ impl Parts {
             quotas,
             users,
             acls,
+            events,
             sweeping: Default::default(),
         };
         Ok((Rc::new(context), shards))
@@ -364,7 +377,10 @@ impl Broker {
         let mut serving = Tasks::new(context);
         serving.spawn("ownership", loaded.ownership.run());
         let is_ready = Arc::new(AtomicBool::new(true));
-        self.spawn_pages(&mut serving, &lasting.pages, &is_ready);
+        let registry = self.spawn_pages(&mut serving, &lasting.pages, &is_ready);
+        if let Some(console) = &lasting.console {
+            self.spawn_console(&mut serving, console, registry, &is_ready);
+        }
         self.spawn_listeners(&mut serving, lasting);
         serving.spawn("compactor", Compactor::new(context.clone()).run());
         serving.spawn("cleaner", Cleaner::new(context.clone()).run());
@@ -481,21 +497,50 @@ impl Broker {
         Ok(loaded)
     }
 
-    fn spawn_pages(&self, tasks: &mut Tasks, switch: &Switch, is_ready: &Arc<AtomicBool>) {
+    /// What people and scripts are told of this life.
+    fn spawn_console(
+        &self,
+        tasks: &mut Tasks,
+        console: &Arc<Console>,
+        registry: Arc<Registry>,
+        is_ready: &Arc<AtomicBool>,
+    ) {
+        let facts = Facts {
+            place: self.place.clone(),
+            driver: self.shards.driver.name(),
+            admin: self.running.admin,
+            began: self.began,
+            is_ready: is_ready.clone(),
+        };
+        let (context, cells) = (self.context.clone(), self.shards.metrics.clone());
+        let calls = console.open();
+        tasks.spawn("console", async move {
+            let service = Service::new(context, registry, cells, facts).await;
+            service.run(calls).await;
+        });
+    }
+
+    fn spawn_pages(
+        &self,
+        tasks: &mut Tasks,
+        switch: &Switch,
+        is_ready: &Arc<AtomicBool>,
+    ) -> Arc<Registry> {
         let metrics = self.context.metrics.clone();
         let window = self.context.config.admin.rate_window;
         let cells = self.shards.metrics.clone();
         let prices = self.context.config.prices();
+        let topics = self.context.config.admin.topic_series_max;
         let registry = Registry::new(cells, metrics, prices, window, Instant::now());
-        let registry = Arc::new(registry);
+        let registry = Arc::new(registry.with_topic_series(topics));
         let refused = self.context.refusal.flag();
         let proof = self.context.proof.clone();
         switch.set(pages(registry.clone(), is_ready.clone(), refused, proof));
-        let lagging = registry.clone();
+        let (lagging, sampled) = (registry.clone(), registry.clone());
         tasks.spawn("sampler", async move {
             loop {
                 tokio::time::sleep(SAMPLE_EVERY).await;
-                registry.sample(Instant::now());
+                sampled.sample(Instant::now());
             }
         });
         tasks.spawn("log lines left out", async move {
@@ -518,6 +563,7 @@ impl Broker {
                 lagging.set_group_lags(lags.look().await);
             }
         });
+        registry
     }
 
     /// Stops appends and waits until everything that was appended is acknowledged.
@@ -586,6 +632,7 @@ impl Broker {
             "KafScale {version} is ready ({took} ms)\n\
              \x20 Kafka clients   {host}:{port} (listening on {kafka})\n\
              {others}\
+             \x20 console         {scheme}://{admin}/\n\
              \x20 metrics, health {scheme}://{admin}/metrics, /healthz, /readyz\n\
              \x20 data            {place} ({topics} topics)\n\
              \x20 shards          {shards}, {driver}\n\

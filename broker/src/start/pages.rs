@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::control::admin::{Closures, Pages};
+use crate::console::Console;
+use crate::control::admin::{Answering, Asked, Closures, Pages};
 use crate::metrics::{Exposition, Registry};
 use crate::proof::Proof;
 
@@ -12,9 +13,19 @@ use crate::proof::Proof;
 #[derive(Default)]
 pub(super) struct Switch {
     now: Mutex<Option<Arc<dyn Pages>>>,
+    /// What is there for people, in every life.
+    console: Option<Arc<Console>>,
 }
 
 impl Switch {
+    /// With a console.
+    pub(super) fn with_console(console: Arc<Console>) -> Self {
+        Self {
+            console: Some(console),
+            ..Self::default()
+        }
+    }
+
     /// A life serves.
     pub(super) fn set(&self, pages: Arc<dyn Pages>) {
         *self.lock() = Some(pages);
@@ -48,6 +59,17 @@ impl Pages for Switch {
     fn ready(&self) -> Result<String, String> {
         let between = || Err("no session: one is being begun".to_owned());
         self.get().map_or_else(between, |pages| pages.ready())
+    }
+
+    fn has_more(&self, path: &str) -> bool {
+        self.console.is_some() && Console::has(path)
+    }
+
+    fn more(&self, asked: Asked) -> Answering {
+        match &self.console {
+            Some(console) => console.answer(asked),
+            None => unreachable!("it is asked for what it has"),
+        }
     }
 }
 

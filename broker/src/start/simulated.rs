@@ -35,6 +35,8 @@ pub async fn run(
         tokens: None,
         pages: Arc::new(Switch::default()),
         broker: Cell::new(None),
+        events: Arc::default(),
+        console: None,
     };
     lives_on(lasting, stop, |_, _| ready()).await
 }

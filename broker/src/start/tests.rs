@@ -170,6 +170,7 @@ impl World {
             metrics: Arc::default(),
             tokens: None,
             broker: broker.map(BrokerId::new),
+            events: Arc::default(),
         };
         let (context, mut shards) = parts.begin().await?;
         // A rule that a test has taken out does not hold on the shards either.

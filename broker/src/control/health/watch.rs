@@ -11,6 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use store::{Body, GetRange, PutCondition};
 
 use super::super::context::Context;
+use super::super::events::{EventKind, Severity};
 use super::super::retry::RequestKind;
 use super::super::session::publish_state;
 use super::{HealthState, Look};
@@ -120,6 +121,19 @@ impl Watch {
         let last_failure = context.objects.last_failure();
         let last_failure = last_failure.as_deref().unwrap_or("none: it is slow");
         let (latency_ms, error_rate) = (look.latency.as_millis() as u64, look.error_rate);
+        let (severity, text) = match state {
+            HealthState::Healthy => (Severity::Info, "the object store has recovered".to_owned()),
+            HealthState::Degraded => {
+                let text =
+                    format!("the object store is slow or fails; last failure: {last_failure}");
+                (Severity::Warning, text)
+            }
+            HealthState::Unavailable => {
+                let text = format!("the object store is unavailable; last failure: {last_failure}");
+                (Severity::Error, text)
+            }
+        };
+        context.events.note(EventKind::Store, severity, text);
         match state {
             HealthState::Healthy => {
                 tracing::info!(latency_ms, error_rate, "the object store has recovered");

@@ -51,7 +51,7 @@ fn h13_the_wal_backlog_is_bounded() {
                 interval: Duration::from_secs(600),
                 backlog_max: 100,
             };
-            let refusal = Refusal::new(Arc::new(AtomicBool::new(false)));
+            let refusal = Refusal::new(Arc::new(AtomicBool::new(false)), Arc::default());
             let first = WalSequence::new(1);
             for objects in 0..1_000 {
                 let backlog = Backlog {

@@ -2,6 +2,7 @@
 
 import { h, badge, setText } from './dom.js';
 import { get, send } from './api.js';
+import { clock } from './format.js';
 import { overview } from './views/overview.js';
 import { cluster } from './views/cluster.js';
 import { topics } from './views/topics.js';
@@ -33,6 +34,8 @@ const at = (id) => document.getElementById(id);
 let session = null;
 let view = null;
 let timer = 0;
+/** When the broker answered last. */
+let seen = 0;
 /** Rises with every change of the view: what was asked for before is not shown. */
 let turn = 0;
 
@@ -52,6 +55,8 @@ function live(kind, text) {
   const element = at('live');
   element.className = `live ${kind}`;
   setText(element, text);
+  // What is shown was so once: it must not look as if it were so now.
+  document.body.classList.toggle('stale', kind === 'lost');
 }
 
 /** What the head of the page says, and whoever is logged in. */
@@ -103,10 +108,15 @@ const context = () => ({
   ...place(),
   refresh: () => poll(),
   failed,
+  /** Asks for a change. What is shown is not asked for meanwhile: it may be what goes. */
   async send(...change) {
-    const answer = await send(...change);
-    poll();
-    return answer;
+    turn += 1;
+    clearTimeout(timer);
+    try {
+      return await send(...change);
+    } finally {
+      timer = setTimeout(poll, EVERY);
+    }
   },
 });
 
@@ -138,7 +148,7 @@ function show() {
 /** Says what went wrong; a login that is over is asked for again. */
 function failed(error) {
   if (error.status === 401) know().then(show, () => {});
-  else if (error.status === 0 || error.status >= 500) live('lost', 'no answer');
+  else if (error.status === 0 || error.status >= 500) live('lost', seen === 0 ? 'no answer' : `no answer since ${clock(seen)}`);
 }
 
 async function poll() {
@@ -151,6 +161,7 @@ async function poll() {
   try {
     const { data, summary } = await get(shown.url());
     if (now !== turn) return;
+    seen = Date.now();
     head(summary);
     shown.render(data, summary);
     live('on', `live, every ${(shown.every ?? EVERY) / 1000} s`);

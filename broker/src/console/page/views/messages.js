@@ -139,5 +139,12 @@ export function messages(context, name) {
     panel('Messages', { body: false, extra: told },
       h('div', { class: 'record-head', 'aria-hidden': 'true' }, h('span', {}, 'Part.'), h('span', {}, 'Offset'), h('span', {}, 'Time'), h('span', {}, 'Key'), h('span', {}, 'Value'), h('span', { class: 'right' }, 'Size')),
       list, next));
-  return { root, start: submit };
+  // What is asked again and again is whether the topic is there, and may be read.
+  return {
+    root,
+    start: submit,
+    every: 5_000,
+    url: () => `/api/v1/topics/${encodeURIComponent(name)}?limit=1`,
+    render(data) { read.disabled = !data.may_read; },
+  };
 }

@@ -83,7 +83,7 @@ export function overview() {
     rate(tiles.in, now.bytes_in, 'acknowledged');
     rate(tiles.out, now.bytes_out, 'sent to consumers');
     tiles.records.set(short(now.records_in), '/s', 'acknowledged');
-    tiles.requests.set(now.produces === null ? null : short(now.produces + now.fetches), '/s', `${short(now.produces) ?? '–'} Produce, ${short(now.fetches) ?? '–'} Fetch`);
+    tiles.requests.set(now.produces === null ? null : short(now.produces + now.fetches), '/s', `${short(now.produces) ?? '–'} of them Produce`);
     time(tiles.produce, latency('produce'));
     time(tiles.fetch, latency('fetch_hit'));
     tiles.hits.set(now.hit_ratio === null ? null : (now.hit_ratio * 100).toFixed(1), '%');

@@ -76,7 +76,8 @@ function partitions(context, name) {
 }
 
 function deleteTopic(context, name) {
-  const typed = h('input', { autocomplete: 'off', required: true, 'aria-label': 'Name of the topic', pattern: name.replace(/[.-]/g, '\\$&') });
+  const typed = h('input', { autocomplete: 'off', required: true, 'aria-label': 'Name of the topic' });
+  typed.addEventListener('input', () => typed.setCustomValidity(typed.value === name ? '' : 'This is not the name of the topic'));
   ask('Delete the topic', [h('p', {}, 'All its records will be gone, for every consumer. Type its name: ', h('b', {}, name)), typed], 'Delete', async () => {
     await context.send('DELETE', `/api/v1/topics/${encodeURIComponent(name)}${query({ confirm: typed.value })}`);
     location.hash = '#/topics';

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use client::{ClientError, Producer, ProducerSettings, TopicPartition};
+use client::{ClientError, Producer, ProducerSettings};
 use schemars::JsonSchema;
 use segment::record::NewRecord;
 use segment::{Offset, PartitionIndex, TimestampMs};
@@ -62,6 +62,13 @@ pub(super) struct Answer {
     offset: Option<i64>,
 }
 
+/// Where the broker has put the record.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    partition: i32,
+    offset: Option<i64>,
+}
+
 impl Tool for ProduceRecord {
     type Arguments = Arguments;
     type Answer = Answer;
@@ -82,16 +89,18 @@ impl Tool for ProduceRecord {
             ..ProducerSettings::default()
         };
         let mut producer = Producer::new(visit.take_client()?, settings)?;
-        let place: Rc<Cell<Option<(i32, Option<i64>)>>> = Rc::default();
+        let place: Rc<Cell<Option<Place>>> = Rc::default();
         let told = Rc::clone(&place);
         producer.on_acknowledged(move |batch| {
-            let TopicPartition { partition, .. } = &batch.partition;
-            told.set(Some((partition.get(), batch.base_offset.map(Offset::get))));
+            told.set(Some(Place {
+                partition: batch.partition.partition.get(),
+                offset: batch.base_offset.map(Offset::get),
+            }));
         });
         let sent = arguments.send(&mut producer, value.as_deref());
         visit.keep(producer.into_client());
         sent?;
-        let (partition, offset) = place.get().ok_or_else(|| {
+        let place = place.get().ok_or_else(|| {
             let text = format!(
                 "it is not known whether the record is in {topic}: look before it is sent again"
             );
@@ -99,8 +108,8 @@ impl Tool for ProduceRecord {
         })?;
         Ok(Answer {
             topic: topic.to_owned(),
-            partition,
-            offset,
+            partition: place.partition,
+            offset: place.offset,
         })
     }
 }

@@ -320,6 +320,11 @@ mod tests {
         let registry = Registry::new(
             vec![cells.clone()],
             control.clone(),
+            crate::metrics::Prices {
+                put_per_1000: 0.0,
+                get_per_1000: 0.0,
+                storage_gb_month: 0.0,
+            },
             Duration::from_secs(60),
             Instant::now(),
         );

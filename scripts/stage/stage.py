@@ -152,7 +152,8 @@ class Load:
 class Stage:
     """A folder, the processes in it, and what was seen."""
 
-    def __init__(self, program, keep=False):
+    def __init__(self, program, keep=False, pictures=None):
+        self.pictures = pictures
         self.program, self.keep = str(pathlib.Path(program).resolve()), keep
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="kafscale-stage-"))
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("KAFSCALE_")}
@@ -216,6 +217,18 @@ class Stage:
         broker = self.add(Broker(self, number, program or self.program, settings, name, ports))
         broker.wait_ready()
         return broker
+
+    def picture(self, broker, view, name):
+        """What the console of a broker shows now, as NAME.png in the folder of pictures; nothing where none is wanted."""
+        if self.pictures is None:
+            return
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        path = self.pictures / f"{name}.png"
+        chromium = subprocess.run([ROOT / "scripts/install-chromium"], check=True, capture_output=True, text=True).stdout.strip()
+        subprocess.run([chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1360,860",
+                        f"--user-data-dir={self.work / 'chromium'}", "--virtual-time-budget=5000", f"--screenshot={path}",
+                        f"http://127.0.0.1:{broker.admin}/console/#/{view}"], check=True, capture_output=True, timeout=120)
+        self.say(f"the console shows {name}.png")
 
     def run(self, *arguments, program=None, bootstrap=None, data=None, fails=False, seconds=300):
         """Runs a command of kafscale and gives what it prints."""

@@ -153,7 +153,7 @@ fn a_store_that_keeps_no_if_match_merges_nothing_and_compacts_all_the_same() {
     let world = World::start(Conditional::CreateOnly);
     let small = [
         ("KAFSCALE_SEGMENT_BYTES", "1MiB"),
-        ("KAFSCALE_COMPACTION_INTERVAL_MS", "100"),
+        ("KAFSCALE_COMPACTION_INTERVAL_MS", "1000"),
     ];
     let mut node = world.node_with("1", &small);
     assert!(node.log().contains("Conditional commits"), "{}", node.log());

@@ -6,6 +6,10 @@
 /// Parts of lines that tests provoke, each with how.
 const PROVOKED: &[(&str, &str)] = &[
     (
+        "of which one request may take its shard's half",
+        "requests that are larger than any that is taken",
+    ),
+    (
         "small segments are not merged",
         "tests on a store without If-Match",
     ),

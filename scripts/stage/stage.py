@@ -31,6 +31,10 @@ class Failed(Exception):
     """A promise was broken, or something did not happen in time."""
 
 
+class Skipped(Exception):
+    """The system does not give what a story takes."""
+
+
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from stage import ROOT, Failed, Load, Stage, wait_for
+from stage import ROOT, Failed, Load, Skipped, Stage, wait_for
 
 TTL = "3000"
 
@@ -111,7 +111,7 @@ def full_disk(stage, _outage):
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], capture_output=True)
     if mounted.returncode != 0:
-        raise Failed("a small disk cannot be mounted here: run this as root")
+        raise Skipped("a small disk cannot be mounted here: run this as root")
     try:
         broker = stage.broker(0, settings={"KAFSCALE_DATA_DIR": str(disk / "data"), "KAFSCALE_S3_HEALTH_WINDOW_SEC": "10"})
         bootstrap = f"127.0.0.1:{broker.kafka}"
@@ -204,13 +204,16 @@ def main():
     parser.add_argument("--pictures", type=pathlib.Path, help="a folder for what the console shows")
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
-    report, failed = [], 0
+    report, failed, skipped = [], 0, 0
     for name in args.only.split(","):
         story = STORIES[name]
         print(f"\n== {name} ({story.__doc__})", flush=True)
         with Stage(args.program, args.keep, args.pictures and args.pictures.resolve()) as stage:
             try:
                 story(stage, args.outage)
+            except Skipped as error:
+                skipped += 1
+                stage.say(f"SKIPPED: {error}")
             except (Failed, subprocess.SubprocessError) as error:
                 failed += 1
                 stage.say(f"FAILED: {error}")
@@ -223,7 +226,7 @@ def main():
                 f"`scripts/worst-night --only {args.only} --outage {args.outage:.0f}`, commit {commit}, {time.strftime('%Y-%m-%d')}, "
                 f"Linux {platform.release()}, {os.cpu_count()} cores. The tables have a row where something changed.\n\n")
         args.report.write_text(head + "\n".join(report))
-    print(f"\nworst night: {len(report)} stories, {failed} failed")
+    print(f"\nworst night: {len(report)} stories, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 
 

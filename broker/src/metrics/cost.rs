@@ -26,15 +26,32 @@ pub struct Prices {
 }
 
 impl Prices {
-    /// Dollars of a month at `rates` requests a second, by operation. Deletes are free everywhere.
-    pub(super) fn requests(&self, rates: [f64; OPERATIONS]) -> [f64; OPERATIONS] {
-        let [put, get, list, _, head] = rates.map(|rate| rate * MONTH_SECONDS / REQUESTS);
+    /// Dollars of a month at so many PUT or LIST requests a second.
+    pub(crate) fn writes(&self, rate: f64) -> f64 {
+        rate * MONTH_SECONDS / REQUESTS * self.put_per_1000
+    }
+
+    /// Dollars of a month at so many GET or HEAD requests a second.
+    pub(crate) fn reads(&self, rate: f64) -> f64 {
+        rate * MONTH_SECONDS / REQUESTS * self.get_per_1000
+    }
+
+    /// Dollars of a month at so many DELETE requests a second: they are free everywhere.
+    pub(crate) fn deletes(&self, _: f64) -> f64 {
+        0.0
+    }
+
+    /// Dollars of a month at `rates` requests a second, by operation.
+    pub(super) fn requests(
+        &self,
+        [put, get, list, delete, head]: [f64; OPERATIONS],
+    ) -> [f64; OPERATIONS] {
         [
-            put * self.put_per_1000,
-            get * self.get_per_1000,
-            list * self.put_per_1000,
-            0.0,
-            head * self.get_per_1000,
+            self.writes(put),
+            self.reads(get),
+            self.writes(list),
+            self.deletes(delete),
+            self.reads(head),
         ]
     }
 

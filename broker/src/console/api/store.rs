@@ -11,14 +11,10 @@ use super::{Question, rounded};
 use crate::config::Mode;
 use crate::console::history::Figure;
 use crate::console::service::state_word;
+use crate::metrics::Prices;
 
 /// Rates are over this.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Seconds of a month: 730 hours.
-const MONTH_S: f64 = 730.0 * 3_600.0;
-/// Dollars for a thousand PUT or LIST requests, and for a thousand GET or HEAD requests; DELETE is free.
-const WRITE_DOLLARS: f64 = 0.005;
-const READ_DOLLARS: f64 = 0.0004;
 
 /// Answer of `GET /api/v1/store`.
 #[derive(Debug, Serialize)]
@@ -100,10 +96,11 @@ pub(in crate::console) fn show(question: &Question<'_>) -> Store {
     let history = service.history.borrow();
     let is_s3 = config.mode() == Mode::Cluster;
     let rate = |figure| history.rate(figure, MINUTE);
-    let operation = |name, figure, total, errors, dollars: f64| {
+    let prices = config.prices();
+    let operation = |name, figure, total, errors, dollars: fn(&Prices, f64) -> f64| {
         let per_second = rate(figure);
         let costs = per_second.filter(|_| is_s3);
-        let costs = costs.map(|rate| rate * MONTH_S / 1_000.0 * dollars);
+        let costs = costs.map(|rate| dollars(&prices, rate));
         Operation {
             name,
             total,
@@ -112,30 +109,42 @@ pub(in crate::console) fn show(question: &Question<'_>) -> Store {
             dollars_per_month: costs.map(|it| (it * 100.0).round() / 100.0),
         }
     };
-    let (m, write, read) = (metrics, WRITE_DOLLARS, READ_DOLLARS);
+    let m = metrics;
     let operations = vec![
-        operation("PUT", Figure::Puts, m.puts.get(), m.put_errors.get(), write),
-        operation("GET", Figure::Gets, m.gets.get(), m.get_errors.get(), read),
+        operation(
+            "PUT",
+            Figure::Puts,
+            m.puts.get(),
+            m.put_errors.get(),
+            Prices::writes,
+        ),
+        operation(
+            "GET",
+            Figure::Gets,
+            m.gets.get(),
+            m.get_errors.get(),
+            Prices::reads,
+        ),
         operation(
             "LIST",
             Figure::Lists,
             m.lists.get(),
             m.list_errors.get(),
-            write,
+            Prices::writes,
         ),
         operation(
             "HEAD",
             Figure::Heads,
             m.heads.get(),
             m.head_errors.get(),
-            read,
+            Prices::reads,
         ),
         operation(
             "DELETE",
             Figure::Deletes,
             m.deletes.get(),
             m.delete_errors.get(),
-            0.0,
+            Prices::deletes,
         ),
     ];
     let dollars: Option<Vec<f64>> = operations.iter().map(|it| it.dollars_per_month).collect();

@@ -219,14 +219,15 @@ impl Scene {
     }
 }
 
-/// Who leads what, as far as one client knows.
+/// Who leads what, and since which epoch, as far as one client knows. As Kafka's clients do, it takes no word of an
+/// older epoch than it knows of: that is of a broker that has not heard what it has.
 #[derive(Default)]
-pub(crate) struct Leaders(BTreeMap<(usize, i32), (usize, i32)>);
+pub(crate) struct Leaders(BTreeMap<(usize, i32), (Option<usize>, i32)>);
 
 impl Leaders {
     /// The broker that leads a partition, as far as it is known.
     pub(crate) fn of(&self, topic: usize, partition: i32) -> Option<usize> {
-        Some(self.0.get(&(topic, partition))?.0)
+        self.0.get(&(topic, partition))?.0
     }
 
     /// The epoch in which it leads; -1 if it is not known.
@@ -265,12 +266,13 @@ impl Leaders {
             let Some(topic) = at else { continue };
             for partition in &found.partitions {
                 let key = (topic, partition.partition_index);
-                match usize::try_from(partition.leader_id) {
-                    Ok(leader) if leader < scene.brokers => {
-                        self.0.insert(key, (leader, partition.leader_epoch))
-                    }
-                    _ => self.0.remove(&key),
-                };
+                let leader = usize::try_from(partition.leader_id).ok();
+                let leader = leader.filter(|leader| *leader < scene.brokers);
+                let (known, epoch) = self.0.entry(key).or_insert((None, -1));
+                if leader.is_none() || partition.leader_epoch >= *epoch {
+                    *known = leader;
+                    *epoch = partition.leader_epoch.max(*epoch);
+                }
             }
         }
     }

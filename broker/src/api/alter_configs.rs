@@ -18,7 +18,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use security::acl::Operation;
 use segment::TopicName;
 use wire::messages::alter_configs::{
@@ -73,7 +72,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: AlterConfigsRequest<'_>
                 .map_err(|error| create_topics::refusal(&error))
         }
     });
-    let outcomes: Vec<Result<(), Refusal>> = join_all(work).await;
+    let outcomes: Vec<Result<(), Refusal>> = cx.side_by_side(work).await;
     let responses = request
         .resources
         .iter()

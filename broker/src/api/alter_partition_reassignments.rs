@@ -48,6 +48,7 @@ pub(crate) async fn handle(
     for topic in &request.topics {
         let mut rows = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
+            cx.next_row().await;
             named += 1;
             let row = match named <= limit {
                 true => reassignment(&metadata, topic.name, asked),

@@ -15,7 +15,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use security::acl::{Operation, ResourceType};
 use segment::{PartitionIndex, TopicId};
 use wire::messages::create_partitions::{
@@ -68,7 +67,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreatePartitionsRequest
         raise(cx, id, count, wait).await?;
         assign(cx, id, owners, request.timeout_ms).await
     });
-    let outcomes: Vec<Result<(), Refusal>> = join_all(work).await;
+    let outcomes: Vec<Result<(), Refusal>> = cx.side_by_side(work).await;
     let results = topics.iter().zip(&outcomes).map(|(topic, outcome)| {
         let (error_code, error_message) = match outcome {
             Ok(()) => (ErrorCode::NONE, None),

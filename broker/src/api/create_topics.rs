@@ -8,6 +8,8 @@
 //!   topic ('.' and '_' are the same in metric names), TOPIC_ALREADY_EXISTS, INVALID_CONFIG,
 //!   INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS (also above the broker's bound on partitions),
 //!   INVALID_REPLICA_ASSIGNMENT, POLICY_VIOLATION where the namespace has no room for it.
+//! - A request that asks for more than 10,000 partitions in all, or than one topic may have if that is more, is refused
+//!   as a whole: POLICY_VIOLATION (Kafka's `MAX_PARTITIONS_PER_BATCH`).
 //! - Any replication factor from 1 up is taken, and one replica is reported: the object store keeps
 //!   the copies. A manual assignment chooses the owner of each partition: the first broker of its list,
 //!   Kafka's preferred leader. The choice is that of AlterPartitionReassignments, made when the topic is
@@ -28,7 +30,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use security::acl::{CLUSTER, Operation, ResourceType};
 use segment::{BrokerId, PartitionIndex, TopicId, TopicName, TopicPartition};
 use wire::messages::create_topics::{
@@ -49,6 +50,10 @@ use crate::topic_config::{ConfigRow, TopicConfig};
 pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 7 };
 /// First version whose topics are refused when the quota of mutations is used up.
 const STRICT_FROM: i16 = 6;
+/// First version whose answer describes a topic's settings.
+const DESCRIBED_FROM: i16 = 5;
+/// Partitions of all topics of one request, where a single topic may not have more.
+const REQUEST_PARTITIONS_MAX: usize = 10_000;
 /// "The broker's default" for partitions and replicas.
 const DEFAULT: i32 = -1;
 /// Least and most time that an admin request waits for the metadata store.
@@ -66,6 +71,9 @@ struct Created {
 }
 
 pub(crate) async fn handle(cx: &RequestContext, request: CreateTopicsRequest<'_>) -> Reply {
+    if is_excessive(cx, &request) {
+        return excessive(cx, &request);
+    }
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
         *counts.entry(topic.name).or_default() += 1;
@@ -105,11 +113,44 @@ pub(crate) async fn handle(cx: &RequestContext, request: CreateTopicsRequest<'_>
         let id = Uuid(topic.id.get());
         Ok(described(cx, id, topic.partitions.len(), &topic.config))
     });
-    let outcomes: Vec<Result<Created, Refusal>> = join_all(work).await;
+    let outcomes: Vec<Result<Created, Refusal>> = cx.side_by_side(work).await;
     let results = topics.iter().zip(&outcomes);
     let results = results.map(|(topic, outcome)| result(cx, topic.name, outcome));
     cx.reply(&CreateTopicsResponse {
         topics: results.collect(),
+        ..CreateTopicsResponse::default()
+    })
+}
+
+/// Whether the topics of a request have too many partitions, all together.
+fn is_excessive(cx: &RequestContext, request: &CreateTopicsRequest<'_>) -> bool {
+    let settings = &cx.shard.shared.config.topic;
+    let partitions = request.topics.iter().map(|topic| {
+        match (
+            topic.assignments.len(),
+            usize::try_from(topic.num_partitions),
+        ) {
+            (0, Ok(count)) => count,
+            (0, Err(_)) if topic.num_partitions == DEFAULT => settings.auto_create_partitions,
+            (assigned, _) => assigned,
+        }
+    });
+    partitions.sum::<usize>() > REQUEST_PARTITIONS_MAX.max(settings.partitions_max)
+}
+
+fn excessive(cx: &RequestContext, request: &CreateTopicsRequest<'_>) -> Reply {
+    let error_code = ErrorCode::POLICY_VIOLATION;
+    let topics = request.topics.iter().map(|topic| {
+        cx.failed(error_code);
+        CreatableTopicResult {
+            name: topic.name,
+            error_code,
+            error_message: Some("Excessively large number of partitions per request."),
+            ..CreatableTopicResult::default()
+        }
+    });
+    cx.reply(&CreateTopicsResponse {
+        topics: topics.collect(),
         ..CreateTopicsResponse::default()
     })
 }
@@ -366,10 +407,14 @@ async fn create(cx: &RequestContext, new: NewTopic, wait: Duration) -> Result<Ar
 
 fn described(cx: &RequestContext, id: Uuid, partitions: usize, config: &TopicConfig) -> Created {
     let segment_bytes = cx.shard.shared.config.log.segment_bytes;
+    let rows = match cx.version >= DESCRIBED_FROM {
+        true => config.describe(segment_bytes),
+        false => Vec::new(),
+    };
     Created {
         id,
         partitions,
-        rows: config.describe(segment_bytes),
+        rows,
     }
 }
 

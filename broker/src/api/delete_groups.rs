@@ -12,7 +12,6 @@
 use std::collections::HashSet;
 
 use coord::groups::{GroupError, GroupId, Reply as GroupReply};
-use futures_util::future::join_all;
 use security::acl::{Operation, ResourceType};
 use wire::VersionRange;
 use wire::messages::delete_groups::{
@@ -34,7 +33,9 @@ pub(crate) async fn handle(cx: &RequestContext, request: DeleteGroupsRequest<'_>
         .copied()
         .filter(|group| seen.insert(*group))
         .collect();
-    let outcomes = join_all(groups.iter().map(|group| delete(cx, group))).await;
+    let outcomes = cx
+        .side_by_side(groups.iter().map(|group| delete(cx, group)))
+        .await;
     let results = groups.iter().zip(&outcomes).map(|(group_id, outcome)| {
         let (error_code, error_message) = outcome_fields(cx, outcome);
         DeletableGroupResult {

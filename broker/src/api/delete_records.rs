@@ -15,7 +15,6 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use security::acl::{Operation, ResourceType};
 use segment::{Offset, PartitionIndex};
 use wire::messages::delete_records::{
@@ -57,7 +56,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: DeleteRecordsRequest<'_
                 }
             }
         });
-        let outcomes = join_all(work).await;
+        let outcomes = cx.side_by_side(work).await;
         let partitions = topic.partitions.iter().zip(outcomes);
         let partitions = partitions.map(|(asked, outcome)| row(cx, asked, outcome));
         topics.push(DeleteRecordsTopicResult {

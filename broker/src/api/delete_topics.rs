@@ -18,7 +18,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use security::acl::{CLUSTER, Operation, ResourceType};
 use segment::TopicId;
 use wire::messages::delete_topics::{
@@ -73,7 +72,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: DeleteTopicsRequest<'_>
             Err(refusal) => Err(refusal.clone()),
         }
     });
-    let outcomes = join_all(work).await;
+    let outcomes = cx.side_by_side(work).await;
     let responses = targets.iter().zip(&outcomes).map(|(target, outcome)| {
         let (error_code, error_message) = match outcome {
             Ok(()) => (ErrorCode::NONE, None),

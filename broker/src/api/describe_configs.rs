@@ -65,12 +65,14 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeConfigsRequest<
             resources.push(resource);
         }
     }
-    let outcomes: Vec<Result<Described, Refusal>> = resources
-        .iter()
-        .map(|resource| describe(cx, &metadata, resource))
-        .collect();
-    let results = resources.iter().zip(&outcomes);
-    let results = results.map(|(resource, outcome)| {
+    let mut outcomes: Vec<Result<Described, Refusal>> = Vec::with_capacity(resources.len());
+    for resource in &resources {
+        cx.next_row().await;
+        outcomes.push(describe(cx, &metadata, resource));
+    }
+    let mut results = Vec::with_capacity(resources.len());
+    for (resource, outcome) in resources.iter().zip(&outcomes) {
+        cx.next_row().await;
         let (error_code, error_message, configs) = match outcome {
             Ok(described) => (
                 ErrorCode::NONE,
@@ -82,16 +84,16 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeConfigsRequest<
                 (*code, Some(text.as_str()), Vec::new())
             }
         };
-        DescribeConfigsResult {
+        results.push(DescribeConfigsResult {
             error_code,
             error_message,
             resource_type: resource.resource_type,
             resource_name: resource.resource_name,
             configs,
-        }
-    });
+        });
+    }
     cx.reply(&DescribeConfigsResponse {
-        results: results.collect(),
+        results,
         ..DescribeConfigsResponse::default()
     })
 }

@@ -43,6 +43,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeGroupsRequest<'
     let mut seen = HashSet::new();
     let groups = request.groups.iter().copied();
     for group in groups.filter(|group| seen.insert(*group)) {
+        cx.next_row().await;
         let name = group.to_owned();
         let may = cx.authorize(Operation::Describe, ResourceType::Group, group);
         let outcome = match may {

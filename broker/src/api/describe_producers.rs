@@ -9,7 +9,6 @@
 
 use std::collections::HashSet;
 
-use futures_util::future::join_all;
 use security::acl::{Operation, ResourceType};
 use segment::{PartitionIndex, TopicName};
 use wire::messages::describe_producers::{
@@ -42,9 +41,9 @@ pub(crate) async fn handle(cx: &RequestContext, request: DescribeProducersReques
     }
     let all = asked.iter().map(|(topic, indexes)| {
         let indexes = indexes.iter();
-        join_all(indexes.map(|index| find(cx, &metadata, topic, *index)))
+        cx.side_by_side(indexes.map(|index| find(cx, &metadata, topic, *index)))
     });
-    let all: Vec<Vec<Found>> = join_all(all).await;
+    let all: Vec<Vec<Found>> = cx.side_by_side(all).await;
     let topics = asked.iter().zip(&all);
     let topics = topics.map(|((name, indexes), found)| TopicResponse {
         name,

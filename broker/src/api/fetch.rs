@@ -115,11 +115,15 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
         return refuse(cx, code, 0);
     }
     let (wanted, forgotten) = (wanted(cx, &request), forgotten(cx, &request));
+    let is_long = wanted.len() > LONG_WAIT_PARTITIONS;
+    if is_long {
+        cx.next_step().await;
+    }
     let config = &cx.shard.shared.config.request;
-    let wait_max = match wanted.len() <= LONG_WAIT_PARTITIONS {
+    let wait_max = match is_long {
         // A client that has gone away is noticed when it is answered: until then it counts as idle.
-        true => config.idle_timeout,
-        false => SHORT_WAIT,
+        false => config.idle_timeout,
+        true => SHORT_WAIT,
     };
     let sessions = &cx.shard.fetch_sessions;
     let context = sessions.context(
@@ -298,6 +302,10 @@ async fn serve(
     read_committed: bool,
 ) -> Reply {
     let metadata = cx.shard.metadata();
+    let is_long = session.wanted.len() > LONG_WAIT_PARTITIONS;
+    if is_long {
+        cx.next_step().await;
+    }
     let places = places(cx, &metadata, session);
     // Most fetches find what they need: only the others look twice.
     let mut read = read_all(cx, session, &places, limits).await;
@@ -313,6 +321,9 @@ async fn serve(
         cold,
     } = read;
     confirm_out_of_range(cx, session, &places, &mut found).await;
+    if is_long {
+        cx.next_step().await;
+    }
     let metrics = &cx.shard.metrics;
     let bytes: u64 = found.iter().map(|f| f.bytes).sum();
     metrics.fetch_bytes.add(bytes);
@@ -474,8 +485,12 @@ async fn read_all(
     // Most partitions give one slice; more make the list grow.
     let mut slices = Vec::with_capacity(count);
     let (mut left, mut first, mut cold_reads) = (limits.bytes, true, 0);
-    let proven = cx.shard.is_proven();
+    let mut proven = cx.shard.is_proven();
     for step in 0..count {
+        if cx.row() {
+            cx.turn().await;
+            proven = cx.shard.is_proven();
+        }
         let index = (session.first + step) % count;
         let (wanted, place) = (&session.wanted[index], &places[index]);
         let entry = &mut found[index];

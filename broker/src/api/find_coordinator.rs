@@ -54,9 +54,13 @@ pub(crate) async fn handle(cx: &RequestContext, request: FindCoordinatorRequest<
             ..FindCoordinatorResponse::default()
         });
     }
-    let rows = request.coordinator_keys.iter().map(|key| row(key));
+    let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+    for key in &request.coordinator_keys {
+        cx.next_row().await;
+        coordinators.push(row(key));
+    }
     cx.reply(&FindCoordinatorResponse {
-        coordinators: rows.collect(),
+        coordinators,
         ..FindCoordinatorResponse::default()
     })
 }

@@ -17,7 +17,6 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::join_all;
 use security::acl::Operation;
 use wire::VersionRange;
 use wire::messages::incremental_alter_configs::{
@@ -64,7 +63,7 @@ pub(crate) async fn handle(
         authorize(cx, Operation::AlterConfigs, kind, name)?;
         change(cx, resource, request.validate_only).await
     });
-    let outcomes: Vec<Result<(), Refusal>> = join_all(work).await;
+    let outcomes: Vec<Result<(), Refusal>> = cx.side_by_side(work).await;
     let responses = request
         .resources
         .iter()

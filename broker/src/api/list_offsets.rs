@@ -67,6 +67,7 @@ pub(super) async fn handle(cx: &RequestContext, request: ListOffsetsRequest<'_>)
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         let may = cx.authorize(Operation::Describe, ResourceType::Topic, topic.name);
         for wanted in &topic.partitions {
+            cx.next_row().await;
             let found = if let Err(code) = may {
                 Err(code)
             } else if seen.insert((topic.name, wanted.partition_index)) {

@@ -80,7 +80,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: MetadataRequest<'_>) ->
     let mut entries = match &request.topics {
         None => all(cx, &metadata),
         Some(topics) if topics.is_empty() && cx.version == 0 => all(cx, &metadata),
-        Some(topics) => match named(cx, &metadata, topics) {
+        Some(topics) => match named(cx, &metadata, topics).await {
             Ok(entries) => entries,
             Err(entries) => return answer(cx, &request, &metadata, &entries),
         },
@@ -107,7 +107,7 @@ fn all(cx: &RequestContext, metadata: &Metadata) -> Vec<Entry<'static>> {
 
 /// The topics that the request names, each once. An error is the same answer where the request
 /// names topics in a way that its version does not allow: nothing is created then.
-fn named<'a>(
+async fn named<'a>(
     cx: &RequestContext,
     metadata: &Metadata,
     topics: &[MetadataRequestTopic<'a>],
@@ -131,27 +131,36 @@ fn named<'a>(
             .iter()
             .filter(|topic| has_id(topic))
             .map(|topic| topic.topic_id);
-        let entries = ids.filter(|id| seen.insert(*id)).map(|id| {
-            match metadata.topic_by_id(TopicId::new(id.0)) {
-                None => Entry::MissingId(ErrorCode::UNKNOWN_TOPIC_ID, id),
-                Some(topic) => {
-                    let name = topic.name.as_str();
-                    let may = cx.authorize(Operation::Describe, ResourceType::Topic, name);
-                    may.map_or_else(
-                        |code| Entry::MissingId(code, id),
-                        |()| Entry::Found(topic.clone()),
-                    )
-                }
-            }
-        });
-        return Ok(entries.collect());
+        let mut entries = Vec::new();
+        for id in ids.filter(|id| seen.insert(*id)) {
+            cx.next_row().await;
+            entries.push(by_id(cx, metadata, id));
+        }
+        return Ok(entries);
     }
     let mut seen = HashSet::new();
+    let mut entries = Vec::new();
     let names = topics.iter().filter_map(|topic| topic.name);
-    let entries = names
-        .filter(|name| seen.insert(*name))
-        .map(|name| by_name(cx, metadata, name));
-    Ok(entries.collect())
+    for name in names.filter(|name| seen.insert(*name)) {
+        cx.next_row().await;
+        entries.push(by_name(cx, metadata, name));
+    }
+    Ok(entries)
+}
+
+fn by_id(cx: &RequestContext, metadata: &Metadata, id: Uuid) -> Entry<'static> {
+    let Some(topic) = metadata.topic_by_id(TopicId::new(id.0)) else {
+        return Entry::MissingId(ErrorCode::UNKNOWN_TOPIC_ID, id);
+    };
+    let may = cx.authorize(
+        Operation::Describe,
+        ResourceType::Topic,
+        topic.name.as_str(),
+    );
+    may.map_or_else(
+        |code| Entry::MissingId(code, id),
+        |()| Entry::Found(topic.clone()),
+    )
 }
 
 fn by_name<'a>(cx: &RequestContext, metadata: &Metadata, name: &'a str) -> Entry<'a> {

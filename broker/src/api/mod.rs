@@ -55,6 +55,7 @@ mod produce;
 #[cfg(test)]
 mod protocol_page;
 mod renew_delegation_token;
+mod rows;
 mod sasl_authenticate;
 mod sasl_handshake;
 mod sync_group;
@@ -64,12 +65,13 @@ mod work;
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use wire::{ApiKey, DecodeError, Message, Request, RequestHeader, VersionRange};
+use wire::{ApiKey, DecodeError, DecodeErrorKind, Message, Request, RequestHeader, VersionRange};
 
 pub(crate) use crate::net::{ConnectionQuota, Reply, Reserved, Slot};
 pub(crate) use fetch_session::FetchSessions;
@@ -102,6 +104,8 @@ pub(crate) struct RequestContext {
     pub(crate) limits: Option<Rc<Limits>>,
     /// How long it took: the clock is read once.
     took: OnceCell<Duration>,
+    /// How far it has come in its turn.
+    rows: rows::Rows,
 }
 
 impl RequestContext {
@@ -271,6 +275,11 @@ fn body<'a, R: Request<'a>>(frame: &'a [u8]) -> Result<R, DecodeError> {
     wire::decode_request::<R>(frame).map(|(_, request)| request)
 }
 
+/// Whether a frame is that of Produce.
+pub(crate) fn is_produce(frame: &[u8]) -> bool {
+    RequestHeader::peek(frame).is_ok_and(|(key, _, _)| key == ApiKey::Produce.as_i16())
+}
+
 /// Carries out one request. Produce returns as soon as its order is fixed; anything else when it is done.
 pub(crate) async fn dispatch(
     shard: &Rc<Shard>,
@@ -303,10 +312,14 @@ pub(crate) async fn dispatch(
         started,
         limits: quota.limits(shard, &frame, identity).await,
         took: OnceCell::new(),
+        rows: rows::Rows::new(started),
     };
-    match cx.limits.clone().filter(|limits| limits.is_timed()) {
-        Some(limits) => limits.timed(carry_out(cx, frame, reserved)).await,
-        None => carry_out(cx, frame, reserved).await,
+    let limits = cx.limits.clone().filter(|limits| limits.is_timed());
+    // Pinned once: an idle connection has room for one request.
+    let work = pin!(carry_out(cx, frame, reserved));
+    match limits {
+        Some(limits) => limits.timed(work).await,
+        None => work.await,
     }
 }
 
@@ -397,7 +410,21 @@ fn refuse(
     version: i16,
     error: &DecodeError,
 ) -> Slot {
-    shard.metrics.rejected_malformed.increment();
-    tracing::debug!(%peer, api = api.name(), version, %error, "closing a connection: bad request");
+    if !matches!(
+        error.kind,
+        DecodeErrorKind::Budget | DecodeErrorKind::Elements
+    ) {
+        shard.metrics.rejected_malformed.increment();
+        tracing::debug!(%peer, api = api.name(), version, %error, "closing a connection: bad request");
+        return Slot::Ready(Reply::Close);
+    }
+    shard.metrics.rejected_budget.increment();
+    // Its client sees no more than a closed connection, and tries again for ever.
+    if shard.connections.may_warn(shard.now_ms()) {
+        tracing::warn!(
+            %peer, api = api.name(), %error,
+            "closing a connection: its client asks for too much in one request; let it ask for less at a time"
+        );
+    }
     Slot::Ready(Reply::Close)
 }

@@ -18,7 +18,6 @@
 use std::collections::{BTreeMap, HashSet};
 
 use coord::groups::{FetchRequest, FetchedOffset, GroupId, Reply as GroupReply};
-use futures_util::future::join_all;
 use security::acl::{Operation, ResourceType};
 use segment::{PartitionIndex, TopicId, TopicPartition};
 use wire::messages::offset_fetch::{
@@ -83,7 +82,7 @@ pub(crate) async fn handle(cx: &RequestContext, request: OffsetFetchRequest<'_>)
     let work = queries
         .iter()
         .map(|query| fetch(cx, &metadata, query, request.require_stable));
-    let answers = join_all(work).await;
+    let answers = cx.side_by_side(work).await;
     if cx.version < SEVERAL_FROM {
         let answer = answers.into_iter().next();
         return one_group(

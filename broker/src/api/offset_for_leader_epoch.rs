@@ -32,6 +32,7 @@ pub(super) async fn handle(cx: &RequestContext, request: OffsetForLeaderEpochReq
             false => cx.authorize(Operation::Describe, ResourceType::Topic, topic.topic),
         };
         for wanted in &topic.partitions {
+            cx.next_row().await;
             let found = match may {
                 Ok(()) => find(cx, &metadata, topic.topic, wanted).await,
                 Err(code) => Err(code),

@@ -51,6 +51,8 @@ pub(crate) const VERSIONS: VersionRange = VersionRange { min: 0, max: 13 };
 /// A batch smaller than this is copied out of its frame: it may have come in its connection's buffer, all of
 /// which it would keep alive until it leaves the cache.
 const COPY_BELOW_BYTES: usize = crate::net::BUFFER_BYTES;
+/// Batches of one call to an owner, which appends them without a break: others of its shard come between two calls.
+const CALL_PARTS_MAX: usize = 512;
 /// First version with v2 batches.
 const BATCHES_FROM: i16 = 3;
 /// First version that may carry zstd.
@@ -136,7 +138,7 @@ pub(super) async fn handle(
     let now = cx.shard.wall_clock();
     let bytes = wire::LENGTH_PREFIX_BYTES + frame.len();
     let (_, request) = wire::decode_request::<ProduceRequest<'_>>(&frame)?;
-    let mut plan = plan(&cx, &frame, &request, now);
+    let mut plan = plan(&cx, &frame, &request, now).await;
     drop(request);
     let calls = send(&cx, frame, &mut plan, now).await;
     charge(&mut cx, &mut plan, bytes);
@@ -181,7 +183,12 @@ fn charge(cx: &mut RequestContext, plan: &mut Plan, bytes: usize) {
 }
 
 /// Looks up and validates every partition of the request.
-fn plan(cx: &RequestContext, frame: &[u8], request: &ProduceRequest<'_>, now: TimestampMs) -> Plan {
+async fn plan(
+    cx: &RequestContext,
+    frame: &[u8],
+    request: &ProduceRequest<'_>,
+    now: TimestampMs,
+) -> Plan {
     let metadata = cx.shard.metadata();
     let refused = refuse_whole(cx, request);
     let mut topics = Vec::with_capacity(request.topic_data.len());
@@ -190,6 +197,7 @@ fn plan(cx: &RequestContext, frame: &[u8], request: &ProduceRequest<'_>, now: Ti
         let topic = find_topic(cx, &metadata, data);
         let first = parts.len();
         for partition in &data.partition_data {
+            cx.next_row().await;
             let checked = match (&refused, &topic) {
                 (Some((code, message)), _) => Err((*code, message.clone()).into()),
                 (None, Err(code)) => Err((*code, String::new()).into()),
@@ -419,7 +427,8 @@ fn without_keys(batch: &[u8], limits: &DecodeLimits) -> Option<(usize, Vec<i32>)
 
 type Answer = oneshot::Receiver<ProduceOutcome>;
 
-/// Cuts the batches out of the frame, large ones without a copy, and sends them to their owners, one call each.
+/// Cuts the batches out of the frame, large ones without a copy, and sends them to their owners, one call each, or
+/// several where it has very many.
 async fn send(
     cx: &RequestContext,
     mut frame: BytesMut,
@@ -432,6 +441,7 @@ async fn send(
         let PartOutcome::Accepted(accepted) = &part.outcome else {
             continue;
         };
+        cx.next_row().await;
         let (handle, range) = (accepted.handle.clone(), accepted.range.clone());
         let mut header = accepted.header;
         assert!(
@@ -458,7 +468,10 @@ async fn send(
             segment::batch::set_log_append_time(&mut bytes, now);
             header.max_timestamp = now;
         }
-        let call = calls.iter().position(|(shard, _)| *shard == handle.shard);
+        let has_room = |parts: &Vec<_>| parts.len() < CALL_PARTS_MAX;
+        let call = calls
+            .iter()
+            .rposition(|(shard, parts)| *shard == handle.shard && has_room(parts));
         let call = call.unwrap_or_else(|| {
             calls.push((handle.shard, Vec::new()));
             calls.len() - 1

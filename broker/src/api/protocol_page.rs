@@ -106,7 +106,7 @@ const ROWS: &[Row] = &[
         "CreateTopics",
         2,
         7,
-        "no creation policies; any replication factor, one replica",
+        "no creation policies; any replication factor, one replica; 10,000 partitions a request, or as many as a topic may have",
     ),
     row(20, "DeleteTopics", 1, 6, "by name or id"),
     row(

@@ -130,7 +130,7 @@ sections! {
         }
         partitions_max: Count {
             Some("request-partitions-max"), ["KAFSCALE_REQUEST_PARTITIONS_MAX"], "request.partitions_max",
-            default "100000", in Allowed::Count(1, 1_000_000),
+            default "100000", in Allowed::Count(1, 100_000),
             "Partitions that one request may name."
         }
         fetch_bytes_max: Bytes {

@@ -46,6 +46,8 @@ metrics! {
             rejected_partitions = "too_many_partitions",
             rejected_budget = "decode_budget",
         }
+        Counter "kafscale_requests_held_back_total" "requests" []
+            "Large requests that waited because others had held their shard for long." { requests_held_back }
         Gauge "kafscale_requests_in_flight" "requests" ["shard"]
             "Requests read and not answered yet." { requests_in_flight }
         Counter "kafscale_produce_records_total" "records" []

@@ -1,6 +1,7 @@
 //! One connection: a task that reads and dispatches, a task that writes.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use security::Principal;
 
 use super::frame::{FrameError, FrameReader};
 use super::reply_queue::{Reply, ReplyQueue, Slot, Write};
-use super::{ConnectionQuota, ConnectionState, Pace, Turn};
+use super::{BUFFER_BYTES, ConnectionQuota, ConnectionState, Pace, Turn, heavy};
 use crate::api;
 use crate::config::ListenerId;
 use crate::control::gate::Admitted;
@@ -194,7 +195,24 @@ async fn read_requests(
         state.unanswered.set(state.unanswered.get() + 1);
         let is_stranger = !identity.is_settled();
         let began = frames.has_more().then(Instant::now);
-        let slot = api::dispatch(shard, frame, reserved, peer, &quota, identity).await;
+        let is_heavy = is_heavy(&frame);
+        let expected = heavy::expected(frame.len());
+        if is_heavy {
+            wait_for_rest(shard, expected).await;
+        }
+        let slot = {
+            let mut work = pin!(api::dispatch(
+                shard, frame, reserved, peer, &quota, identity
+            ));
+            if is_heavy {
+                let (slot, held) = heavy::measured(work.as_mut()).await;
+                let heavy = &shard.connections.heavy;
+                heavy.used(held, expected, Instant::now());
+                slot
+            } else {
+                work.await
+            }
+        };
         if identity.is_refused() {
             refuse(shard, peer, replies, slot).await;
             return Ok(());
@@ -216,6 +234,20 @@ async fn read_requests(
             runtime::sleep(pause.min(limits.idle_timeout)).await;
             state.progress_ms.set(shard.coarse_ms());
         }
+    }
+}
+
+/// Whether a request may hold its shard for long: a large one but Produce, whose bytes are records.
+fn is_heavy(frame: &[u8]) -> bool {
+    frame.len() > BUFFER_BYTES && !api::is_produce(frame)
+}
+
+/// Waits until the shard has rested from the last heavy request.
+async fn wait_for_rest(shard: &Shard, expected: Duration) {
+    let wait = shard.connections.heavy.place(expected, Instant::now());
+    if !wait.is_zero() {
+        shard.metrics.requests_held_back.increment();
+        runtime::sleep(wait).await;
     }
 }
 

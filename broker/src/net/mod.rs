@@ -7,6 +7,7 @@
 mod budget;
 mod connection;
 mod frame;
+mod heavy;
 mod pace;
 mod quota;
 mod reply_queue;
@@ -19,10 +20,11 @@ use std::time::Duration;
 
 pub(crate) use budget::{MemoryBudget, Reserved};
 pub(crate) use frame::BUFFER_BYTES;
+use heavy::Heavy;
 use pace::Pace;
 pub(crate) use quota::ConnectionQuota;
 pub(crate) use reply_queue::{Reply, Slot, Unsent};
-pub(crate) use turns::{Turn, Turns};
+pub(crate) use turns::{TURN, Turn, Turns};
 
 use crate::config::Config;
 use crate::control::gate::Admitted;
@@ -63,6 +65,8 @@ pub struct Connections {
     pub(crate) unsent: Rc<Unsent>,
     /// Turns of those that have more requests at hand than one may take.
     pub(crate) turns: Rc<Turns>,
+    /// Requests that hold the shard for long.
+    heavy: Heavy,
     connections_max: usize,
     /// From when on a refused request may be told of again.
     quiet_until_ms: Cell<u64>,
@@ -77,6 +81,7 @@ impl Connections {
             memory: MemoryBudget::new(config.memory_bytes_per_shard() / 2),
             unsent: Unsent::new(config.memory_bytes_per_shard() / 2),
             turns: Rc::default(),
+            heavy: Heavy::default(),
             connections_max: config.shard.connections_max,
             quiet_until_ms: Cell::new(0),
         }

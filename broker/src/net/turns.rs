@@ -5,6 +5,8 @@
 //! at hand, waits here: one goes on at a time, and only when the runtime has looked for what else there is to do. Others
 //! then wait for one such turn at most, however many connections are waiting here.
 //!
+//! A request that goes through many rows waits here between them (`api/rows.rs`).
+//!
 //! A client that sends its next request when it has the answer to the last one never comes here.
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +19,7 @@ use futures_channel::oneshot;
 use crate::runtime;
 
 /// Time of a turn.
-const TURN: Duration = Duration::from_micros(100);
+pub(crate) const TURN: Duration = Duration::from_micros(100);
 
 /// Those who wait for their next turn, each connection once at most. Shard-owned.
 #[derive(Debug, Default)]
@@ -29,7 +31,7 @@ pub(crate) struct Turns {
 
 impl Turns {
     /// Waits for the next turn.
-    async fn next(self: &Rc<Self>) {
+    pub(crate) async fn next(self: &Rc<Self>) {
         let (turn, given) = oneshot::channel();
         self.waiting.borrow_mut().push_back(turn);
         if !self.is_given.replace(true) {

@@ -183,8 +183,7 @@ impl Limits {
     }
 
     /// Carries out a request, and measures the time that it takes on its shard: not that of its waits.
-    pub async fn timed<F: Future>(&self, request: F) -> F::Output {
-        let mut request = std::pin::pin!(request);
+    pub async fn timed<F: Future>(&self, mut request: Pin<&mut F>) -> F::Output {
         std::future::poll_fn(|cx| self.poll_timed(request.as_mut(), cx)).await
     }
 
@@ -323,6 +322,7 @@ mod tests {
                 Poll::Pending
             }
         });
+        let request = std::pin::pin!(request);
         let mut request = std::pin::pin!(limits.timed(request));
         let mut cx = Context::from_waker(futures_util::task::noop_waker_ref());
         while request.as_mut().poll(&mut cx).is_pending() {

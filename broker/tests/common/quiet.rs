@@ -10,6 +10,10 @@ const PROVOKED: &[(&str, &str)] = &[
         "requests that are larger than any that is taken",
     ),
     (
+        "its client asks for too much in one request",
+        "requests that name more than any that is taken",
+    ),
+    (
         "small segments are not merged",
         "tests on a store without If-Match",
     ),

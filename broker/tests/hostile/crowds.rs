@@ -4,16 +4,22 @@
 //! so that whatever else goes on on the machine, the attackers' own work included, slows both alike. What is
 //! compared is the median, over many rounds, of the 99th percentile of a round.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use wire::Request;
-use wire::messages::ApiVersionsRequest;
+use wire::messages::create_topics::CreatableTopic;
+use wire::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use wire::messages::metadata::MetadataRequestTopic;
+use wire::messages::{
+    ApiVersionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
+    ListOffsetsRequest, MetadataRequest,
+};
+use wire::{ErrorCode, Request};
 
 use crate::common::{Connection, Fetch, PRODUCE_TIMEOUT, Wanted, batch, numbered, produce_request};
-use crate::victim::{GROWTH_MAX, MEMORY_BYTES, MOMENT, Victim, ask, prefixed, request};
+use crate::victim::{Answer, GROWTH_MAX, MEMORY_BYTES, MOMENT, Victim, ask, prefixed, request};
 
 /// What others may be slowed down by.
 const SLOWER_MAX: f64 = 2.0;
@@ -104,9 +110,9 @@ fn send(mut stream: &TcpStream, bytes: &[u8]) {
 
 #[test]
 fn ten_thousand_unfinished_frames() {
-    const CONNECTIONS: usize = 9_000;
-    // A shard's bound, from both sides.
-    let victim = Victim::alone(&["--connections-max", "5000"]);
+    const CONNECTIONS: usize = 10_000;
+    // They spread over two shards, not quite evenly.
+    let victim = Victim::alone(&["--connections-max", "6000"]);
     let calm = victim.beside(&[]);
     let half = request(3, 9, true, &[1; 2_000]);
     let mut held = Vec::with_capacity(CONNECTIONS);
@@ -219,7 +225,6 @@ fn garbage_and_churn() {
     victim.is_well(64 << 20);
 }
 
-/// Clients that ask as fast as they can and never look at an answer.
 /// Clients that send requests without a pause and read no answer, while `meanwhile` looks at the broker and at one
 /// beside it that nobody attacks.
 fn flooded(meanwhile: impl FnOnce(&Victim, &Victim)) {
@@ -306,6 +311,150 @@ fn fetches_of_many_partitions_that_wait() {
         std::io::Read::read_exact(&mut stream, &mut prefix).unwrap();
     }
     victim.is_well(before + GROWTH_MAX);
+}
+
+/// Sends requests that name very much, and reads the answers, on four connections without a pause.
+fn swamped(frame: &[u8], victim: &Victim, calm: &Victim) {
+    let streams: Vec<TcpStream> = (0..4).map(|_| victim.raw()).collect();
+    let ask = || {
+        for mut stream in &streams {
+            stream.write_all(frame).unwrap();
+        }
+        for mut stream in &streams {
+            let mut prefix = [0; 4];
+            stream.read_exact(&mut prefix).unwrap();
+            let left = u64::from(u32::from_be_bytes(prefix));
+            let read = std::io::copy(&mut stream.take(left), &mut std::io::sink());
+            assert_eq!(read.unwrap(), left);
+        }
+    };
+    while_attacked(ask, || others_are_served(victim, calm));
+}
+
+/// A hundred thousand rows, each a step of the shard that nobody else can take meanwhile.
+const ROWS: i32 = 100_000;
+
+#[test]
+fn fetches_of_very_many_partitions_slow_nobody_down() {
+    let victim = Victim::alone(&[]);
+    let calm = victim.beside(&[]);
+    let all = (0..ROWS).map(|index| Wanted::new(&victim.topic, index, 0));
+    let fetch = Fetch::of(all.collect());
+    let (_, frame) = victim.connect().encode(fetch.version, &fetch.request());
+    swamped(&frame, &victim, &calm);
+    assert!(victim.metric("kafscale_requests_held_back_total") > 0.0);
+    victim.is_well(GROWTH_MAX);
+}
+
+#[test]
+fn lookups_of_very_many_offsets_slow_nobody_down() {
+    let victim = Victim::alone(&[]);
+    let calm = victim.beside(&[]);
+    let partitions = (0..ROWS).map(|partition_index| ListOffsetsPartition {
+        partition_index,
+        timestamp: -1,
+        ..ListOffsetsPartition::default()
+    });
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: &victim.topic.name,
+            partitions: partitions.collect(),
+        }],
+        ..ListOffsetsRequest::default()
+    };
+    let (_, frame) = victim.connect().encode(5, &request);
+    swamped(&frame, &victim, &calm);
+    victim.is_well(GROWTH_MAX);
+}
+
+#[test]
+fn very_many_names_slow_nobody_down() {
+    let victim = Victim::alone(&[]);
+    let calm = victim.beside(&[]);
+    let names: Vec<String> = (0..ROWS).map(|index| format!("g{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let topics = names.iter().map(|name| MetadataRequestTopic {
+        name: Some(name),
+        ..MetadataRequestTopic::default()
+    });
+    let metadata = MetadataRequest {
+        topics: Some(topics.collect()),
+        ..MetadataRequest::default()
+    };
+    let groups = DeleteGroupsRequest {
+        groups_names: names.clone(),
+    };
+    let topics = DeleteTopicsRequest {
+        topic_names: names.clone(),
+        timeout_ms: 10_000,
+        ..DeleteTopicsRequest::default()
+    };
+    let mut client = victim.connect();
+    let frames = [
+        client.encode(8, &metadata),
+        client.encode(1, &groups),
+        client.encode(3, &topics),
+    ];
+    for (_, frame) in frames {
+        swamped(&frame, &victim, &calm);
+    }
+    // A future for each name, all at once, were half a gigabyte.
+    let peak = victim.peak_growth();
+    assert!(peak <= GROWTH_MAX, "{peak} bytes, at most {GROWTH_MAX}");
+    victim.is_well(GROWTH_MAX);
+}
+
+/// Each would be described with all its settings.
+#[test]
+fn very_many_new_topics() {
+    const TOPICS: usize = 50_000;
+    let victim = Victim::alone(&[]);
+    let names: Vec<String> = (0..TOPICS).map(|index| format!("t{index}")).collect();
+    let topics = names.iter().map(|name| CreatableTopic {
+        name,
+        num_partitions: 1,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    });
+    let mut creation = CreateTopicsRequest {
+        topics: topics.collect(),
+        timeout_ms: 10_000,
+        validate_only: true,
+    };
+    let mut client = victim.connect();
+    for (count, code) in [
+        (TOPICS, ErrorCode::POLICY_VIOLATION),
+        (10_001, ErrorCode::POLICY_VIOLATION),
+        (10_000, ErrorCode::NONE),
+    ] {
+        creation.topics.truncate(count);
+        client.send(7, &creation);
+        let (_, body) = client.receive();
+        let decoded = wire::decode_response::<CreateTopicsRequest<'_>>(&body, 7);
+        let (_, response) = decoded.unwrap();
+        assert_eq!(response.topics.len(), count);
+        let mut topics = response.topics.iter();
+        assert!(topics.all(|topic| topic.error_code == code), "{count}");
+    }
+    let peak = victim.peak_growth();
+    assert!(peak <= GROWTH_MAX, "{peak} bytes, at most {GROWTH_MAX}");
+    victim.is_well(GROWTH_MAX);
+}
+
+/// More than any request may name: its connection is closed, and the operator is told.
+#[test]
+fn more_than_a_request_may_name() {
+    let victim = Victim::alone(&[]);
+    let names = vec!["g"; 300_000];
+    let deletion = DeleteGroupsRequest {
+        groups_names: names,
+    };
+    let (_, frame) = victim.connect().encode(1, &deletion);
+    assert_eq!(ask(victim.raw(), &frame), Answer::Closed);
+    let rejected = "kafscale_frames_rejected_total{reason=\"decode_budget\"";
+    assert_eq!(victim.metric(rejected), 1.0);
+    victim.is_well(64 << 20);
 }
 
 fn encoded<'a, R: Request<'a>>(client: &mut Connection, request: &R) -> (i32, bytes::Bytes) {

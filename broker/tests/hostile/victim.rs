@@ -102,6 +102,11 @@ impl Victim {
         self.broker.resident_bytes().saturating_sub(self.before)
     }
 
+    /// The most bytes by which it had grown at any time.
+    pub(crate) fn peak_growth(&self) -> u64 {
+        self.broker.peak_bytes().saturating_sub(self.before)
+    }
+
     /// Its memory is within bounds, it has not crashed, nothing in it has panicked, and it serves.
     pub(crate) fn is_well(&self, growth_max: u64) {
         let growth = self.growth();

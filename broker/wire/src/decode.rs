@@ -15,6 +15,10 @@ use crate::error::{DecodeError, DecodeErrorKind};
 /// loop turn before anybody is authenticated, so the number is small and fixed.
 pub const UNKNOWN_TAGS_MAX: usize = 64;
 
+/// Elements that the arrays of one request may have, all together. Each is a step that nobody else can take meanwhile:
+/// 100,000 partitions in as many topics, the most that the settings allow by default, and some.
+pub const REQUEST_ELEMENTS_MAX: usize = 250_000;
+
 /// Decoded bytes that any frame may use, however small it is.
 const BUDGET_BASE_BYTES: usize = 64 * 1024;
 /// Decoded bytes that a request may use beyond the base and twice its size.
@@ -29,6 +33,7 @@ pub struct Decoder<'a> {
     /// Address of the frame's first byte; used for error offsets only.
     base: usize,
     budget: usize,
+    elements: usize,
     bad: Option<DecodeError>,
 }
 
@@ -62,9 +67,12 @@ pub const fn response_budget_bytes(frame_bytes: usize) -> usize {
 }
 
 impl<'a> Decoder<'a> {
-    /// A decoder over `frame` with the budget of a request ([`request_budget_bytes`]).
+    /// A decoder over `frame` with the budget of a request ([`request_budget_bytes`], [`REQUEST_ELEMENTS_MAX`]).
     pub fn new(frame: &'a [u8]) -> Self {
-        Self::with_budget(frame, request_budget_bytes(frame.len()))
+        Self {
+            elements: REQUEST_ELEMENTS_MAX,
+            ..Self::with_budget(frame, request_budget_bytes(frame.len()))
+        }
     }
 
     /// A decoder over `frame` whose decoded structs may take `budget_bytes` of memory.
@@ -73,6 +81,7 @@ impl<'a> Decoder<'a> {
             rest: frame,
             base: frame.as_ptr().addr(),
             budget: budget_bytes,
+            elements: usize::MAX,
             bad: None,
         }
     }
@@ -249,6 +258,10 @@ impl<'a> Decoder<'a> {
     ) -> Result<(), DecodeError> {
         if count.saturating_mul(wire_bytes_min.max(1)) > self.rest.len() {
             return Err(self.fail(DecodeErrorKind::Count));
+        }
+        match self.elements.checked_sub(count) {
+            Some(left) => self.elements = left,
+            None => return Err(self.fail(DecodeErrorKind::Elements)),
         }
         match self.budget.checked_sub(count.saturating_mul(element_bytes)) {
             Some(left) => {

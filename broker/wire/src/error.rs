@@ -28,6 +28,9 @@ pub enum DecodeErrorKind {
     /// The decoded structs would take more memory than the budget allows.
     #[error("decoded size exceeds its budget")]
     Budget,
+    /// The arrays of the request have more elements than [`crate::REQUEST_ELEMENTS_MAX`], all together.
+    #[error("too many elements in one request")]
+    Elements,
     /// A varint of more than 5 bytes, or one that does not fit 32 bits.
     #[error("varint is too long")]
     Varint,

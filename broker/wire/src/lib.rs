@@ -94,7 +94,9 @@ pub use api::{
     ApiKey, VersionRange, request_header_version, response_header_version, supported_versions,
 };
 pub use codes::ErrorCode;
-pub use decode::{Decoder, UNKNOWN_TAGS_MAX, request_budget_bytes, response_budget_bytes};
+pub use decode::{
+    Decoder, REQUEST_ELEMENTS_MAX, UNKNOWN_TAGS_MAX, request_budget_bytes, response_budget_bytes,
+};
 pub use encode::{Encoder, Frame, LENGTH_PREFIX_BYTES};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use fetch_writer::FetchResponseWriter;

@@ -14,8 +14,8 @@ use crate::messages::{
     HeartbeatRequest, MetadataRequest, ProduceRequest,
 };
 use crate::{
-    ApiKey, DecodeErrorKind, Decoder, Message, RequestHeader, UNKNOWN_TAGS_MAX, decode_request,
-    request_budget_bytes,
+    ApiKey, DecodeErrorKind, Decoder, Message, REQUEST_ELEMENTS_MAX, RequestHeader,
+    UNKNOWN_TAGS_MAX, decode_request, request_budget_bytes,
 };
 
 /// A sink of bytes that a test writes a frame into by hand.
@@ -358,13 +358,24 @@ fn tagged_fields_must_have_the_size_they_say() {
 #[test]
 fn array_counts_cannot_amplify() {
     // The cheapest elements there are: topics without a name, two bytes each, 40 in memory.
-    let elements: usize = 4 << 20;
-    let mut frame = Wire::default().i32(elements as i32).0;
-    frame.resize(frame.len() + 2 * elements, 0);
+    let frame = |elements: usize| {
+        let mut frame = Wire::default().i32(elements as i32).0;
+        frame.resize(frame.len() + 2 * elements, 0);
+        frame
+    };
     assert_eq!(
-        kind_of::<MetadataRequest<'_>>(&frame, 1),
+        kind_of::<MetadataRequest<'_>>(&frame(200_000), 1),
         DecodeErrorKind::Budget
     );
+    // However much memory there is, each is a step.
+    for (elements, may) in [
+        (REQUEST_ELEMENTS_MAX, DecodeErrorKind::Budget),
+        (REQUEST_ELEMENTS_MAX + 1, DecodeErrorKind::Elements),
+        (4 << 20, DecodeErrorKind::Elements),
+    ] {
+        let kind = kind_of::<MetadataRequest<'_>>(&frame(elements), 1);
+        assert_eq!(kind, may, "{elements}");
+    }
     // Honest small frames are served, however dense.
     let elements: usize = 2000;
     let mut frame = Wire::default().i32(elements as i32).0;

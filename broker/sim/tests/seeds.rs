@@ -7,7 +7,7 @@ use sim::many::{self, Many};
 
 /// Seeds of the short form, and the longest time that they may take.
 const SEEDS: u64 = 500;
-const TIME: Duration = Duration::from_secs(120);
+const TIME: Duration = Duration::from_secs(300);
 /// Seeds in which a planted defect has to be found.
 const FOUND_WITHIN: u64 = 1_000;
 /// Planted defects that one run of the short form looks at; they take turns by the day.

@@ -45,9 +45,9 @@ const TOPIC_IDS_FROM: i16 = 13;
 /// Reads of one fetch that may wait for the store; partitions beyond it come with the next fetch.
 const COLD_READS_MAX: usize = 64;
 
-/// Partitions of a request that may wait as long as it likes. More are reserved memory meanwhile; a client that has a
-/// session names them once.
-const LONG_WAIT_PARTITIONS: usize = 500;
+/// Partitions of a request that is served in one turn, and may wait as long as it likes. More are reserved memory
+/// meanwhile; a client that has a session names them once.
+const LONG_PARTITIONS: usize = 500;
 /// What one that names more waits, at most.
 const SHORT_WAIT: Duration = Duration::from_secs(2);
 
@@ -115,7 +115,7 @@ pub(super) async fn handle(cx: &RequestContext, request: FetchRequest<'_>) -> Re
         return refuse(cx, code, 0);
     }
     let (wanted, forgotten) = (wanted(cx, &request), forgotten(cx, &request));
-    let is_long = wanted.len() > LONG_WAIT_PARTITIONS;
+    let is_long = wanted.len() > LONG_PARTITIONS;
     if is_long {
         cx.next_step().await;
     }
@@ -302,7 +302,7 @@ async fn serve(
     read_committed: bool,
 ) -> Reply {
     let metadata = cx.shard.metadata();
-    let is_long = session.wanted.len() > LONG_WAIT_PARTITIONS;
+    let is_long = session.wanted.len() > LONG_PARTITIONS;
     if is_long {
         cx.next_step().await;
     }
@@ -487,7 +487,8 @@ async fn read_all(
     let (mut left, mut first, mut cold_reads) = (limits.bytes, true, 0);
     let mut proven = cx.shard.is_proven();
     for step in 0..count {
-        if cx.row() {
+        // Few partitions are served in one turn, without a look at the clock.
+        if count > LONG_PARTITIONS && cx.row() {
             cx.turn().await;
             proven = cx.shard.is_proven();
         }

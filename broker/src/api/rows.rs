@@ -5,7 +5,9 @@
 //! into pieces is followed by a rest (`net/heavy.rs`).
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -71,22 +73,45 @@ impl RequestContext {
         }
     }
 
-    /// Carries out all rows, a thousand at a time, and gives what they come to in their order.
+    /// Carries out all rows, a thousand at a time, and gives what they come to in their order. Each is begun when there is
+    /// time for it, one after the other: only what they wait for is waited for side by side.
     pub(super) async fn side_by_side<F: Future>(
         &self,
         rows: impl IntoIterator<Item = F>,
     ) -> Vec<F::Output> {
         let rows = rows.into_iter();
         let mut outcomes = Vec::with_capacity(rows.size_hint().0);
-        let in_turn = rows.map(|row| async {
+        let begun = stream::iter(rows).map(Box::pin).then(|row| async {
             self.next_row().await;
-            row.await
+            Begun::of(row).await
         });
-        let mut done = stream::iter(in_turn).buffered(SIDE_BY_SIDE_MAX);
+        // On the heap: an idle connection has no room for it.
+        let mut done = Box::pin(begun.map(Begun::rest).buffered(SIDE_BY_SIDE_MAX));
         while let Some(outcome) = done.next().await {
             outcomes.push(outcome);
-            self.next_row().await;
         }
         outcomes
+    }
+}
+
+/// A row whose first step has been taken.
+enum Begun<F: Future> {
+    Done(F::Output),
+    Waits(Pin<Box<F>>),
+}
+
+impl<F: Future> Begun<F> {
+    async fn of(mut row: Pin<Box<F>>) -> Self {
+        match poll_fn(|context| Poll::Ready(row.as_mut().poll(context))).await {
+            Poll::Ready(outcome) => Self::Done(outcome),
+            Poll::Pending => Self::Waits(row),
+        }
+    }
+
+    async fn rest(self) -> F::Output {
+        match self {
+            Self::Done(outcome) => outcome,
+            Self::Waits(row) => row.await,
+        }
     }
 }

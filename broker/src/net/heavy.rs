@@ -3,7 +3,7 @@
 //! A request may name a hundred thousand partitions. What can be done piece by piece gives others their turn in between
 //! (`api/rows.rs`); decoding it, encoding the answer, and a few steps between them are one piece each, of some
 //! milliseconds. Whoever asks for such things without a pause would have the shard for itself. So the shard's next heavy
-//! request is carried out only after a rest of [`REST`] times what the last one held: they never take more than a tenth of
+//! request is carried out only after a rest of [`REST`] times what the last one held: they never take more than a sixth of
 //! its time, however many there are, and what is not heavy waits for one of them, seldom.
 //!
 //! A request counts as heavy when its frame is large. Nobody knows what it costs before it is carried out: it reserves what
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// A step that takes longer holds up others.
 pub(crate) const LONG: Duration = Duration::from_micros(500);
 /// The rest after a heavy request, in times what it held.
-const REST: u32 = 10;
+const REST: u32 = 5;
 /// What a large request is expected to hold, for each KiB of it, until it is known.
 const EXPECTED_PER_KIB: Duration = Duration::from_micros(5);
 /// No request waits longer.
@@ -40,9 +40,10 @@ impl Heavy {
     /// Takes the next place for a request that is expected to hold the shard for so long, and gives how long it has to
     /// wait for it: nothing if no heavy request came lately.
     pub(crate) fn place(&self, expected: Duration, now: Instant) -> Duration {
-        let at = self.free_at.get().map_or(now, |at| at.max(now));
+        let free_at = self.free_at.get().unwrap_or(now);
+        let at = free_at.clamp(now, now + WAIT_MAX);
         self.free_at.set(Some(at + expected * REST));
-        (at - now).min(WAIT_MAX)
+        at - now
     }
 
     /// A request has held the shard for `held`, of which `expected` had been reckoned with.
@@ -83,11 +84,11 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn heavy_requests_have_a_tenth_of_the_time_however_many_come_at_once() {
+    fn heavy_requests_have_a_sixth_of_the_time_however_many_come_at_once() {
         let (heavy, now) = (Heavy::default(), Instant::now());
         // All of them come at once, are expected to hold 2 ms and hold 3.
         let waits: Vec<_> = (0..5).map(|_| heavy.place(2 * MS, now)).collect();
-        assert_eq!(waits, [0, 20, 40, 60, 80].map(|ms| ms * MS));
+        assert_eq!(waits, [0, 10, 20, 30, 40].map(|ms| ms * MS));
         for _ in 0..5 {
             heavy.used(3 * MS, 2 * MS, now);
         }
@@ -101,7 +102,7 @@ mod tests {
         heavy.used(Duration::ZERO, 10 * MS, now);
         assert_eq!(heavy.place(MS, now), Duration::ZERO);
         heavy.used(5 * MS, MS, now);
-        assert_eq!(heavy.place(MS, now + 20 * MS), 30 * MS);
+        assert_eq!(heavy.place(MS, now + 10 * MS), 15 * MS);
         // Long after that nobody waits.
         assert_eq!(heavy.place(MS, now + 1_000 * MS), Duration::ZERO);
     }
@@ -111,6 +112,7 @@ mod tests {
         let (heavy, now) = (Heavy::default(), Instant::now());
         heavy.used(Duration::from_secs(3_600), Duration::ZERO, now);
         assert_eq!(heavy.place(MS, now), WAIT_MAX);
+        assert_eq!(heavy.place(MS, now + WAIT_MAX), 5 * MS);
     }
 
     #[test]

@@ -4,10 +4,15 @@
 //! metadata store cannot be reached, an empty WAL object every half of that time proves as much:
 //! whoever wants to take over has to fence our WAL prefix first, and then that object meets the
 //! fence. A session that the metadata store says is gone ends this life of the broker.
+//!
+//! A keep-alive whose answer never comes keeps the lease all the same. Who has heard nothing for a time to live sends no more of
+//! them before a question is answered, so that the lease runs out and others take over: a broker that is not told of
+//! anything serves its partitions, but its groups cannot commit.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use coord::keys::session;
 use coord::kv::KvError;
 use coord::mark;
 use coord::planted::{self, Bug};
@@ -78,8 +83,20 @@ impl Keeper {
     async fn keep_alive(&mut self) -> bool {
         let context = &self.context;
         let sent = Instant::now();
-        let asked = context.kv.keep_alive(context.session.lease);
-        match tokio::time::timeout(self.ttl / KEEP_ALIVES, asked).await {
+        let is_deaf = self.reached.elapsed() >= self.ttl;
+        let asked = async {
+            if is_deaf {
+                let own = session::key(&context.space, context.session.id);
+                context.kv.get(own).await?;
+            }
+            context.kv.keep_alive(context.session.lease).await
+        };
+        let time = match is_deaf {
+            false => self.ttl / KEEP_ALIVES,
+            // Two answers, one after the other.
+            true => self.ttl / 2,
+        };
+        match tokio::time::timeout(time, asked).await {
             Ok(Ok(_)) => {
                 context.proof.prove(sent);
                 self.reached = sent;

@@ -1,7 +1,7 @@
 //! The few requests that the clients of the run send, one at a time, without any retry: the
 //! retries belong to the clients, which record what each attempt did.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use check::{Epoch, Partition, Record, Value};
@@ -62,11 +62,15 @@ pub(super) fn batch(values: &[Value], identity: Option<Identity>) -> Result<Byte
     if let Some(Identity { id, epoch, next }) = identity {
         builder = builder.producer(id, epoch, next);
     }
+    // Of now: what is older than seven days is deleted by retention.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_millis();
+    let timestamp = TimestampMs::new(i64::try_from(now).unwrap_or(i64::MAX));
     for value in values {
         let mut bytes = value.0.to_be_bytes().to_vec();
         bytes.resize(RECORD_BYTES, b'.');
         builder.push(NewRecord {
-            timestamp: TimestampMs::new(1_700_000_000_000),
+            timestamp,
             value: Some(&bytes),
             ..NewRecord::default()
         })?;

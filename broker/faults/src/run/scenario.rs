@@ -68,7 +68,7 @@ scenarios! {
     Flapping "flapping" Cluster None false 30 "The owner dies again and again, soon after it has come back.";
     AllKilled "all-killed" Cluster None false 16 "All brokers are killed at once and come back.";
     CutEtcd "cut-etcd" Cluster None true 16 "The owner cannot reach etcd.";
-    DeafEtcd "deaf-etcd" Cluster None false 16 "etcd hears the owner, and the owner does not hear etcd.";
+    DeafEtcd "deaf-etcd" Cluster None true 16 "etcd hears the owner, and the owner does not hear etcd.";
     MuteEtcd "mute-etcd" Cluster None false 16 "The owner hears etcd, and etcd does not hear the owner.";
     CutS3 "cut-s3" Cluster None false 20 "The owner is refused by S3, and the others are not.";
     SilentS3 "silent-s3" Cluster None true 30 "The owner gets no answer of S3, and the others do.";

@@ -7,7 +7,7 @@ use rand::Rng;
 use super::AIM;
 use crate::run::RunError;
 use crate::run::firewall::Way;
-use crate::run::promises::{GIVEN_UP, GIVEN_UP_IN_SILENCE};
+use crate::run::promises::{GIVEN_UP, GIVEN_UP_IN_SILENCE, UNHEARD};
 use crate::run::proxy::Link;
 use crate::run::stage::Stage;
 
@@ -43,7 +43,11 @@ pub(super) fn cut_one_way(stage: &mut Stage<'_>, link: Link) -> Result<(), RunEr
     let ends = Instant::now() + stage.ttl() * 3;
     stage.breaks(&format!("broker {owner} and etcd: {link:?}"));
     stage.cluster.node(owner)?.set_etcd(link);
-    stage.wait_for_other(AIM, owner, stage.takeover_limit())?;
+    let limit = match link {
+        Link::Deaf => stage.limit(UNHEARD),
+        _ => stage.takeover_limit(),
+    };
+    stage.wait_for_other(AIM, owner, limit)?;
     stage.pause(ends.saturating_duration_since(Instant::now()))?;
     stage.say("the link is up again");
     stage.cluster.node(owner)?.set_etcd(Link::Up);

@@ -46,6 +46,10 @@ const PROVOKED: &[(&str, &str)] = &[
         "brokers that are frozen, clocks that jump",
     ),
     (
+        "the metadata store does not answer; produce and reads go on",
+        "brokers that are frozen while they wait for an answer",
+    ),
+    (
         "a new session begins",
         "brokers that are frozen, clocks that jump",
     ),

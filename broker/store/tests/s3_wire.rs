@@ -228,6 +228,80 @@ fn a_body_that_is_not_whole_is_not_given_out() {
     assert!(matches!(error, GetError::Corrupt { .. }), "{error}");
 }
 
+/// What came of a ranged body that ends early is kept, and the rest asked for, of the same object.
+#[test]
+fn a_ranged_body_that_ends_early_is_read_to_its_end() {
+    let part = |range: &'static str, len: u64, sent: &'static str| {
+        let headers = vec![etag().remove(0), ("Content-Range", range.to_owned())];
+        match sent.len() as u64 == len {
+            true => Reply::Answer(206, headers, sent.as_bytes().to_vec()),
+            false => Reply::CutOff(headers, len, sent.as_bytes().to_vec()),
+        }
+    };
+    let script = Script::start(move |_, number| match number {
+        0 => part("bytes 4-8/9", 5, "56"),
+        1 => part("bytes 6-8/9", 3, "7"),
+        2 => part("bytes 7-8/9", 2, "89"),
+        // Then the object is replaced.
+        3 => part("bytes 4-8/9", 5, "56"),
+        4 => Reply::error(412, "PreconditionFailed"),
+        // And a store sends another range than the rest.
+        5 => part("bytes 4-8/9", 5, "56"),
+        _ => part("bytes 4-8/9", 5, "56789"),
+    });
+    let store = store(&script, |_| {});
+    let whole = get(&store, GetRange::Suffix(5)).unwrap();
+    assert_eq!((&whole.bytes[..], whole.object_len), (&b"56789"[..], 9));
+    let seen = script.seen();
+    let asked = seen
+        .iter()
+        .map(|request| (request.header("range"), request.header("if-match")));
+    let asked: Vec<_> = asked.collect();
+    let etag = Some("\"e\"");
+    assert_eq!(
+        asked,
+        [
+            (Some("bytes=-5"), None),
+            (Some("bytes=6-8"), etag),
+            (Some("bytes=7-8"), etag)
+        ]
+    );
+    assert_eq!(store.counters().resumes.get(), 2);
+    for _ in 0..2 {
+        let error = get(&store, GetRange::Range(4..9)).unwrap_err();
+        assert!(matches!(error, GetError::Unavailable { .. }), "{error}");
+        assert!(error.to_string().contains("the rest: "), "{error}");
+    }
+}
+
+/// A whole object is put together if the store tells its checksum, and has it.
+#[test]
+fn a_whole_body_that_ends_early_is_read_to_its_end_and_checked() {
+    let begin = |crc32: &str| {
+        let crc32 = ("x-amz-checksum-crc32", crc32.to_owned());
+        Reply::CutOff([etag(), vec![crc32]].concat(), 9, b"1234".to_vec())
+    };
+    let rest =
+        || Reply::Answer(206, etag(), b"56789".to_vec()).with("Content-Range", "bytes 4-8/9");
+    let script = Script::start(move |_, number| match number {
+        0 => begin("y/Q5Jg=="),
+        2 => begin("AAAAAA=="),
+        4 => begin("y/Q5Jg==-2"),
+        _ => rest(),
+    });
+    let store = store(&script, |_| {});
+    assert_eq!(
+        &get(&store, GetRange::Full).unwrap().bytes[..],
+        b"123456789"
+    );
+    let error = get(&store, GetRange::Full).unwrap_err();
+    assert!(matches!(error, GetError::Corrupt { .. }), "{error}");
+    // The checksum of an upload in parts is not that of the bytes.
+    let error = get(&store, GetRange::Full).unwrap_err();
+    assert!(matches!(error, GetError::Unavailable { .. }), "{error}");
+    assert_eq!(store.counters().resumes.get(), 2);
+}
+
 #[test]
 fn a_range_that_was_not_asked_for_is_not_given_out() {
     let range = |text: &'static str, body: &'static str| {

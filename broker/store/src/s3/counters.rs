@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct S3Counters {
     /// PutObject and CompleteMultipartUpload requests.
     pub puts: Counter,
-    /// GetObject requests, hedges and tries on the replica included.
+    /// GetObject requests; hedges, tries on the replica and those for the rest of a body included.
     pub gets: Counter,
     /// HeadObject requests, tries on the replica included.
     pub heads: Counter,
@@ -28,6 +28,8 @@ pub struct S3Counters {
     pub bytes_out: Counter,
     /// GETs that were sent a second time because the first was slow.
     pub hedges: Counter,
+    /// Bodies that ended early and whose rest was asked for.
+    pub resumes: Counter,
     /// Reads that the replica could not serve and the main bucket got.
     pub replica_fallbacks: Counter,
 }

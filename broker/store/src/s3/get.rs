@@ -2,6 +2,8 @@
 //!
 //! Invariants: the bytes given out are those of the range that was asked for, clamped to the length
 //! that the store told, and as many as that; an answer of more than [`GET_BYTES_MAX`] is not read.
+//! Where a body ends early, what came is kept and the rest is asked for; what is put together has the store's checksum
+//! of the whole, if it gave one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use aws_smithy_checksums::body::validate;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -27,6 +29,8 @@ pub const GET_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Bytes allocated at first for a body that comes in pieces: a length that a store states alone
 /// reserves no memory.
 const ALLOCATE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often the rest of a body that ended early is asked for, within one read.
+const RESUMES_MAX: u32 = 8;
 const PERMISSION: &str = "s3:GetObject";
 
 /// Reads an object or a range of it.
@@ -118,7 +122,7 @@ async fn get_from(
 ) -> Result<GetOutcome, GetError> {
     let asked = asked("GetObject", bucket);
     shared.hedges().earn();
-    let open = || open(shared, bucket, key, header);
+    let open = || open(shared, bucket, key, header, None);
     let second = || {
         let allowed = shared.hedges().spend();
         allowed.then(|| {
@@ -130,7 +134,7 @@ async fn get_from(
     let answer = race(open(), shared.options.hedge_after, second, answered)
         .await
         .map_err(|failure| get_error(key.clone(), failure, asked))?;
-    read(shared, key, range, answer).await
+    read(shared, bucket, key, range, answer).await
 }
 
 async fn open(
@@ -138,6 +142,7 @@ async fn open(
     bucket: &Bucket,
     key: &ObjectKey,
     header: Option<&str>,
+    etag: Option<&str>,
 ) -> Result<GetObjectOutput, Failure> {
     let request = bucket
         .client
@@ -145,7 +150,8 @@ async fn open(
         .bucket(&bucket.name)
         .key(key.as_str())
         .checksum_mode(ChecksumMode::Enabled)
-        .set_range(header.map(str::to_owned));
+        .set_range(header.map(str::to_owned))
+        .set_if_match(etag.map(str::to_owned));
     shared.counters.gets.increment();
     send(shared.limit(0), request.send()).await
 }
@@ -153,6 +159,7 @@ async fn open(
 /// Reads the body of an answer and checks that it is what was asked for.
 async fn read(
     shared: &Shared,
+    bucket: &Bucket,
     key: &ObjectKey,
     range: &GetRange,
     answer: GetObjectOutput,
@@ -163,7 +170,7 @@ async fn read(
     };
     let extent = extent(answer.content_range.as_deref(), answer.content_length)
         .map_err(|reason| unavailable(reason.to_owned()))?;
-    let Some(etag) = answer.e_tag else {
+    let Some(etag) = answer.e_tag.clone() else {
         return Err(unavailable("the answer has no ETag".to_owned()));
     };
     let object_len = extent.object_len;
@@ -185,16 +192,24 @@ async fn read(
         let key = key.clone();
         return Err(GetError::Denied { key, reason });
     }
+    let stated = stated_crc32(&answer);
+    let resumes = match (range, &stated) {
+        // Nothing could check what is put together.
+        (GetRange::Full, None) => 0,
+        _ => RESUMES_MAX,
+    };
+    let rest = |from: u64| rest(shared, bucket, key, &etag, from..sent.end);
     let limit = shared.options.attempt_timeout;
-    let bytes = collect(answer.body, expected, limit)
-        .await
-        .map_err(|broken| {
+    let mut whole = Collected::new(sent.start, expected);
+    let taken = whole.take_all(answer.body, resumes, limit, rest).await;
+    let bytes = match taken.and_then(|resumed| whole.checked(stated.filter(|_| resumed))) {
+        Ok(bytes) => bytes,
+        Err(Broken::Truncated(reason)) => return Err(unavailable(reason)),
+        Err(Broken::Corrupt(reason)) => {
             let key = key.clone();
-            match broken {
-                Broken::Truncated(reason) => GetError::Unavailable { key, reason },
-                Broken::Corrupt(reason) => GetError::Corrupt { key, reason },
-            }
-        })?;
+            return Err(GetError::Corrupt { key, reason });
+        }
+    };
     shared.counters.bytes_in.add(bytes.len() as u64);
     let cut = |at: u64| usize::try_from(at - sent.start).unwrap_or(usize::MAX);
     let mut bytes = bytes.slice(cut(wanted.start)..cut(wanted.end));
@@ -215,33 +230,142 @@ enum Broken {
     Corrupt(String),
 }
 
-/// Reads exactly `expected` bytes, waiting at most `limit` for each piece.
-async fn collect(mut body: ByteStream, expected: u64, limit: Duration) -> Result<Bytes, Broken> {
-    let mut whole = BytesMut::new();
-    let mut received: u64 = 0;
-    loop {
-        let piece = match tokio::time::timeout(limit, body.next()).await {
-            Ok(Some(Ok(piece))) => piece,
-            Ok(Some(Err(error))) => {
-                let reason = format!("after {received} of {expected} bytes: {}", causes(&error));
-                return Err(match find::<validate::Error>(&error) {
-                    Some(_) => Broken::Corrupt(reason),
-                    None => Broken::Truncated(reason),
-                });
-            }
-            Ok(None) => break,
-            Err(_) => {
-                let reason = format!("no byte for {limit:?} after {received} of {expected}");
+/// The CRC-32 of the whole object, if the answer holds all of it and its store keeps one.
+fn stated_crc32(answer: &GetObjectOutput) -> Option<String> {
+    let is_of_parts =
+        |sum: &&String| answer.checksum_type == Some(ChecksumType::Composite) || sum.contains('-');
+    let sum = answer.checksum_crc32.as_ref();
+    sum.filter(|sum| answer.content_range.is_none() && !is_of_parts(sum))
+        .cloned()
+}
+
+/// Asks for the rest of a body that ended early, of the same object.
+async fn rest(
+    shared: &Shared,
+    bucket: &Bucket,
+    key: &ObjectKey,
+    etag: &str,
+    range: Range<u64>,
+) -> Result<ByteStream, String> {
+    shared.counters.resumes.increment();
+    let header = format!("bytes={}-{}", range.start, range.end - 1);
+    let answer = open(shared, bucket, key, Some(&header), Some(etag))
+        .await
+        .map_err(|failure| {
+            get_error(key.clone(), failure, asked("GetObject", bucket)).to_string()
+        })?;
+    let extent = extent(answer.content_range.as_deref(), answer.content_length)?;
+    match extent.sent == range && answer.e_tag.as_deref() == Some(etag) {
+        true => Ok(answer.body),
+        false => Err(format!(
+            "asked for bytes {range:?} and got {:?}",
+            extent.sent
+        )),
+    }
+}
+
+/// What has come of a body.
+struct Collected {
+    bytes: BytesMut,
+    /// Where it begins in the object.
+    start: u64,
+    expected: usize,
+}
+
+impl Collected {
+    fn new(start: u64, expected: u64) -> Self {
+        Self {
+            bytes: BytesMut::new(),
+            start,
+            expected: usize::try_from(expected).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Reads exactly what is expected. Where the body ends early and some of it came, `rest` is asked
+    /// for what is missing, `resumes` times at most. Gives whether it was.
+    async fn take_all<F>(
+        &mut self,
+        mut body: ByteStream,
+        mut resumes: u32,
+        limit: Duration,
+        rest: impl Fn(u64) -> F,
+    ) -> Result<bool, Broken>
+    where
+        F: Future<Output = Result<ByteStream, String>>,
+    {
+        let mut resumed = false;
+        loop {
+            let before = self.bytes.len();
+            let reason = match self.take(body, limit).await {
+                Ok(()) => return Ok(resumed),
+                Err(Broken::Truncated(reason)) => reason,
+                Err(corrupt) => return Err(corrupt),
+            };
+            let has_more = before < self.bytes.len() && self.bytes.len() < self.expected;
+            if !has_more || resumes == 0 {
                 return Err(Broken::Truncated(reason));
             }
-        };
-        received += piece.len() as u64;
-        if received > expected {
-            let reason = format!("more than the {expected} bytes that were announced");
-            return Err(Broken::Truncated(reason));
+            resumes -= 1;
+            resumed = true;
+            tracing::debug!(reason, "the rest of a body is asked for");
+            let rest = rest(self.start + self.bytes.len() as u64).await;
+            body =
+                rest.map_err(|error| Broken::Truncated(format!("{reason}; the rest: {error}")))?;
         }
-        // Copied even where one piece is all: it would keep the whole buffer of its connection.
-        let left = usize::try_from(expected).unwrap_or(usize::MAX) - whole.len();
+    }
+
+    /// Reads what one body has of it, waiting at most `limit` for each piece.
+    async fn take(&mut self, mut body: ByteStream, limit: Duration) -> Result<(), Broken> {
+        let expected = self.expected;
+        loop {
+            let received = self.bytes.len();
+            let piece = match tokio::time::timeout(limit, body.next()).await {
+                Ok(Some(Ok(piece))) => piece,
+                Ok(Some(Err(error))) => {
+                    let reason =
+                        format!("after {received} of {expected} bytes: {}", causes(&error));
+                    return Err(match find::<validate::Error>(&error) {
+                        Some(_) => Broken::Corrupt(reason),
+                        None => Broken::Truncated(reason),
+                    });
+                }
+                Ok(None) if received == expected => return Ok(()),
+                Ok(None) => {
+                    let reason = format!("the body ended after {received} of {expected} bytes");
+                    return Err(Broken::Truncated(reason));
+                }
+                Err(_) => {
+                    let reason = format!("no byte for {limit:?} after {received} of {expected}");
+                    return Err(Broken::Truncated(reason));
+                }
+            };
+            if piece.len() > expected - received {
+                let reason = format!("more than the {expected} bytes that were announced");
+                return Err(Broken::Truncated(reason));
+            }
+            self.add(&piece);
+        }
+    }
+
+    /// What has come, with this CRC-32 as S3 writes it, if one is given.
+    fn checked(self, crc32: Option<String>) -> Result<Bytes, Broken> {
+        let bytes = self.bytes.freeze();
+        let Some(stated) = crc32 else {
+            return Ok(bytes);
+        };
+        let found = super::body::crc32_base64(crc32fast::hash(&bytes));
+        match stated == found {
+            true => Ok(bytes),
+            false => Err(Broken::Corrupt(format!(
+                "put together its CRC-32 is {found}, and the store states {stated}"
+            ))),
+        }
+    }
+
+    /// Copied even where one piece is all: it would keep the whole buffer of its connection.
+    fn add(&mut self, piece: &[u8]) {
+        let left = self.expected - self.bytes.len();
+        let whole = &mut self.bytes;
         if whole.is_empty() {
             whole.reserve(left.min(ALLOCATE_BYTES_MAX));
         }
@@ -250,13 +374,8 @@ async fn collect(mut body: ByteStream, expected: u64, limit: Duration) -> Result
             // and both copies would be in memory.
             whole.reserve(left);
         }
-        whole.extend_from_slice(&piece);
+        whole.extend_from_slice(piece);
     }
-    if received != expected {
-        let reason = format!("the body ended after {received} of {expected} bytes");
-        return Err(Broken::Truncated(reason));
-    }
-    Ok(whole.freeze())
 }
 
 async fn head_from(
@@ -424,17 +543,30 @@ mod tests {
             .enable_time()
             .build()
             .unwrap();
-        let collect = |expected| {
+        let body = || {
             let chunks = vec![Bytes::from_static(b"12"), Bytes::from_static(b"34")];
-            let body = super::super::body::stream(&crate::object::Body::new(chunks));
-            runtime.block_on(collect(body, expected, Duration::from_secs(1)))
+            super::super::body::stream(&crate::object::Body::new(chunks))
         };
-        assert!(collect(4).is_ok_and(|bytes| bytes == "1234"));
-        for wrong in [0, 3, 5, u64::MAX] {
+        let limit = Duration::from_secs(1);
+        let collect = |expected, resumes, rest: fn(u64) -> Result<&'static str, String>| {
+            let mut whole = Collected::new(100, expected);
+            let rest = async |from| rest(from).map(|more| ByteStream::from_static(more.as_bytes()));
+            let read = runtime.block_on(whole.take_all(body(), resumes, limit, rest));
+            read.map(|_| whole.bytes.freeze())
+        };
+        let none = |_: u64| -> Result<&'static str, String> { panic!("no rest is asked for") };
+        assert!(collect(4, 8, none).is_ok_and(|bytes| bytes == "1234"));
+        for (wrong, resumes) in [(0, 8), (3, 0), (5, 0), (u64::MAX, 0)] {
             assert!(
-                matches!(collect(wrong), Err(Broken::Truncated(_))),
+                matches!(collect(wrong, resumes, none), Err(Broken::Truncated(_))),
                 "{wrong}"
             );
         }
+        let rest = |from| Ok(["5", "6", "78"][usize::try_from(from - 104).unwrap()]);
+        assert!(collect(8, 3, rest).is_ok_and(|bytes| bytes == "12345678"));
+        assert!(collect(8, 2, rest).is_err(), "asked for too often");
+        assert!(collect(7, 3, rest).is_err(), "more than was asked for");
+        assert!(collect(8, 9, |_| Ok("")).is_err(), "nothing comes");
+        assert!(collect(8, 9, |_| Err("gone".to_owned())).is_err());
     }
 }

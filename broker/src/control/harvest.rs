@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coord::keys::partition::Owner;
 use coord::rules::{self, Rule};
+use futures_util::StreamExt;
 use segment::keys::KeySpace;
 use segment::wal::{WalDirectory, WalEntry, WalHeader, WalKind, encode};
 use segment::{SessionId, TopicPartition, WalSequence};
@@ -26,6 +27,8 @@ const FENCE_TRIES_MAX: usize = 16;
 const FENCES_AT_ONCE_MAX: u64 = 16;
 /// Closed ranges of more objects than this are listed, to find bundles.
 const LIST_FROM_OBJECTS: usize = 32;
+/// Sessions that are read at a time.
+const SESSIONS_AT_ONCE: usize = 8;
 /// Bytes of directories that are kept to be bundled.
 const TAILS_BYTES_MAX: usize = 32 << 20;
 
@@ -137,7 +140,8 @@ impl<'a> Harvest<'a> {
         floor: WalSequence,
     ) -> Result<WalSequence, HarvestError> {
         assert!(owner.session != self.me, "a session does not fence itself");
-        let listing = self.list(owner, floor..WalSequence::new(u64::MAX)).await?;
+        let everything = floor..WalSequence::new(u64::MAX);
+        let listing = list(self.objects, self.keys, owner, everything).await?;
         let listed = listing.objects.clone();
         let mut at = search_from(floor, &listed);
         self.read(owner, &listing, listed).await?;
@@ -183,13 +187,6 @@ impl<'a> Harvest<'a> {
         self.held.entry(session).or_default().insert(sequence, held);
     }
 
-    /// What LIST shows of a session in a range.
-    async fn list(&self, owner: Owner, range: Range<WalSequence>) -> Result<Listing, HarvestError> {
-        let listed = directories::list(self.objects, self.keys, owner, range).await;
-        let session = owner.session;
-        listed.map_err(|source| HarvestError::List { session, source })
-    }
-
     /// Creates fences at `width` sequences from `at` on, all at once, and reads what is there
     /// already. Afterwards each of them is known to hold something, or its object has come and
     /// gone.
@@ -212,71 +209,114 @@ impl<'a> Harvest<'a> {
         self.read(owner, &Listing::default(), taken).await
     }
 
-    /// Reads the objects of a range that have not been read yet.
+    /// Reads the objects of a range that have not been read yet; see [`Self::read_ranges`].
     ///
     /// # Errors
-    /// [`HarvestError::Get`] if the store fails; an object that is missing or damaged is no error
-    /// here.
+    /// As there.
     pub async fn read_range(
         &mut self,
         owner: Owner,
         range: Range<WalSequence>,
     ) -> Result<(), HarvestError> {
-        let known = self.held.get(&owner.session);
-        let unread = (range.start.get()..range.end.get()).map(WalSequence::new);
-        let unread = unread.filter(|at| known.is_none_or(|known| !known.contains_key(at)));
-        let unread: Vec<WalSequence> = unread.collect();
-        let listing = match unread.len() > LIST_FROM_OBJECTS {
-            true => self.list(owner, range).await?,
-            false => Listing::default(),
-        };
-        self.read(owner, &listing, unread).await
+        self.read_ranges([(owner, range)]).await
     }
 
-    /// Reads objects: from bundles where there are any, the others one by one.
+    /// Reads the objects of ranges that have not been read yet, of several sessions at a time.
+    ///
+    /// # Errors
+    /// [`HarvestError`] if the store fails; an object that is missing or damaged is no error here.
+    pub async fn read_ranges(
+        &mut self,
+        ranges: impl IntoIterator<Item = (Owner, Range<WalSequence>)>,
+    ) -> Result<(), HarvestError> {
+        let (objects, keys) = (self.objects, self.keys);
+        let unread = self.unread(ranges);
+        let reading = unread.into_iter().map(|(owner, sequences)| async move {
+            let listing = match (sequences.first(), sequences.last()) {
+                (Some(first), Some(last)) if sequences.len() > LIST_FROM_OBJECTS => {
+                    let end = last.next().unwrap_or(*last);
+                    list(objects, keys, owner, *first..end).await?
+                }
+                _ => Listing::default(),
+            };
+            let read = read_objects(objects, keys, owner, &listing, sequences).await?;
+            Ok((owner, read))
+        });
+        let mut reading = futures_util::stream::iter(reading).buffer_unordered(SESSIONS_AT_ONCE);
+        while let Some(read) = reading.next().await {
+            let (owner, read) = read?;
+            self.keep_all(owner, read);
+        }
+        Ok(())
+    }
+
+    /// What of some ranges has not been read yet: by session, in order, each object once.
+    fn unread(
+        &self,
+        ranges: impl IntoIterator<Item = (Owner, Range<WalSequence>)>,
+    ) -> Vec<(Owner, Vec<WalSequence>)> {
+        let mut sessions: BTreeMap<SessionId, (Owner, Vec<Range<WalSequence>>)> = BTreeMap::new();
+        for (owner, range) in ranges {
+            let known = sessions.entry(owner.session);
+            let (_, ranges) = known.or_insert_with(|| (owner, Vec::new()));
+            // Partitions of one session mostly want the same.
+            if ranges.last() != Some(&range) {
+                ranges.push(range);
+            }
+        }
+        let mut unread = Vec::with_capacity(sessions.len());
+        for (session, (owner, mut ranges)) in sessions {
+            ranges.sort_unstable_by_key(|range| range.start);
+            let known = self.held.get(&session);
+            let (mut sequences, mut next) = (Vec::new(), 0);
+            for range in ranges {
+                let all = (range.start.get().max(next)..range.end.get()).map(WalSequence::new);
+                sequences
+                    .extend(all.filter(|at| known.is_none_or(|known| !known.contains_key(at))));
+                next = next.max(range.end.get());
+            }
+            if !sequences.is_empty() {
+                unread.push((owner, sequences));
+            }
+        }
+        unread
+    }
+
+    /// Reads objects of a session: from bundles where there are any, the others one by one.
     async fn read(
         &mut self,
         owner: Owner,
         listing: &Listing,
         mut sequences: Vec<WalSequence>,
     ) -> Result<(), HarvestError> {
-        let (objects, keys, session) = (self.objects, self.keys, owner.session);
-        let failed = |source| HarvestError::Get { session, source };
-        let bundles = listing.useful_bundles(&sequences);
-        let read = |block| directories::read_bundle(objects, keys, owner, block);
-        // A bundle outlives an object that is lost: one that LIST does not show is looked for.
-        let shown: HashSet<WalSequence> = listing.objects.iter().copied().collect();
-        for found in objects.read_many(bundles, read).await {
-            for directory in found.map_err(failed)?.into_iter().flatten() {
-                let sequence = directory.header().sequence;
-                if shown.contains(&sequence) && self.held(session, sequence).is_none() {
+        sequences.retain(|at| !matches!(self.held(owner.session, *at), Some(Held::Data)));
+        let read = read_objects(self.objects, self.keys, owner, listing, sequences).await?;
+        self.keep_all(owner, read);
+        Ok(())
+    }
+
+    fn keep_all(&mut self, owner: Owner, read: ReadObjects) {
+        let session = owner.session;
+        for directory in read.bundled {
+            let sequence = directory.header().sequence;
+            if self.held(session, sequence).is_none() {
+                self.keep(owner, sequence, directory);
+            }
+        }
+        for (sequence, found) in read.single {
+            match found {
+                Ok(directories::Read { directory, tail }) => {
                     self.keep(owner, sequence, directory);
+                    self.keep_tail(owner, sequence, tail);
+                }
+                Err(held) => {
+                    if let Held::Unreadable(reason) = &held {
+                        tracing::error!(%session, %sequence, reason, "a WAL object cannot be read");
+                    }
+                    self.hold(session, sequence, held);
                 }
             }
         }
-        sequences.retain(|at| !matches!(self.held(session, *at), Some(Held::Data)));
-        let read = |sequence| async move {
-            let found = directories::read_one(objects, keys, owner, sequence).await;
-            (sequence, found)
-        };
-        for (sequence, found) in objects.read_many(sequences, read).await {
-            let held = match found {
-                Ok(Ok(directories::Read { directory, tail })) => {
-                    self.keep(owner, sequence, directory);
-                    self.keep_tail(owner, sequence, tail);
-                    continue;
-                }
-                Ok(Err(reason)) => {
-                    tracing::error!(%session, %sequence, reason, "a WAL object cannot be read");
-                    Held::Unreadable(reason)
-                }
-                Err(GetError::NotFound { .. }) => Held::Missing,
-                Err(GetError::Corrupt { reason, .. }) => Held::Unreadable(reason),
-                Err(source) => return Err(failed(source)),
-            };
-            self.hold(session, sequence, held);
-        }
-        Ok(())
     }
 
     fn keep_tail(&mut self, owner: Owner, sequence: WalSequence, tail: Bytes) {
@@ -387,6 +427,71 @@ impl<'a> Harvest<'a> {
             .map(|(session, held)| (*session, data(held)))
             .collect()
     }
+}
+
+/// What was read of a session.
+#[derive(Debug)]
+struct ReadObjects {
+    /// Directories that bundles told, of objects that LIST shows.
+    bundled: Vec<WalDirectory>,
+    /// What each of the others turned out to be.
+    single: Vec<(WalSequence, Result<directories::Read, Held>)>,
+}
+
+/// What LIST shows of a session in a range.
+async fn list(
+    objects: &Objects,
+    keys: &KeySpace,
+    owner: Owner,
+    range: Range<WalSequence>,
+) -> Result<Listing, HarvestError> {
+    let session = owner.session;
+    let listed = directories::list(objects, keys, owner, range).await;
+    listed.map_err(|source| HarvestError::List { session, source })
+}
+
+/// Reads objects of a session: from bundles where there are any, the others one by one.
+async fn read_objects(
+    objects: &Objects,
+    keys: &KeySpace,
+    owner: Owner,
+    listing: &Listing,
+    mut sequences: Vec<WalSequence>,
+) -> Result<ReadObjects, HarvestError> {
+    let session = owner.session;
+    let failed = |source| HarvestError::Get { session, source };
+    let bundles = listing.useful_bundles(&sequences);
+    let read = |block| directories::read_bundle(objects, keys, owner, block);
+    let bundles = objects.read_all(bundles, read).await.map_err(failed)?;
+    let mut bundled: Vec<WalDirectory> = bundles.into_iter().flatten().flatten().collect();
+    // A bundle outlives an object that is lost: one that LIST does not show is looked for.
+    let shown: HashSet<WalSequence> = listing.objects.iter().copied().collect();
+    bundled.retain(|directory| shown.contains(&directory.header().sequence));
+    let told: HashSet<WalSequence> = bundled
+        .iter()
+        .filter(|directory| directory.header().kind != WalKind::Fence)
+        .map(|directory| directory.header().sequence)
+        .collect();
+    sequences.retain(|at| !told.contains(at));
+    let read = |sequence| read_object(objects, keys, owner, sequence);
+    let single = objects.read_all(sequences, read).await.map_err(failed)?;
+    Ok(ReadObjects { bundled, single })
+}
+
+/// Reads the directory of one object; the inner error is what the object turned out to be instead.
+async fn read_object(
+    objects: &Objects,
+    keys: &KeySpace,
+    owner: Owner,
+    sequence: WalSequence,
+) -> Result<(WalSequence, Result<directories::Read, Held>), GetError> {
+    let found = match directories::read_one(objects, keys, owner, sequence).await {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(reason)) | Err(GetError::Corrupt { reason, .. }) => Err(Held::Unreadable(reason)),
+        Err(GetError::NotFound { .. }) => Err(Held::Missing),
+        Err(source) => return Err(source),
+    };
+    Ok((sequence, found))
 }
 
 /// Where the search for the end of a session begins: at its floor, whatever LIST shows.

@@ -34,6 +34,8 @@ const DELETE_KEYS_MAX: usize = 1_000;
 const OVERTAKEN_EVERY: Duration = Duration::from_millis(50);
 /// Tries of a request whose caller waits.
 const TRIES_MAX: u32 = 6;
+/// Rounds in a row in which nothing more was read, after which many reads are given up together.
+const FRUITLESS_ROUNDS_MAX: u32 = 6;
 
 /// The store with its counters. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -382,6 +384,58 @@ impl Objects {
             .buffer_unordered(READS_AT_ONCE)
             .collect()
             .await
+    }
+
+    /// As [`Self::read_many`], but all of `items` must be read: what could not be is read again, and
+    /// what has been is kept, as long as the store gives more of it.
+    ///
+    /// # Errors
+    /// The last failure, once the store gives nothing more, or at once if it is one that lasts.
+    pub async fn read_all<T: Clone, R, F, Fut>(
+        &self,
+        mut items: Vec<T>,
+        mut read: F,
+    ) -> Result<Vec<R>, GetError>
+    where
+        F: FnMut(T) -> Fut,
+        Fut: Future<Output = Result<R, GetError>>,
+    {
+        let mut found = Vec::with_capacity(items.len());
+        let (mut pauses, mut fruitless) = (Pauses::default(), 0);
+        loop {
+            let read = |item: T| {
+                let reading = read(item.clone());
+                async move { reading.await.map_err(|error| (item, error)) }
+            };
+            let before = found.len();
+            let mut failed = Vec::new();
+            let mut last = None;
+            for outcome in self.read_many(items, read).await {
+                match outcome {
+                    Ok(one) => found.push(one),
+                    Err((_, error)) if error.again() == Again::Never => return Err(error),
+                    Err((item, error)) => {
+                        failed.push(item);
+                        last = Some(error);
+                    }
+                }
+            }
+            let Some(error) = last else {
+                return Ok(found);
+            };
+            if found.len() > before {
+                (pauses, fruitless) = (Pauses::default(), 0);
+            } else {
+                fruitless += 1;
+            }
+            if fruitless == FRUITLESS_ROUNDS_MAX {
+                return Err(error);
+            }
+            let (missing, read) = (failed.len(), found.len());
+            tracing::debug!(%error, missing, read, "what is missing is read again");
+            items = failed;
+            pauses.pause().await;
+        }
     }
 }
 

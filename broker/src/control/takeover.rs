@@ -344,18 +344,16 @@ impl Taker<'_> {
         sources: &[Source],
         floors: &Floors,
     ) -> Result<(), TakeoverError> {
-        for source in sources {
-            let Some(end) = source.end_sequence else {
-                continue;
-            };
+        let closed = sources.iter().filter_map(|source| {
+            let end = source.end_sequence?;
             let first = first_needed(source, floor_of(floors, source.session));
             let owner = Owner {
                 session: source.session,
                 broker: source.broker,
             };
-            harvest.read_range(owner, first..end.max(first)).await?;
-        }
-        Ok(())
+            Some((owner, first..end.max(first)))
+        });
+        Ok(harvest.read_ranges(closed).await?)
     }
 
     /// Transaction (3) of some partitions. Gives those that can be loaded.

@@ -131,6 +131,45 @@ async fn deletes_are_tried_again_for_what_is_left() {
     assert_eq!(objects.metrics.delete_errors.get(), 3);
 }
 
+/// While half of all reads fail, many are read all the same, and none of them twice.
+#[tokio::test]
+async fn many_reads_keep_what_they_have_while_others_fail() {
+    let faulty = faulty();
+    let objects = objects(faulty.clone());
+    let keys: Vec<String> = (0..300).map(|n| format!("t/k{n}")).collect();
+    for key in &keys {
+        let body = Body::from(key.clone().into_bytes());
+        objects.put(key, body, PutCondition::None).await.unwrap();
+    }
+    let half = Rule::always(Operation::Get, Fault::ErrorBefore).rate_ppm(500_000);
+    faulty.add_rule(half);
+    let (asked, objects) = (Mutex::new(0), &objects);
+    let read = |key: String| {
+        *asked.lock().unwrap() += 1;
+        async move {
+            objects
+                .get(&key, GetRange::Full)
+                .await
+                .map(|found| found.bytes)
+        }
+    };
+    let mut found = objects.read_all(keys.clone(), read).await.unwrap();
+    found.sort();
+    let mut expected = keys.clone();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(*asked.lock().unwrap() < 2 * keys.len(), "{asked:?}");
+    // A store that gives nothing ends it, and so does a refusal.
+    for fault in [Fault::ErrorBefore, Fault::Denied] {
+        faulty.clear();
+        faulty.add_rule(Rule::always(Operation::Get, fault));
+        *asked.lock().unwrap() = 0;
+        let all = objects.read_all(keys[..3].to_vec(), read).await;
+        assert!(all.is_err());
+        assert!(*asked.lock().unwrap() <= 3 * FRUITLESS_ROUNDS_MAX as usize);
+    }
+}
+
 /// A 503 SlowDown holds for all: what comes later waits as long as the store has asked for.
 #[tokio::test]
 async fn when_one_is_told_to_slow_down_the_others_wait_as_well() {

@@ -323,7 +323,7 @@ sections! {
         latency_crit: Millis {
             Some("s3-latency-crit-ms"), ["KAFSCALE_S3_LATENCY_CRIT_MS"], "health.latency_crit_ms",
             default "2000", in Allowed::Millis(1, HOUR),
-            "Average latency of the store from which it is Unavailable and produce is refused."
+            "Average latency of the store from which it is Unavailable; produce is refused if that of writes is."
         }
         error_rate_warn: Ratio {
             Some("s3-error-rate-warn"), ["KAFSCALE_S3_ERROR_RATE_WARN"], "health.error_rate_warn",

@@ -94,8 +94,8 @@ impl Refusal {
         self.publish();
     }
 
-    /// The store's health says so, or no longer.
-    pub fn store_is_unavailable(&self, unavailable: bool) {
+    /// The store is unavailable for writes, as their health says, or no longer.
+    pub fn store_takes_no_writes(&self, unavailable: bool) {
         self.unavailable.set(unavailable);
         self.publish();
     }
@@ -105,7 +105,7 @@ impl Refusal {
         if self.failing_uploads.get() > 0 {
             Some("the object store takes no writes")
         } else if self.unavailable.get() {
-            Some("the object store is unavailable")
+            Some("the object store is unavailable for writes")
         } else if self.backlog.get() {
             Some("too many WAL objects wait for compaction")
         } else {

@@ -1,7 +1,8 @@
 //! How the object store is: Healthy, Degraded or Unavailable (DESIGN §8), and what follows.
 //!
 //! [`Health`] is a state machine without I/O or clock. Reads and writes are judged apart, so that
-//! fast reads never hide writes that fail; the worse of the two is the state. A request counts when
+//! fast reads never hide writes that fail; the worse of the two is the state, and produce is refused
+//! for the state of writes alone. A request counts when
 //! it ends, or when it is older than the critical latency, whichever comes first, and once. What its
 //! bytes may take on their way is no latency, so that large messages are no outage.
 //! [`watch`] looks at it, probes the store while it is not healthy, so that it recovers without
@@ -35,7 +36,7 @@ pub enum HealthState {
     Healthy,
     /// Slow, or some requests fail: everything is accepted, and there is a warning.
     Degraded,
-    /// Very slow, or many requests fail: produce is refused.
+    /// Very slow, or many requests fail. Where writes are, produce is refused.
     Unavailable,
 }
 
@@ -221,7 +222,9 @@ impl Health {
 pub struct Look {
     /// The state.
     pub state: HealthState,
-    /// Whether it has just changed.
+    /// How writes are: all that produce needs of the store.
+    pub writes: HealthState,
+    /// Whether the state has just changed.
     pub changed: bool,
     /// How long it has lasted.
     pub lasted: Duration,
@@ -297,6 +300,7 @@ impl SharedHealth {
         let window = health.window();
         Look {
             state,
+            writes: health.writes.state(),
             changed,
             lasted: now.saturating_sub(since),
             latency: window.mean(),

@@ -48,7 +48,7 @@ pub(super) struct Counts {
     pub(super) acknowledged: Vec<u64>,
     /// Commits acknowledged.
     pub(super) committed: u64,
-    /// Batches that a broker refused with an error that is to be retried.
+    /// Batches that a broker refused since it could not store them.
     pub(super) refused: u64,
 }
 
@@ -106,7 +106,7 @@ impl Shared {
         let what = match answer {
             Ok((ErrorCode::NONE, _)) => return,
             Ok((code, _)) => {
-                if code.retriable() {
+                if *code == ErrorCode::KAFKA_STORAGE_ERROR {
                     self.refused.fetch_add(1, Ordering::Relaxed);
                 }
                 code.name().to_owned()

@@ -87,7 +87,7 @@ scenarios! {
     S3SlowLink "s3-slow-link" Cluster None false 16 "Every word to and from S3 is late.";
     S3Resets "s3-resets" Cluster None false 20 "A fifth of the connections to S3 is reset, before the effect or after it.";
     S3Narrow "s3-narrow" Cluster None false 18 "Bodies to and from S3 are slow.";
-    S3Truncated "s3-truncated" Cluster None false 16 "Half of the bodies from S3 end early, while a partition is taken over.";
+    S3Truncated "s3-truncated" Cluster None true 16 "Half of the bodies from S3 end early, while a partition is taken over.";
     S3StaleList "s3-stale-list" Cluster None false 20 "Lists of S3 are old, while a partition is taken over.";
     S3Storm "s3-storm" Cluster None true 25 "S3 is late, slow, resets connections and answers 500 and 503, each seldom.";
     LostReplies "lost-replies" Cluster None true 12 "Writes to S3 take effect and answer with an error, or with none.";

@@ -106,6 +106,15 @@ impl Watch {
     }
 
     fn show(&self, look: &Look) {
+        self.show_state(look);
+        // After the lines of the state: who is refused finds the reason in the log. An acknowledgment needs no read of
+        // the store: while reads alone fail, what cannot be compacted is bounded by the WAL backlog.
+        self.context
+            .refusal
+            .store_takes_no_writes(look.writes == HealthState::Unavailable);
+    }
+
+    fn show_state(&self, look: &Look) {
         let context = &self.context;
         let (metrics, state) = (&context.metrics, look.state);
         metrics.health_state.set(state as i64);
@@ -149,14 +158,11 @@ impl Watch {
             HealthState::Unavailable => tracing::error!(
                 latency_ms,
                 error_rate,
+                writes = ?look.writes,
                 last_failure,
-                "the object store is unavailable: produce is refused, reads from memory go on"
+                "the object store is unavailable: reads from memory go on"
             ),
         }
-        // After the line above: who is refused finds the reason in the log.
-        context
-            .refusal
-            .store_is_unavailable(state == HealthState::Unavailable);
     }
 
     /// Cut off: unavailable for longer than twice the time to live of a session, and [`ALONE_MIN`], and somebody else

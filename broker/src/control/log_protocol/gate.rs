@@ -2,7 +2,7 @@
 //! an interleaving is directed.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -131,13 +131,15 @@ impl Readings {
 }
 
 /// The simulated metadata store as one broker reaches it: its readings and the answers of its transactions may be
-/// stopped, and it may be cut off. Clones are one.
+/// stopped, it may be cut off, and the broker may be deaf: what it asks is done, and it is not told. Clones are one.
 #[derive(Clone)]
 pub(crate) struct GatedKv {
     kv: Simulated,
     readings: Readings,
     answers: Readings,
     cut: Arc<AtomicBool>,
+    deaf: Arc<AtomicBool>,
+    keep_alives: Arc<AtomicUsize>,
 }
 
 impl GatedKv {
@@ -148,6 +150,8 @@ impl GatedKv {
             readings,
             answers: Readings::default(),
             cut: Arc::default(),
+            deaf: Arc::default(),
+            keep_alives: Arc::default(),
         }
     }
 
@@ -161,6 +165,16 @@ impl GatedKv {
         self.cut.store(true, Ordering::Relaxed);
     }
 
+    /// Whoever uses this one hears nothing of the store any more, or again.
+    pub(crate) fn deafen(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::Relaxed);
+    }
+
+    /// How often a lease has been renewed.
+    pub(crate) fn keep_alives(&self) -> usize {
+        self.keep_alives.load(Ordering::Relaxed)
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&Simulated) -> KvFuture<T> + Send + 'static,
@@ -172,7 +186,11 @@ impl GatedKv {
                     reason: "cut off".to_owned(),
                 });
             }
-            operation(&this.kv).await
+            let answer = operation(&this.kv).await;
+            match this.deaf.load(Ordering::Relaxed) {
+                true => std::future::pending().await,
+                false => answer,
+            }
         })
     }
 }
@@ -214,6 +232,7 @@ impl Kv for GatedKv {
     }
 
     fn keep_alive(&self, session: SessionLease) -> KvFuture<Duration> {
+        self.keep_alives.fetch_add(1, Ordering::Relaxed);
         self.ask(move |kv| kv.keep_alive(session))
     }
 

@@ -81,6 +81,47 @@ fn a_broker_that_is_cut_from_the_store_ends_its_session_and_another_takes_over()
     }
 }
 
+/// An acknowledgment needs no read of the store: while reads alone fail, and the store counts as
+/// unavailable for it, batches are taken.
+#[test]
+fn reads_that_fail_refuse_no_produce() {
+    test(async {
+        let world = World::new();
+        let rig = world.start_on(Some(1), world.faulty.clone(), &QUICK).await;
+        let id = rig.create("orders", 1).await;
+        let mut bases = rig.produce_many(id, 2).await;
+        for operation in [Operation::Get, Operation::List] {
+            world
+                .faulty
+                .add_rule(Rule::always(operation, Fault::ErrorBefore));
+        }
+        let state = || rig.context.metrics.health_state.get();
+        for _ in 0..10 {
+            let _ = rig.context.objects.get("t/x", GetRange::Full).await;
+        }
+        eventually("the store is unavailable", || state() == 2).await;
+        bases.extend(rig.produce_many(id, 3).await);
+        assert_eq!((state(), rig.context.refusal.reason()), (2, None));
+        let put = Rule::always(Operation::Put, Fault::ErrorBefore);
+        world.faulty.add_rule(put);
+        let bytes = batch(0, 1);
+        let waiting = rig.produce(id, &bytes);
+        let refused = eventually("writes fail, too", || {
+            rig.context.refusal.reason().is_some()
+        });
+        tokio::select! {
+            produced = waiting => panic!("{produced:?}"),
+            () = refused => {}
+        }
+        world.faulty.clear();
+        eventually("it is accepted again", || {
+            rig.context.refusal.reason().is_none()
+        })
+        .await;
+        rig.crash().await;
+    });
+}
+
 /// Where everybody has trouble, or nobody else is there, giving up would help nobody.
 #[test]
 fn a_broker_that_is_not_alone_in_its_trouble_keeps_its_session() {
@@ -340,6 +381,31 @@ fn a_partition_that_is_being_released_does_not_keep_the_compactor_busy() {
         assert!(ended.is_err(), "it runs for ever");
         assert!(turns < 100, "{turns} turns in half a second");
         drop(owned);
+        rig.crash().await;
+    });
+}
+
+/// The metadata store hears a broker that hears nothing of it: after a time to live it renews its lease no more, so that
+/// others take over, and when it hears again it goes on.
+#[test]
+fn a_broker_that_hears_nothing_of_the_metadata_store_lets_its_lease_run_out() {
+    test(async {
+        let world = World::new();
+        let rig = world.start_as(Some(1)).await;
+        let ttl = rig.context.config.broker.session_ttl;
+        rig.reached.deafen(true);
+        tokio::time::sleep(ttl * 2).await;
+        let renewed = rig.reached.keep_alives();
+        assert!(renewed >= 3, "{renewed}");
+        tokio::time::sleep(ttl * 2).await;
+        assert_eq!(rig.reached.keep_alives(), renewed);
+        // It serves until its log is fenced: empty WAL objects prove that it is not.
+        assert!(rig.context.proof.holds());
+        rig.reached.deafen(false);
+        eventually("it renews its lease again", || {
+            rig.reached.keep_alives() > renewed
+        })
+        .await;
         rig.crash().await;
     });
 }

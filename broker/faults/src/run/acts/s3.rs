@@ -191,11 +191,12 @@ pub(super) fn s3_narrow(stage: &mut Stage<'_>) -> Result<(), RunError> {
     plague(stage, "bodies are slow", vec![Rule::new(narrow)])
 }
 
-/// Half of the bodies that are read end early; what is cut off is read again.
+/// Half of the bodies that are read end early; what is cut off is read again. Nothing is refused: writes are well.
 pub(super) fn s3_truncated(stage: &mut Stage<'_>) -> Result<(), RunError> {
     let owner = stage.owner(AIM)?;
     // Whoever takes over reads what the owner wrote.
     let cut = Rule::new(Fault::Truncate { keep_bytes: None });
+    let refused = stage.counts().refused;
     let id = rule(stage, cut.on(Operation::GetObject).probability(0.5))?;
     stage.breaks(&format!("bodies end early; kill -9 of broker {owner}"));
     stage.cluster.kill_broker(owner)?;
@@ -203,10 +204,14 @@ pub(super) fn s3_truncated(stage: &mut Stage<'_>) -> Result<(), RunError> {
     stage.wait_for_progress(1, stage.takeover_limit())?;
     let fired = stage.cluster.s3.faults().fired(id);
     stage.say(&format!("{fired} bodies were cut off"));
+    let refused = stage.counts().refused - refused;
     stage.cluster.s3.faults().remove(id);
-    match fired {
-        0 => Err(stage.wrong("no body was cut off")),
-        _ => Ok(()),
+    match (fired, refused) {
+        (0, _) => Err(stage.wrong("no body was cut off")),
+        (_, 0) => Ok(()),
+        (_, refused) => Err(stage.wrong(format!(
+            "{refused} batches were refused for reads that fail"
+        ))),
     }
 }
 

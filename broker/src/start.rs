@@ -345,7 +345,7 @@ async fn lives(
 ) -> Result<(), StartError> {
     let mut listeners = Vec::new();
     for listener in config.kafka_listeners() {
-        listeners.push(Sockets::bind(&listener, config.shards()).await?);
+        listeners.push(Sockets::bind(&listener, config.shards())?);
     }
     let events = Arc::<Events>::default();
     let console = Console::new(&config, events.clone()).map_err(SetupError::from)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::gate::{Gate, Refusal};
 use super::proxied::{self, NAMELESS_MAX, Nameless};
@@ -22,6 +22,10 @@ use crate::shard::{ShardHandle, ShardMsg};
 
 /// Pause after an accept that failed because the process or the machine is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that wait in the kernel's queue until they are accepted (as far as `net.core.somaxconn` allows). Beyond it
+/// the kernel drops what a client sends to connect, and the client tries again only after a second, then two, then four:
+/// when all clients of a broker come back at once, or come faster than they are let in, they are better off in the queue.
+const BACKLOG: u32 = 4_096;
 /// Failures in a row of which one is logged.
 const LOG_EVERY: u64 = 100;
 
@@ -95,15 +99,15 @@ impl Sockets {
     ///
     /// # Errors
     /// [`BindError`], whose text says what to do.
-    pub async fn bind(listener: &KafkaListener, shards: usize) -> Result<Self, BindError> {
+    pub fn bind(listener: &KafkaListener, shards: usize) -> Result<Self, BindError> {
         let (addresses, ports) = match listener.name.as_str() {
             UNNAMED => (ADDRESS, DIRECT_PORT),
             _ => NAMED,
         };
         let addr = listener.addr;
-        let all = Rc::new(Listener::bind(addr, (addresses, addresses)).await?);
+        let all = Rc::new(Listener::bind(addr, (addresses, addresses))?);
         let shards = match listener.direct_port {
-            Some(first) => Listener::bind_shards(addr, first, shards, (addresses, ports)).await?,
+            Some(first) => Listener::bind_shards(addr, first, shards, (addresses, ports))?,
             None => Vec::new(),
         };
         Ok(Self { all, shards })
@@ -118,7 +122,7 @@ impl Sockets {
 impl Listener {
     /// Binds a port for each of `shards` at the IP address of `addr`, from port `first` on, or free ones
     /// if that is 0.
-    async fn bind_shards(
+    fn bind_shards(
         addr: SocketAddr,
         first: u16,
         shards: usize,
@@ -134,16 +138,16 @@ impl Listener {
             let failed = |cause| BindError::new(addr, settings, cause);
             let beyond = || failed(io::Error::other("the last shard has no port below 65536"));
             let addr = SocketAddr::new(addr.ip(), port.ok_or_else(beyond)?);
-            let listener = Self::bind(addr, settings).await?;
+            let listener = Self::bind(addr, settings)?;
             listeners.push(Rc::new(listener));
         }
         Ok(listeners)
     }
 
     /// Binds an address; `settings` are what sets it, and what sets its port.
-    async fn bind(addr: SocketAddr, settings: (&str, &str)) -> Result<Self, BindError> {
+    fn bind(addr: SocketAddr, settings: (&str, &str)) -> Result<Self, BindError> {
         let failed = |cause| BindError::new(addr, settings, cause);
-        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let listener = listen(addr).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, addr })
     }
@@ -196,6 +200,18 @@ impl Listener {
             }
         }
     }
+}
+
+/// A socket as tokio makes them, but for the length of its queue.
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A broker that is started again must not wait for the connections of the one before it to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// Deals sockets to shards.
@@ -273,5 +289,26 @@ impl Dealer {
         if self.shards[least].try_send(connect).is_err() {
             self.gate.refused(peer, Refusal::Mailbox);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Nobody accepts meanwhile: with a shorter queue the kernel drops the packets of those that are too many, and they
+    /// try again after a second.
+    #[tokio::test]
+    async fn a_thousand_clients_may_come_at_once() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let began = Instant::now();
+        let clients = (0..1_000).map(|_| std::net::TcpStream::connect(addr).unwrap());
+        let clients: Vec<_> = clients.collect();
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(900), "{took:?}");
+        drop(clients);
     }
 }

@@ -245,9 +245,12 @@ fn a_ranged_body_that_ends_early_is_read_to_its_end() {
         // Then the object is replaced.
         3 => part("bytes 4-8/9", 5, "56"),
         4 => Reply::error(412, "PreconditionFailed"),
-        // And a store sends another range than the rest.
+        // A store sends another range than the rest.
         5 => part("bytes 4-8/9", 5, "56"),
-        _ => part("bytes 4-8/9", 5, "56789"),
+        6 => part("bytes 4-8/9", 5, "56789"),
+        // And one wants a rest of its own.
+        7 => part("bytes 4-8/9", 5, "56"),
+        _ => Reply::error(503, "SlowDown"),
     });
     let store = store(&script, |_| {});
     let whole = get(&store, GetRange::Suffix(5)).unwrap();
@@ -270,8 +273,10 @@ fn a_ranged_body_that_ends_early_is_read_to_its_end() {
     for _ in 0..2 {
         let error = get(&store, GetRange::Range(4..9)).unwrap_err();
         assert!(matches!(error, GetError::Unavailable { .. }), "{error}");
-        assert!(error.to_string().contains("the rest: "), "{error}");
+        assert!(error.to_string().contains("the rest of a body"), "{error}");
     }
+    let error = get(&store, GetRange::Range(4..9)).unwrap_err();
+    assert!(matches!(error, GetError::Throttled { .. }), "{error}");
 }
 
 /// A whole object is put together if the store tells its checksum, and has it.

@@ -204,11 +204,14 @@ async fn read(
     let taken = whole.take_all(answer.body, resumes, limit, rest).await;
     let bytes = match taken.and_then(|resumed| whole.checked(stated.filter(|_| resumed))) {
         Ok(bytes) => bytes,
-        Err(Broken::Truncated(reason)) => return Err(unavailable(reason)),
+        Err(Broken::Truncated(reason) | Broken::Stalled(reason)) => {
+            return Err(unavailable(reason));
+        }
         Err(Broken::Corrupt(reason)) => {
             let key = key.clone();
             return Err(GetError::Corrupt { key, reason });
         }
+        Err(Broken::Rest(error)) => return Err(error),
     };
     shared.counters.bytes_in.add(bytes.len() as u64);
     let cut = |at: u64| usize::try_from(at - sent.start).unwrap_or(usize::MAX);
@@ -227,7 +230,11 @@ async fn read(
 /// Why a body is not given out.
 enum Broken {
     Truncated(String),
+    /// Nothing came for too long: who waited for it does not wait again.
+    Stalled(String),
     Corrupt(String),
+    /// The rest of it could not be had.
+    Rest(GetError),
 }
 
 /// The CRC-32 of the whole object, if the answer holds all of it and its store keeps one.
@@ -246,21 +253,30 @@ async fn rest(
     key: &ObjectKey,
     etag: &str,
     range: Range<u64>,
-) -> Result<ByteStream, String> {
+) -> Result<ByteStream, GetError> {
+    let unavailable = |reason: String| GetError::Unavailable {
+        key: key.clone(),
+        reason: format!("the rest of a body that ended early: {reason}"),
+    };
     shared.counters.resumes.increment();
     let header = format!("bytes={}-{}", range.start, range.end - 1);
-    let answer = open(shared, bucket, key, Some(&header), Some(etag))
-        .await
-        .map_err(|failure| {
-            get_error(key.clone(), failure, asked("GetObject", bucket)).to_string()
-        })?;
-    let extent = extent(answer.content_range.as_deref(), answer.content_length)?;
+    let answer = open(shared, bucket, key, Some(&header), Some(etag)).await;
+    let answer = answer.map_err(|failure| {
+        let error = get_error(key.clone(), failure, asked("GetObject", bucket));
+        match error.retriable() {
+            true => error,
+            // It has been replaced, or is gone: all of it is to be read again.
+            false => unavailable(error.to_string()),
+        }
+    })?;
+    let extent = extent(answer.content_range.as_deref(), answer.content_length)
+        .map_err(|reason| unavailable(reason.to_owned()))?;
     match extent.sent == range && answer.e_tag.as_deref() == Some(etag) {
         true => Ok(answer.body),
-        false => Err(format!(
+        false => Err(unavailable(format!(
             "asked for bytes {range:?} and got {:?}",
             extent.sent
-        )),
+        ))),
     }
 }
 
@@ -291,7 +307,7 @@ impl Collected {
         rest: impl Fn(u64) -> F,
     ) -> Result<bool, Broken>
     where
-        F: Future<Output = Result<ByteStream, String>>,
+        F: Future<Output = Result<ByteStream, GetError>>,
     {
         let mut resumed = false;
         loop {
@@ -299,7 +315,7 @@ impl Collected {
             let reason = match self.take(body, limit).await {
                 Ok(()) => return Ok(resumed),
                 Err(Broken::Truncated(reason)) => reason,
-                Err(corrupt) => return Err(corrupt),
+                Err(other) => return Err(other),
             };
             let has_more = before < self.bytes.len() && self.bytes.len() < self.expected;
             if !has_more || resumes == 0 {
@@ -309,8 +325,7 @@ impl Collected {
             resumed = true;
             tracing::debug!(reason, "the rest of a body is asked for");
             let rest = rest(self.start + self.bytes.len() as u64).await;
-            body =
-                rest.map_err(|error| Broken::Truncated(format!("{reason}; the rest: {error}")))?;
+            body = rest.map_err(Broken::Rest)?;
         }
     }
 
@@ -336,7 +351,7 @@ impl Collected {
                 }
                 Err(_) => {
                     let reason = format!("no byte for {limit:?} after {received} of {expected}");
-                    return Err(Broken::Truncated(reason));
+                    return Err(Broken::Stalled(reason));
                 }
             };
             if piece.len() > expected - received {
@@ -548,13 +563,17 @@ mod tests {
             super::super::body::stream(&crate::object::Body::new(chunks))
         };
         let limit = Duration::from_secs(1);
-        let collect = |expected, resumes, rest: fn(u64) -> Result<&'static str, String>| {
+        let gone = |_: u64| {
+            let (key, reason) = (ObjectKey::new("a").unwrap(), "gone".to_owned());
+            Err(GetError::Unavailable { key, reason })
+        };
+        let collect = |expected, resumes, rest: fn(u64) -> Result<&'static str, GetError>| {
             let mut whole = Collected::new(100, expected);
             let rest = async |from| rest(from).map(|more| ByteStream::from_static(more.as_bytes()));
             let read = runtime.block_on(whole.take_all(body(), resumes, limit, rest));
             read.map(|_| whole.bytes.freeze())
         };
-        let none = |_: u64| -> Result<&'static str, String> { panic!("no rest is asked for") };
+        let none = |_: u64| -> Result<&'static str, GetError> { panic!("no rest is asked for") };
         assert!(collect(4, 8, none).is_ok_and(|bytes| bytes == "1234"));
         for (wrong, resumes) in [(0, 8), (3, 0), (5, 0), (u64::MAX, 0)] {
             assert!(
@@ -567,6 +586,6 @@ mod tests {
         assert!(collect(8, 2, rest).is_err(), "asked for too often");
         assert!(collect(7, 3, rest).is_err(), "more than was asked for");
         assert!(collect(8, 9, |_| Ok("")).is_err(), "nothing comes");
-        assert!(collect(8, 9, |_| Err("gone".to_owned())).is_err());
+        assert!(matches!(collect(8, 9, gone), Err(Broken::Rest(_))));
     }
 }

@@ -608,9 +608,8 @@ pub async fn store_object(
                         found,
                     });
                 }
-                Err(source) if source.retriable() => {
-                    tracing::debug!(error = %source, "a flush is tried again");
-                }
+                // It may be stored, and nobody knows before it can be read.
+                Err(source) if source.retriable() => failing.failed(&source, false),
                 Err(source) => {
                     return Err(FlushError::Unknown {
                         key: key.to_owned(),
@@ -619,7 +618,8 @@ pub async fn store_object(
                 }
             },
             Err(error) if error.retriable() && rules::holds(Rule::FailedPutsAreSentAgain) => {
-                failing.failed(&error);
+                let is_full = matches!(error, PutError::Full { .. });
+                failing.failed(&error, is_full);
             }
             Err(error) => return Err(error.into()),
         }
@@ -678,8 +678,7 @@ impl<'a> Failing<'a> {
 
     /// A try has failed. Where the store is full there is no point in waiting before clients are
     /// told.
-    fn failed(&mut self, error: &PutError) {
-        let is_full = matches!(error, PutError::Full { .. });
+    fn failed(&mut self, error: &dyn std::fmt::Display, is_full: bool) {
         if is_full || self.began.elapsed() >= REFUSE_AFTER {
             self.refuse(&error.to_string());
         }

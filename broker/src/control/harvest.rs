@@ -12,7 +12,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coord::keys::partition::Owner;
 use coord::rules::{self, Rule};
-use futures_util::StreamExt;
 use segment::keys::KeySpace;
 use segment::wal::{WalDirectory, WalEntry, WalHeader, WalKind, encode};
 use segment::{SessionId, TopicPartition, WalSequence};
@@ -27,8 +26,9 @@ const FENCE_TRIES_MAX: usize = 16;
 const FENCES_AT_ONCE_MAX: u64 = 16;
 /// Closed ranges of more objects than this are listed, to find bundles.
 const LIST_FROM_OBJECTS: usize = 32;
-/// Sessions that are read at a time.
-const SESSIONS_AT_ONCE: usize = 8;
+/// Sessions are read side by side as long as they have no more objects than this together: the directories of all of them
+/// are in memory before what is wanted is taken out.
+const TOGETHER_OBJECTS_MAX: usize = 1_024;
 /// Bytes of directories that are kept to be bundled.
 const TAILS_BYTES_MAX: usize = 32 << 20;
 
@@ -230,22 +230,23 @@ impl<'a> Harvest<'a> {
         ranges: impl IntoIterator<Item = (Owner, Range<WalSequence>)>,
     ) -> Result<(), HarvestError> {
         let (objects, keys) = (self.objects, self.keys);
-        let unread = self.unread(ranges);
-        let reading = unread.into_iter().map(|(owner, sequences)| async move {
-            let listing = match (sequences.first(), sequences.last()) {
-                (Some(first), Some(last)) if sequences.len() > LIST_FROM_OBJECTS => {
-                    let end = last.next().unwrap_or(*last);
-                    list(objects, keys, owner, *first..end).await?
-                }
-                _ => Listing::default(),
-            };
-            let read = read_objects(objects, keys, owner, &listing, sequences).await?;
-            Ok((owner, read))
-        });
-        let mut reading = futures_util::stream::iter(reading).buffer_unordered(SESSIONS_AT_ONCE);
-        while let Some(read) = reading.next().await {
-            let (owner, read) = read?;
-            self.keep_all(owner, read);
+        let mut unread = self.unread(ranges).into_iter().peekable();
+        while let Some(first) = unread.next() {
+            let mut count = first.1.len();
+            let mut together = vec![first];
+            while let Some(next) =
+                unread.next_if(|(_, next)| count + next.len() <= TOGETHER_OBJECTS_MAX)
+            {
+                count += next.1.len();
+                together.push(next);
+            }
+            let reading = together.into_iter().map(|(owner, sequences)| async move {
+                let read = read_listed(objects, keys, owner, sequences).await;
+                (owner, read)
+            });
+            for (owner, read) in futures_util::future::join_all(reading).await {
+                self.keep_all(owner, read?);
+            }
         }
         Ok(())
     }
@@ -448,6 +449,23 @@ async fn list(
     let session = owner.session;
     let listed = directories::list(objects, keys, owner, range).await;
     listed.map_err(|source| HarvestError::List { session, source })
+}
+
+/// Reads objects of a session, in order; where there are many, bundles are looked for.
+async fn read_listed(
+    objects: &Objects,
+    keys: &KeySpace,
+    owner: Owner,
+    sequences: Vec<WalSequence>,
+) -> Result<ReadObjects, HarvestError> {
+    let listing = match (sequences.first(), sequences.last()) {
+        (Some(first), Some(last)) if sequences.len() > LIST_FROM_OBJECTS => {
+            let end = last.next().unwrap_or(*last);
+            list(objects, keys, owner, *first..end).await?
+        }
+        _ => Listing::default(),
+    };
+    read_objects(objects, keys, owner, &listing, sequences).await
 }
 
 /// Reads objects of a session: from bundles where there are any, the others one by one.

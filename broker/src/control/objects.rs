@@ -34,8 +34,11 @@ const DELETE_KEYS_MAX: usize = 1_000;
 const OVERTAKEN_EVERY: Duration = Duration::from_millis(50);
 /// Tries of a request whose caller waits.
 const TRIES_MAX: u32 = 6;
-/// Rounds in a row in which nothing more was read, after which many reads are given up together.
+/// Rounds in a row in which hardly anything more was read, after which many reads are given up together.
 const FRUITLESS_ROUNDS_MAX: u32 = 6;
+/// A round that reads less than this part of what is missing is fruitless, so that rounds are few and what is read again
+/// stays within a few times what there is.
+const FRUITFUL_FRACTION: usize = 8;
 
 /// The store with its counters. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -387,7 +390,7 @@ impl Objects {
     }
 
     /// As [`Self::read_many`], but all of `items` must be read: what could not be is read again, and
-    /// what has been is kept, as long as the store gives more of it.
+    /// what has been is kept, as long as the store gives a good part of it.
     ///
     /// # Errors
     /// The last failure, once the store gives nothing more, or at once if it is one that lasts.
@@ -407,7 +410,7 @@ impl Objects {
                 let reading = read(item.clone());
                 async move { reading.await.map_err(|error| (item, error)) }
             };
-            let before = found.len();
+            let (before, asked) = (found.len(), items.len());
             let mut failed = Vec::new();
             let mut last = None;
             for outcome in self.read_many(items, read).await {
@@ -423,7 +426,7 @@ impl Objects {
             let Some(error) = last else {
                 return Ok(found);
             };
-            if found.len() > before {
+            if (found.len() - before) * FRUITFUL_FRACTION >= asked {
                 (pauses, fruitless) = (Pauses::default(), 0);
             } else {
                 fruitless += 1;

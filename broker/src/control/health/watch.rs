@@ -108,7 +108,8 @@ impl Watch {
     fn show(&self, look: &Look) {
         self.show_state(look);
         // After the lines of the state: who is refused finds the reason in the log. An acknowledgment needs no read of
-        // the store: while reads alone fail, what cannot be compacted is bounded by the WAL backlog.
+        // the store, but for a PUT that meets its own copy, and that one refuses produce by itself while it cannot be
+        // read. What cannot be compacted is bounded by the WAL backlog.
         self.context
             .refusal
             .store_takes_no_writes(look.writes == HealthState::Unavailable);

@@ -122,6 +122,38 @@ fn reads_that_fail_refuse_no_produce() {
     });
 }
 
+/// A write whose reply was lost meets its own copy, and nobody knows whose it is while reads fail: all acknowledgments wait
+/// behind it, so produce is refused until it can be read.
+#[test]
+fn a_write_that_meets_what_cannot_be_read_refuses_produce() {
+    test(async {
+        let world = World::new();
+        let rig = world.start_on(Some(1), world.faulty.clone(), &QUICK).await;
+        let id = rig.create("orders", 1).await;
+        let mut bases = rig.produce_many(id, 2).await;
+        let lost = Rule::always(Operation::Put, Fault::ErrorAfter);
+        world.faulty.add_rule(lost.prefix("kafscale-wal/").times(1));
+        let unread = Rule::always(Operation::Get, Fault::ErrorBefore);
+        world.faulty.add_rule(unread);
+        let bytes = batch(0, 1);
+        {
+            let mut waiting = pin!(rig.produce(id, &bytes));
+            let refused = eventually("produce is refused", || {
+                rig.context.refusal.reason().is_some()
+            });
+            tokio::select! {
+                produced = &mut waiting => panic!("{produced:?}"),
+                () = refused => {}
+            }
+            world.faulty.clear();
+            bases.push(waiting.await.unwrap().base_offset.get());
+        }
+        assert_eq!(rig.context.refusal.reason(), None);
+        assert_eq!(rig.scan(id, 0).await, bases);
+        rig.crash().await;
+    });
+}
+
 /// Where everybody has trouble, or nobody else is there, giving up would help nobody.
 #[test]
 fn a_broker_that_is_not_alone_in_its_trouble_keeps_its_session() {

@@ -10,6 +10,9 @@ const SEEDS: u64 = 500;
 const TIME: Duration = Duration::from_secs(300);
 /// Seeds in which a planted defect has to be found.
 const FOUND_WITHIN: u64 = 1_000;
+/// Seeds beyond those that have broken a promise, of the product or of the model: run each time. What a seed does changes
+/// with the workload, so what it found has a test of its own beside the code that had it.
+const ONCE_BROKEN: [u64; 6] = [4_150, 6_938, 8_352, 13_703, 16_568, 20_903];
 /// Planted defects that one run of the short form looks at; they take turns by the day.
 const ROTATING: usize = 3;
 
@@ -61,6 +64,18 @@ fn seeds_keep_every_promise() {
 }
 
 #[test]
+fn seeds_that_once_broke_a_promise_keep_it() {
+    for seed in ONCE_BROKEN {
+        let outcome = many::one(program(), seed, None).expect("an outcome");
+        assert!(
+            outcome.violations.is_empty(),
+            "{seed}: {:#?}",
+            outcome.violations
+        );
+    }
+}
+
+#[test]
 fn planted_defects_are_found() {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -77,9 +92,12 @@ fn planted_defects_are_found() {
             stops_at_first: true,
         };
         let summary = many::run(&many, |_, _| ());
+        // A seed that hangs, or whose process could not be run, has found nothing.
+        let finds = |why: &String| !why.starts_with("it hangs") && !why.starts_with("it cannot");
         assert!(
-            !summary.failed.is_empty(),
-            "{name} is not found within {FOUND_WITHIN} seeds"
+            summary.failed.values().flatten().any(finds),
+            "{name} is not found within {FOUND_WITHIN} seeds: {:?}",
+            summary.failed
         );
     }
 }

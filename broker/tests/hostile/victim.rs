@@ -107,9 +107,9 @@ impl Victim {
         self.broker.peak_bytes().saturating_sub(self.before)
     }
 
-    /// Its memory is within bounds, it has not crashed, nothing in it has panicked, and it serves.
+    /// Its memory has been within bounds all the time, it has not crashed, nothing in it has panicked, and it serves.
     pub(crate) fn is_well(&self, growth_max: u64) {
-        let growth = self.growth();
+        let growth = self.peak_growth();
         assert!(growth <= growth_max, "{growth} bytes, at most {growth_max}");
         let mut client = self.connect();
         client.call(0, &ApiVersionsRequest::default());

@@ -47,6 +47,7 @@ pub static TARGETS: &[Target] = &[
     wire::REQUESTS,
     wire::RESPONSES,
     list::LIST,
+    security::SASL,
     objects::SEGMENT,
     security::TOKEN,
     objects::WAL,

@@ -1,4 +1,5 @@
-//! What comes before authentication: the first message of OAUTHBEARER and its token; and the keys of whoever makes tokens.
+//! What comes before authentication: the messages of PLAIN and SCRAM, the first message of OAUTHBEARER and its token; and
+//! the keys of whoever makes tokens.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -6,6 +7,8 @@ use std::time::Duration;
 use base64_simd::URL_SAFE_NO_PAD;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use security::oauth::{BearerMessage, KEYS_MAX, KeySet, SET_BYTES_MAX, TokenRules, Verified};
+use security::plain;
+use security::scram::{ClientFinal, ClientFirst};
 
 use super::Target;
 use crate::{feedback, memory};
@@ -16,6 +19,39 @@ const BYTES_FOR_EACH: usize = 64;
 const NOW: u64 = 1_800_000_000;
 const HEADER: &str = r#"{"alg":"EdDSA","kid":"a"}"#;
 const CLAIMS: &str = r#"{"sub":"alice","aud":["kafka"],"iss":"https://issuer","iat":1799999990,"nbf":1799999990.5,"exp":1800000600,"scope":"a b"}"#;
+
+/// The messages of PLAIN and SCRAM.
+pub const SASL: Target = Target {
+    name: "sasl",
+    about: "the message of PLAIN, the first and the last of SCRAM; what is read says what it was",
+    run: sasl,
+    seeds: || {
+        let seeds: [&[u8]; 6] = [
+            b"\0alice\0secret",
+            b"alice\0alice\0secret",
+            b"n,,n=alice,r=fyko+d2lbbFgONRv9qkxdawL",
+            b"y,a=al=2Cice,n=al=2Cice,r=fyko,tokenauth=true",
+            b"c=biws,r=fyko3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
+            b"c=eSws,r=fyko,x=1,p=AAAA",
+        ];
+        seeds.iter().map(|seed| seed.to_vec()).collect()
+    },
+    words: &[
+        b"\0",
+        b"n,",
+        b"y,",
+        b"p=tls-unique,",
+        b"a=",
+        b"n=",
+        b"r=",
+        b"m=",
+        b"=2C",
+        b"=3D",
+        b"c=biws",
+        b",p=",
+        b",",
+    ],
+};
 
 /// First messages of clients.
 pub const BEARER: Target = Target {
@@ -128,6 +164,29 @@ fn signed(header: &[u8], claims: &[u8]) -> String {
     let message = format!("{header}.{claims}");
     let signature = URL_SAFE_NO_PAD.encode_to_string(KEY.sign(message.as_bytes()));
     format!("{message}.{signature}")
+}
+
+fn sasl(input: &[u8]) {
+    let read = memory::within(input.len(), 4, || plain::parse(input));
+    feedback::note_result("plain", &read);
+    if let Ok(read) = read {
+        let (user, password) = (read.user.as_bytes(), read.password.expose());
+        assert!(!user.is_empty() && !password.is_empty());
+        let said = |by: &[u8]| [by, user, password].join(&0) == input;
+        assert!(said(b"") || said(user), "nobody acts as another");
+    }
+    let read = memory::within(input.len(), 4, || ClientFirst::parse(input));
+    feedback::note_result("scram-first", &read);
+    if let Ok(read) = read {
+        assert_eq!([read.gs2_header, read.bare].concat().as_bytes(), input);
+        assert!(!read.user.is_empty() && !read.nonce.contains(','));
+    }
+    let read = memory::within(input.len(), 4, || ClientFinal::parse(input));
+    feedback::note_result("scram-final", &read);
+    if let Ok(read) = read {
+        assert!(input.starts_with(format!("{},p=", read.without_proof).as_bytes()));
+        assert!(read.without_proof.contains(&read.nonce));
+    }
 }
 
 fn bearer(input: &[u8]) {

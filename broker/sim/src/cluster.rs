@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use broker::config::Config;
 use broker::start::{Stores, simulated};
+use broker::tools::{self, Ground, ToolError};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 
@@ -177,6 +178,13 @@ impl Cluster {
         let own = self.plan.settings.iter();
         settings.extend(own.map(|(name, value)| (name.as_str(), value.as_str())));
         Config::with(&settings).unwrap_or_else(|error| panic!("settings of the simulator: {error}"))
+    }
+
+    /// The stores as tools see them, without faults.
+    pub(crate) async fn ground(&self) -> Result<Ground, ToolError> {
+        let store = Arc::new(self.store.memory.clone());
+        let kv = Arc::new(self.etcd.table.clone());
+        tools::ground(&self.config(0), (store, kv, "simulated".to_owned()), None).await
     }
 
     /// Ends all faults, and lets every broker run.

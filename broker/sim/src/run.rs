@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use broker::shard::holdings;
+use broker::tools::fsck::{self, Fsck, Severity};
 use coord::marks::{self, Mark};
 use coord::planted;
 use coord::rules;
@@ -163,6 +164,9 @@ async fn world(plan: Plan) -> Outcome {
     if scene.violations().is_empty() {
         give_back(&cluster, &scene).await;
     }
+    if scene.violations().is_empty() {
+        look_at_the_bucket(&cluster, &scene).await;
+    }
     if plan.ends_gracefully && !cluster.stop_all(END_PATIENCE).await {
         scene.violation("a broker did not end in time when it was asked to".to_owned());
     }
@@ -189,6 +193,32 @@ async fn give_back(cluster: &Rc<Cluster>, scene: &Rc<Scene>) {
     };
     if let Some(held) = until(GIVE_BACK_PATIENCE, wrong).await {
         scene.violation(format!("not given back: {held}"));
+    }
+}
+
+/// Bucket and metadata, every byte of them, by another way than that of the brokers: `kafscale fsck --deep`. Its warnings
+/// are what crashes leave behind (stale manifests, snapshots that nobody needs), and the offsets that members make up.
+async fn look_at_the_bucket(cluster: &Rc<Cluster>, scene: &Rc<Scene>) {
+    let looked = async {
+        let ground = cluster.ground().await.map_err(|error| error.to_string())?;
+        let options = fsck::Options {
+            deep: true,
+            ..fsck::Options::default()
+        };
+        let report = Fsck::new(&ground, options, &|_| ()).run().await;
+        report.map_err(|error| error.to_string())
+    };
+    let looked = looked.await;
+    clock::read();
+    match looked {
+        Ok(report) => {
+            let findings = report.findings.iter();
+            for found in findings.filter(|found| found.code.severity() == Severity::Error) {
+                let (code, subject) = (found.code, &found.subject);
+                scene.violation(format!("fsck: {code:?} {subject}: {}", found.detail));
+            }
+        }
+        Err(error) => scene.violation(format!("fsck ended: {error}")),
     }
 }
 

@@ -131,9 +131,23 @@ pub async fn open(config: &Config) -> Result<Ground, ToolError> {
             return Err(ToolError::NoData(directory.clone()));
         }
     }
+    let (store, kv, place) = open_unprobed(config).await?;
+    let apart = connect_backups(config).await?;
+    ground(config, (store, kv, place), apart).await
+}
+
+/// A ground on stores that are open: the object store, the metadata store, and how a reader is told where they are.
+/// Backups are kept in the first, or in `apart`.
+///
+/// # Errors
+/// [`ToolError`].
+pub async fn ground(
+    config: &Config,
+    (store, kv, place): (Arc<dyn ObjectStore>, Arc<dyn Kv>, String),
+    apart: Option<Arc<dyn ObjectStore>>,
+) -> Result<Ground, ToolError> {
     let keys = key_space(config)?;
     let space = Keyspace::new(&config.broker.cluster)?;
-    let (store, kv, place) = open_unprobed(config).await?;
     let cluster = kv.get(cluster::key(&space)).await?;
     let cluster = seen::<ClusterRecord>(cluster.as_ref())?.map(|seen| seen.record);
     let is_guarded = |it: &ClusterRecord| it.commit_mode == CommitMode::Guarded;
@@ -149,7 +163,7 @@ pub async fn open(config: &Config) -> Result<Ground, ToolError> {
         Objects::new(store, metrics, config.s3.concurrency, health)
     };
     let objects = bounded(store.clone(), metrics);
-    let apart = connect_backups(config).await?.map(kept);
+    let apart = apart.map(kept);
     let backups = apart.map_or_else(|| objects.clone(), |store| bounded(store, Arc::default()));
     Ok(Ground {
         objects,

@@ -39,7 +39,7 @@ ROWS = [
          [(gauge("kafscale_partitions", by="instance"), "{{instance}}")]),
         ("Partitions that moved", "short", "Taken over and given away, a second.",
          [(rate("kafscale_takeovers_total"), "taken over"), (rate("kafscale_releases_total"), "given away")]),
-        ("Health of the store", "short", "0 healthy, 1 degraded, 2 unavailable: produce is refused then.",
+        ("Health of the store", "short", "0 healthy, 1 degraded, 2 unavailable: produce is refused then if it is for writes.",
          [(gauge("kafscale_s3_health_state", by="instance", how="max"), "{{instance}}")]),
     ]),
     ("Traffic", [

@@ -273,7 +273,6 @@ fn a_ranged_body_that_ends_early_is_read_to_its_end() {
     for _ in 0..2 {
         let error = get(&store, GetRange::Range(4..9)).unwrap_err();
         assert!(matches!(error, GetError::Unavailable { .. }), "{error}");
-        assert!(error.to_string().contains("the rest of a body"), "{error}");
     }
     let error = get(&store, GetRange::Range(4..9)).unwrap_err();
     assert!(matches!(error, GetError::Throttled { .. }), "{error}");

@@ -265,7 +265,7 @@ async fn rest(
         let error = get_error(key.clone(), failure, asked("GetObject", bucket));
         match error.retriable() {
             true => error,
-            // It has been replaced, or is gone: all of it is to be read again.
+            // It is gone, or may not be read any more: a read of all of it says so.
             false => unavailable(error.to_string()),
         }
     })?;
@@ -564,7 +564,7 @@ mod tests {
         };
         let limit = Duration::from_secs(1);
         let gone = |_: u64| {
-            let (key, reason) = (ObjectKey::new("a").unwrap(), "gone".to_owned());
+            let (key, reason) = (ObjectKey::new("a/b").unwrap(), "gone".to_owned());
             Err(GetError::Unavailable { key, reason })
         };
         let collect = |expected, resumes, rest: fn(u64) -> Result<&'static str, GetError>| {

@@ -77,6 +77,16 @@ pub struct Log {
 }
 
 impl Log {
+    /// A log whose records below `start` are gone, and with them what their producers had written.
+    pub fn beginning_at(start: i64) -> Self {
+        Self {
+            start,
+            end: start,
+            high_watermark: start,
+            ..Self::default()
+        }
+    }
+
     /// The offset that the next record is given.
     pub fn end(&self) -> i64 {
         self.end

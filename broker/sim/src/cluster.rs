@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 
 use crate::clock::sleep;
+use crate::crash;
 use crate::etcd::{self, ModelEtcd};
 use crate::network::Network;
 use crate::node::{End, Gate, ShardGates, process};
@@ -117,7 +118,8 @@ impl Cluster {
         node.gate.replace(gate.clone());
         node.shards.borrow_mut().clear();
         node.lives.set(node.lives.get() + 1);
-        self.store.serve(broker, gate.clone());
+        self.store.serve(broker);
+        crash::serve(broker, gate.clone());
         let (stop, stopped) = oneshot::channel();
         node.stop.replace(Some(stop));
         let stores = Stores {

@@ -13,6 +13,7 @@ use coord::kv::{
 use tokio::sync::oneshot;
 
 use crate::clock::{self, sleep};
+use crate::crash::{self, Moment};
 use crate::fault::Fault;
 use crate::random::Random;
 use crate::trace::{self, trace};
@@ -38,6 +39,8 @@ pub(crate) struct EtcdRates {
     pub(crate) watch_late: u32,
     pub(crate) watch_twice: u32,
     pub(crate) slow_keep_alive: u32,
+    /// The broker dies at a change, before or after it is applied.
+    pub(crate) crash: u32,
 }
 
 impl EtcdRates {
@@ -173,6 +176,8 @@ enum Fate {
     RequestLost,
     /// It is applied after this time; its sender is told long before.
     Delayed(Duration),
+    /// Its sender dies.
+    Crash(Moment),
 }
 
 impl ModelEtcd {
@@ -182,6 +187,16 @@ impl ModelEtcd {
 
     fn actor(&self) -> String {
         format!("etcd/{}", self.broker)
+    }
+
+    /// The broker dies at this request.
+    fn crash(&self, moment: Moment) {
+        crash::kill(
+            &self.actor(),
+            self.broker,
+            Fault::CrashAtTransaction,
+            moment,
+        );
     }
 
     fn draw(&self, changes: bool, keeps_alive: bool) -> (Duration, Duration, Fate) {
@@ -216,6 +231,11 @@ impl ModelEtcd {
             Fate::RequestLost
         } else if strikes(rates.delayed, Fault::EtcdDelayed) {
             Fate::Delayed(Duration::from_millis(1_000 + luck % 10_000))
+        } else if random.chance(rates.crash) {
+            Fate::Crash(match luck % 2 {
+                0 => Moment::Before,
+                _ => Moment::After,
+            })
         } else {
             Fate::Answered
         };
@@ -237,6 +257,7 @@ impl ModelEtcd {
             drop(tokio::spawn(async move {
                 sleep(there).await;
                 let is_lost = match fate {
+                    Fate::Crash(_) => true,
                     Fate::Failed => {
                         let failed = KvError::Failed {
                             reason: "injected: no leader".to_owned(),
@@ -251,6 +272,14 @@ impl ModelEtcd {
                     }
                     Fate::Answered => store.shared.is_cut(store.broker),
                 };
+                let at_effect = changes.then(crash::at_effect).flatten();
+                let crash = match fate {
+                    Fate::Crash(moment) => Some(moment),
+                    _ => at_effect,
+                };
+                if crash == Some(Moment::Before) {
+                    return store.crash(Moment::Before);
+                }
                 let outcome = apply(&store.shared.table).await;
                 trace!(
                     store.actor(),
@@ -258,6 +287,9 @@ impl ModelEtcd {
                     what(&outcome),
                     if is_lost { ", reply lost" } else { "" }
                 );
+                if crash == Some(Moment::After) {
+                    return store.crash(Moment::After);
+                }
                 sleep(back).await;
                 if !is_lost {
                     drop(reply.send(outcome));

@@ -84,6 +84,8 @@ faults! {
     Crash,
     /// Process: a broker dies at a certain request to the store.
     CrashAtRequest,
+    /// Process: a broker dies at a transaction, or at the grant or the end of a lease.
+    CrashAtTransaction,
     /// Process: a broker dies after so many turns of its loop.
     CrashAtTurn,
     /// Process: a broker stands still, mostly for longer than its lease.

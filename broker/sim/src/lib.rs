@@ -10,6 +10,7 @@ pub mod bug;
 mod client;
 mod clock;
 mod cluster;
+mod crash;
 mod entropy;
 mod etcd;
 pub mod fault;
@@ -25,5 +26,6 @@ mod run;
 mod store;
 mod trace;
 
+pub use crash::CrashPoint;
 pub use random::Random;
 pub use run::{Options, Outcome, run};

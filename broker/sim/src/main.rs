@@ -11,7 +11,8 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use sim::many::{self, Many, Summary};
+use sim::CrashPoint;
+use sim::many::{self, Each, Many, Summary};
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -26,6 +27,9 @@ struct Arguments {
     /// Runs these seeds, `A..B`.
     #[arg(long, value_parser = range)]
     seeds: Option<Range<u64>>,
+    /// With `--seed`: a broker dies at this crash point.
+    #[arg(long)]
+    crash_point: Option<u64>,
     /// Processes at a time; 0: one for each CPU.
     #[arg(long, default_value_t = 0)]
     jobs: usize,
@@ -55,6 +59,18 @@ struct Arguments {
 enum Order {
     /// Names the defects that can be planted.
     Defects,
+    /// Runs a seed again and again, each time with a crash at another place: before and after everything that changes the
+    /// store or the metadata.
+    CrashPoints {
+        /// The seed.
+        seed: u64,
+        /// Only so many of its points, evenly spread.
+        #[arg(long)]
+        most: Option<u64>,
+        /// Processes at a time; 0: one for each CPU.
+        #[arg(long, default_value_t = 0)]
+        jobs: usize,
+    },
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -67,11 +83,14 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.command.is_some() {
-        sim::bug::ALL
-            .iter()
-            .for_each(|(name, _)| println!("{name}"));
-        return ExitCode::SUCCESS;
+    match arguments.command {
+        Some(Order::Defects) => {
+            let names = sim::bug::ALL.iter().map(|(name, _)| name);
+            names.for_each(|name| println!("{name}"));
+            return ExitCode::SUCCESS;
+        }
+        Some(Order::CrashPoints { seed, most, jobs }) => return crash_points(seed, most, jobs),
+        None => (),
     }
     if let Some(name) = &arguments.planted
         && sim::bug::named(name).is_none()
@@ -97,6 +116,7 @@ fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
     let options = sim::Options {
         is_printed: !arguments.quiet,
         planted: arguments.planted.as_deref().and_then(sim::bug::named),
+        crash_at: arguments.crash_point.map(CrashPoint),
     };
     let outcome = sim::run(seed, options);
     if !arguments.quiet {
@@ -112,47 +132,37 @@ fn replay(seed: u64, arguments: &Arguments) -> ExitCode {
     }
 }
 
+fn this_program() -> Option<PathBuf> {
+    let program = std::env::current_exe();
+    program
+        .inspect_err(|error| println!("this program cannot be found: {error}"))
+        .ok()
+}
+
+fn jobs_or_cpus(jobs: usize) -> usize {
+    match jobs {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        jobs => jobs,
+    }
+}
+
 fn run_many(seeds: Range<u64>, arguments: &Arguments) -> ExitCode {
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => {
-            println!("this program cannot be found: {error}");
-            return ExitCode::FAILURE;
-        }
+    let Some(program) = this_program() else {
+        return ExitCode::FAILURE;
     };
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let many = Many {
         program,
-        seeds: seeds.clone(),
-        jobs: if arguments.jobs == 0 {
-            cpus
-        } else {
-            arguments.jobs
-        },
+        numbers: seeds.clone(),
+        step: 1,
+        each: Each::Seed,
+        jobs: jobs_or_cpus(arguments.jobs),
         time: arguments
             .minutes
             .map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
         planted: arguments.planted.clone(),
         stops_at_first: arguments.planted.is_some(),
     };
-    let began = Instant::now();
-    let told_at = Mutex::new(began);
-    let total = seeds.end - seeds.start;
-    let summary = many::run(&many, |seed, summary| {
-        if let Some(violations) = summary.failed.get(&seed) {
-            let first = violations.first().map_or("", String::as_str);
-            println!(
-                "seed {seed}: {} broken promises, first: {first}",
-                violations.len()
-            );
-        }
-        let mut last = told_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.elapsed() >= TELL_EVERY {
-            *last = Instant::now();
-            tell(summary, total, began.elapsed());
-        }
-    });
-    tell(&summary, total, began.elapsed());
+    let summary = run_and_tell(&many, seeds.end - seeds.start, "seed");
     println!(
         "faults injected: {} kinds; never: {:?}",
         summary.fault_kinds(),
@@ -166,6 +176,60 @@ fn run_many(seeds: Range<u64>, arguments: &Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    verdict(&summary)
+}
+
+fn crash_points(seed: u64, most: Option<u64>, jobs: usize) -> ExitCode {
+    let Some(program) = this_program() else {
+        return ExitCode::FAILURE;
+    };
+    let effects = match many::one(&program, seed, None, None) {
+        Ok(outcome) => outcome.effects,
+        Err(why) => {
+            println!("seed {seed}: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let points = CrashPoint::count(effects);
+    // An odd step meets both those before and those after an effect.
+    let step = most.map_or(1, |most| points.div_ceil(most.max(1)) | 1);
+    println!("seed {seed}: {effects} effects, {points} crash points, one in {step} of them");
+    let many = Many {
+        program,
+        numbers: 0..points,
+        step,
+        each: Each::CrashPointOf(seed),
+        jobs: jobs_or_cpus(jobs),
+        time: None,
+        planted: None,
+        stops_at_first: false,
+    };
+    let summary = run_and_tell(&many, points.div_ceil(step), "crash point");
+    verdict(&summary)
+}
+
+fn run_and_tell(many: &Many, total: u64, each: &str) -> Summary {
+    let began = Instant::now();
+    let told_at = Mutex::new(began);
+    let summary = many::run(many, |number, summary| {
+        if let Some(violations) = summary.failed.get(&number) {
+            let first = violations.first().map_or("", String::as_str);
+            println!(
+                "{each} {number}: {} broken promises, first: {first}",
+                violations.len()
+            );
+        }
+        let mut last = told_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= TELL_EVERY {
+            *last = Instant::now();
+            tell(summary, total, began.elapsed());
+        }
+    });
+    tell(&summary, total, began.elapsed());
+    summary
+}
+
+fn verdict(summary: &Summary) -> ExitCode {
     match summary.failed.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(2),
@@ -177,8 +241,8 @@ fn tell(summary: &Summary, total: u64, took: Duration) {
     let left = total.saturating_sub(summary.seeds) as f64 / rate.max(0.001);
     let times = summary.simulated_ms as f64 / 1000.0 / took.as_secs_f64().max(0.001);
     println!(
-        "{} of {total} seeds, {rate:.1}/s, {left:.0} s left; {:.2} simulated hours ({times:.0} times real time), \
-         {} batches acknowledged, {} records read, {} seeds failed",
+        "{} of {total} runs, {rate:.1}/s, {left:.0} s left; {:.2} simulated hours ({times:.0} times real time), \
+         {} batches acknowledged, {} records read, {} failed",
         summary.seeds,
         summary.hours(),
         summary.acknowledged,

@@ -1,5 +1,5 @@
-//! Many seeds: each in a process of its own, so that a run depends on nothing but its seed, and one that hangs or
-//! aborts is found like any other.
+//! Many seeds, or all crash points of one: each in a process of its own, so that a run depends on nothing but its seed, and
+//! one that hangs or aborts is found like any other.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use coord::marks::Mark;
 
+use crate::crash::CrashPoint;
 use crate::fault::Fault;
 use crate::run::Outcome;
 
@@ -21,27 +22,40 @@ const SEED_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often a process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// What is run once for each number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Each {
+    /// The seed of that number.
+    Seed,
+    /// This seed, with a crash at the point of that number.
+    CrashPointOf(u64),
+}
+
 /// Which seeds to run, and how.
 #[derive(Debug, Clone)]
 pub struct Many {
     /// The program that runs one seed.
     pub program: PathBuf,
-    /// The seeds.
-    pub seeds: Range<u64>,
+    /// The seeds, or crash points.
+    pub numbers: Range<u64>,
+    /// The next number is so many further on.
+    pub step: u64,
+    /// Which of both.
+    pub each: Each,
     /// Processes at a time.
     pub jobs: usize,
-    /// No seed is begun after this real time.
+    /// No run is begun after this real time.
     pub time: Option<Duration>,
     /// A defect to plant, by name.
     pub planted: Option<String>,
-    /// Whether to end with the first seed that breaks a promise.
+    /// Whether to end with the first run that breaks a promise.
     pub stops_at_first: bool,
 }
 
 /// What many seeds came to.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// Seeds that were run.
+    /// Runs.
     pub seeds: u64,
     /// Simulated time, in milliseconds.
     pub simulated_ms: u64,
@@ -49,25 +63,30 @@ pub struct Summary {
     pub acknowledged: u64,
     /// Records read.
     pub read: u64,
-    /// Seeds that broke promises, and which.
+    /// Brokers that died at a request.
+    pub crashed: u64,
+    /// Numbers whose runs broke promises, and which.
     pub failed: BTreeMap<u64, Vec<String>>,
     faults: BTreeMap<String, u64>,
     marks: BTreeMap<String, u64>,
 }
 
 impl Summary {
-    fn add(&mut self, seed: u64, outcome: Result<Outcome, String>) {
+    fn add(&mut self, number: u64, outcome: Result<Outcome, String>) {
         self.seeds += 1;
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(why) => {
-                self.failed.insert(seed, vec![why]);
+                self.failed.insert(number, vec![why]);
                 return;
             }
         };
         self.simulated_ms += outcome.simulated_ms;
         self.acknowledged += outcome.acknowledged;
         self.read += outcome.read;
+        let at_request = [Fault::CrashAtRequest, Fault::CrashAtTransaction];
+        let crashes = at_request.map(|fault| outcome.faults.get(&format!("{fault:?}")).copied());
+        self.crashed += crashes.into_iter().flatten().sum::<u64>();
         for (fault, count) in outcome.faults {
             *self.faults.entry(fault).or_default() += count;
         }
@@ -75,7 +94,7 @@ impl Summary {
             *self.marks.entry(mark).or_default() += count;
         }
         if !outcome.violations.is_empty() {
-            self.failed.insert(seed, outcome.violations);
+            self.failed.insert(number, outcome.violations);
         }
     }
 
@@ -106,9 +125,9 @@ impl Summary {
     }
 }
 
-/// Runs the seeds. `told` is called after each with its number and what there is so far.
+/// Runs all of them. `told` is called after each with its number and what there is so far.
 pub fn run(many: &Many, told: impl Fn(u64, &Summary) + Sync) -> Summary {
-    let (next, ends) = (AtomicU64::new(many.seeds.start), AtomicBool::new(false));
+    let (next, ends) = (AtomicU64::new(many.numbers.start), AtomicBool::new(false));
     let summary = Mutex::new(Summary::default());
     let began = Instant::now();
     std::thread::scope(|scope| {
@@ -119,17 +138,21 @@ pub fn run(many: &Many, told: impl Fn(u64, &Summary) + Sync) -> Summary {
                     if late || ends.load(Ordering::Relaxed) {
                         return;
                     }
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= many.seeds.end {
+                    let number = next.fetch_add(many.step.max(1), Ordering::Relaxed);
+                    if number >= many.numbers.end {
                         return;
                     }
-                    let outcome = one(&many.program, seed, many.planted.as_deref());
+                    let (seed, point) = match many.each {
+                        Each::Seed => (number, None),
+                        Each::CrashPointOf(seed) => (seed, Some(CrashPoint(number))),
+                    };
+                    let outcome = one(&many.program, seed, point, many.planted.as_deref());
                     let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
-                    summary.add(seed, outcome);
+                    summary.add(number, outcome);
                     if many.stops_at_first && !summary.failed.is_empty() {
                         ends.store(true, Ordering::Relaxed);
                     }
-                    told(seed, &summary);
+                    told(number, &summary);
                 }
             });
         }
@@ -141,9 +164,17 @@ pub fn run(many: &Many, told: impl Fn(u64, &Summary) + Sync) -> Summary {
 ///
 /// # Errors
 /// Why it gave no outcome: it hung, or died.
-pub fn one(program: &Path, seed: u64, planted: Option<&str>) -> Result<Outcome, String> {
+pub fn one(
+    program: &Path,
+    seed: u64,
+    crash_at: Option<CrashPoint>,
+    planted: Option<&str>,
+) -> Result<Outcome, String> {
     let mut command = Command::new(program);
     command.args(["--seed", &seed.to_string(), "--quiet"]);
+    if let Some(point) = crash_at {
+        command.args(["--crash-point", &point.0.to_string()]);
+    }
     if let Some(planted) = planted {
         command.args(["--planted", planted]);
     }

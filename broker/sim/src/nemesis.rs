@@ -9,6 +9,7 @@ use tokio::task::spawn_local;
 use crate::client::scene::{Keeping, Scene, Topic};
 use crate::clock::sleep;
 use crate::cluster::Cluster;
+use crate::crash::Moment;
 use crate::etcd;
 use crate::fault::Fault;
 use crate::network::Way;
@@ -61,11 +62,12 @@ fn strike(
         }
         Action::CrashAtRequest => {
             let (requests, after) = (random.below(20), random.one_in(2));
+            let moment = if after { Moment::After } else { Moment::Before };
             trace!(
                 name,
                 "broker {broker} will die at a request, {requests} from now"
             );
-            cluster.store.crash_at(broker, requests, after);
+            cluster.store.crash_at(broker, requests, moment);
         }
         Action::CrashAtTurn => {
             trace::fault(Fault::CrashAtTurn);

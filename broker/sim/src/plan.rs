@@ -167,6 +167,7 @@ impl Plan {
             },
             etcd: EtcdRates {
                 watch_twice: later.watch_twice,
+                crash: later.etcd_crash,
                 ..etcd_rates(random, is_faulty, etcd_latency)
             },
             net_latency_ms: (0, net_latency),
@@ -190,6 +191,7 @@ struct Later {
     dark_joins: bool,
     flipped_list: u32,
     watch_twice: u32,
+    etcd_crash: u32,
 }
 
 impl Later {
@@ -209,6 +211,7 @@ impl Later {
             dark_joins: is_faulty && random.one_in(12),
             flipped_list: if is_faulty { rate(random, 20_000) } else { 0 },
             watch_twice: if is_faulty { rate(random, 100_000) } else { 0 },
+            etcd_crash: if is_faulty { rate(random, 5_000) } else { 0 },
         }
     }
 }
@@ -270,6 +273,7 @@ fn etcd_rates(random: &mut Random, is_faulty: bool, latency: u64) -> EtcdRates {
         watch_late: rate(random, 100_000),
         watch_twice: 0,
         slow_keep_alive: rate(random, 50_000),
+        crash: 0,
     }
 }
 

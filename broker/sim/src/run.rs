@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use broker::shard::holdings;
 use broker::tools::fsck::{self, Fsck, Severity};
+use check::Anomaly;
 use coord::marks::{self, Mark};
 use coord::planted;
 use coord::rules;
@@ -22,6 +23,7 @@ use crate::client::scene::{Keeping, Phase, Scene};
 use crate::client::{admin, careless, fleeting, hostile};
 use crate::clock::{self, sleep};
 use crate::cluster::Cluster;
+use crate::crash::{self, CrashPoint};
 use crate::fault::Fault;
 use crate::judge;
 use crate::plan::Plan;
@@ -64,6 +66,8 @@ pub struct Options {
     pub is_printed: bool,
     /// A defect to plant.
     pub planted: Option<Planted>,
+    /// Where a broker dies, beside what the seed says.
+    pub crash_at: Option<CrashPoint>,
 }
 
 /// What a run came to.
@@ -85,6 +89,9 @@ pub struct Outcome {
     pub next_bits: u64,
     /// Simulated time, in milliseconds.
     pub simulated_ms: u64,
+    /// Changes of store and metadata while faults struck: each has two crash points.
+    #[serde(default)]
+    pub effects: u64,
     /// Batches acknowledged.
     pub acknowledged: u64,
     /// Records read.
@@ -132,6 +139,7 @@ fn run_here(seed: u64, options: &Options) -> Outcome {
     local.block_on(&runtime, async {
         clock::begin();
         let plan = Plan::draw(seed);
+        crash::begin(plan.brokers, options.crash_at);
         world(plan).await
     })
 }
@@ -192,7 +200,7 @@ async fn give_back(cluster: &Rc<Cluster>, scene: &Rc<Scene>) {
         }
     };
     if let Some(held) = until(GIVE_BACK_PATIENCE, wrong).await {
-        scene.violation(format!("not given back: {held}"));
+        scene.broken(Anomaly::Leak, format!("not given back: {held}"));
     }
 }
 
@@ -249,13 +257,15 @@ async fn live(cluster: &Rc<Cluster>, scene: &Rc<Scene>) {
     sleep(plan.duration).await;
     trace!("run", "faults end");
     scene.phase.set(Phase::Quiet);
+    crash::end();
     scene.unwritten.set(None);
     cluster.calm();
     trouble.abort();
     let answered = tokio::time::timeout(ANSWER_PATIENCE, join_all(lanes)).await;
     clock::read();
     let Ok(lanes) = answered else {
-        scene.violation("requests are not answered although faults have ended".to_owned());
+        let what = "requests are not answered although faults have ended".to_owned();
+        scene.broken(Anomaly::StuckProducer, what);
         return;
     };
     let lanes: Vec<Lane> = lanes.into_iter().filter_map(Result::ok).collect();
@@ -280,7 +290,10 @@ async fn live(cluster: &Rc<Cluster>, scene: &Rc<Scene>) {
         let read = read_all(scene, topic, READERS, plan.seed, CATCH_UP_PATIENCE).await;
         match read {
             Some(ends) => shown(scene, topic, &ends),
-            None => scene.violation(format!("topic {topic} cannot be read to its end")),
+            None => {
+                let what = format!("topic {topic} cannot be read to its end");
+                scene.broken(Anomaly::StuckConsumer, what);
+            }
         }
     }
 }
@@ -290,9 +303,10 @@ fn shown(scene: &Scene, topic: usize, ends: &BTreeMap<i32, i64>) {
     for (partition, end) in ends {
         let acknowledged = scene.end(topic, *partition);
         if *end < acknowledged {
-            scene.violation(format!(
+            let what = format!(
                 "{topic}/{partition}: the log ends at {end}, {acknowledged} was acknowledged"
-            ));
+            );
+            scene.broken(Anomaly::LostWrite, what);
         }
     }
 }
@@ -413,7 +427,8 @@ async fn catch_up(plan: &Plan, scene: &Rc<Scene>) {
             (least, since) = (left, now);
         }
         if now >= since + CATCH_UP_PATIENCE || now >= begun + CATCH_UP_MOST {
-            return scene.violation(format!("{late}, although faults have ended"));
+            let what = format!("{late}, although faults have ended");
+            return scene.broken(Anomaly::StuckConsumer, what);
         }
         sleep(Duration::from_millis(20)).await;
     }
@@ -424,9 +439,8 @@ async fn commit(scene: &Rc<Scene>, groups: &[Rc<Group>]) {
         let before = group.commits();
         let wrong = || (group.commits() == before).then(|| group.name.clone());
         if let Some(name) = until(COMMIT_PATIENCE, wrong).await {
-            scene.violation(format!(
-                "group {name} commits nothing, although faults have ended"
-            ));
+            let what = format!("group {name} commits nothing, although faults have ended");
+            scene.broken(Anomaly::StuckCommitter, what);
         }
     }
 }
@@ -458,12 +472,14 @@ async fn wake(cluster: &Rc<Cluster>, scene: &Rc<Scene>, lanes: Vec<Lane>) {
     let said = tokio::time::timeout(ANSWER_PATIENCE, join_all(last_words)).await;
     clock::read();
     if said.is_err() {
-        scene.violation("a last batch is not answered, with everything calm".to_owned());
+        let what = "a last batch is not answered, with everything calm".to_owned();
+        scene.broken(Anomaly::StuckProducer, what);
         return;
     }
     let wrong = || scene.behind(LISTENERS..observer);
     if let Some(late) = until(WAKE_PATIENCE, wrong).await {
-        scene.violation(format!("{late}: it waits and was not woken"));
+        let what = format!("{late}: it waits and was not woken");
+        scene.broken(Anomaly::StuckConsumer, what);
     }
 }
 
@@ -493,6 +509,7 @@ fn outcome(cluster: &Cluster, scene: &Scene) -> Outcome {
         revision: cluster.etcd.table.revision().0,
         next_bits: entropy::next_bits(),
         simulated_ms: clock::read().as_millis() as u64,
+        effects: crash::effects(),
         acknowledged: scene.acknowledged.get(),
         read: scene.read.get(),
         faults: trace::faults().into_iter().map(by_name).collect(),

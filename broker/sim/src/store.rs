@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::clock::sleep;
+use crate::crash::{self, Moment};
 use crate::fault::Fault;
-use crate::node::Gate;
 use crate::random::Random;
 use crate::trace::{self, trace};
 
@@ -79,8 +79,7 @@ struct State {
     recent: VecDeque<ObjectKey>,
     cut: Vec<bool>,
     /// Of each broker: it dies at the request after so many, before or after it takes effect.
-    crash_at: Vec<Option<(u64, bool)>>,
-    gates: Vec<Option<Arc<Gate>>>,
+    crash_at: Vec<Option<(u64, Moment)>>,
 }
 
 impl Shared {
@@ -94,7 +93,6 @@ impl Shared {
                 recent: VecDeque::new(),
                 cut: vec![false; brokers],
                 crash_at: vec![None; brokers],
-                gates: vec![None; brokers],
             }),
         })
     }
@@ -167,16 +165,14 @@ impl Shared {
         self.lock().cut[broker] = is_cut;
     }
 
-    /// The process of a broker, which may die at a request.
-    pub(crate) fn serve(&self, broker: usize, gate: Arc<Gate>) {
-        let mut state = self.lock();
-        state.gates[broker] = Some(gate);
-        state.crash_at[broker] = None;
+    /// A process of a broker begins, which is not to die at a request yet.
+    pub(crate) fn serve(&self, broker: usize) {
+        self.lock().crash_at[broker] = None;
     }
 
-    /// A broker dies at its request after so many more, before or after that takes effect.
-    pub(crate) fn crash_at(&self, broker: usize, requests: u64, after: bool) {
-        self.lock().crash_at[broker] = Some((requests, after));
+    /// A broker dies at its request after so many more.
+    pub(crate) fn crash_at(&self, broker: usize, requests: u64, moment: Moment) {
+        self.lock().crash_at[broker] = Some((requests, moment));
     }
 }
 
@@ -207,7 +203,9 @@ struct Draw {
     is_partial: bool,
     is_list_flipped: bool,
     luck: u64,
-    crash: Option<bool>,
+    /// Whether something is put or deleted.
+    changes: bool,
+    crash: Option<Moment>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,6 +246,7 @@ impl ModelStore {
             before: latency.mul_f64(at as f64 / 100.0),
             after: latency.mul_f64((100 - at) as f64 / 100.0),
             luck: random.bits(),
+            changes: matches!(kind, Kind::Put | Kind::Delete),
             ..Draw::default()
         };
         let mut strikes = |ppm: u32, fault: Fault, wanted: bool| {
@@ -309,26 +308,21 @@ impl ModelStore {
         if state.cut[self.broker] {
             draw.refusal = Some(Refusal::Timeout);
         }
-        if let Some((left, after)) = state.crash_at[self.broker] {
+        if let Some((left, moment)) = state.crash_at[self.broker] {
             state.crash_at[self.broker] = match left {
                 0 => {
-                    draw.crash = Some(after);
+                    draw.crash = Some(moment);
                     None
                 }
-                left => Some((left - 1, after)),
+                left => Some((left - 1, moment)),
             };
         }
         draw
     }
 
     /// The broker dies at this request.
-    fn crash(&self) {
-        trace::fault(Fault::CrashAtRequest);
-        let gate = self.shared.lock().gates[self.broker].clone();
-        if let Some(gate) = gate {
-            trace!(self.actor(), "broker {} dies at this request", self.broker);
-            gate.doom();
-        }
+    fn crash(&self, moment: Moment) {
+        crash::kill(&self.actor(), self.broker, Fault::CrashAtRequest, moment);
     }
 
     /// Carries a request out as `draw` says; `None`: the answer is lost, or there was none.
@@ -346,12 +340,14 @@ impl ModelStore {
                 drop(reply.send(Err(refusal)));
                 return;
             }
-            if draw.crash == Some(false) {
-                return this.crash();
+            let at_effect = draw.changes.then(crash::at_effect).flatten();
+            let crash = draw.crash.or(at_effect);
+            if crash == Some(Moment::Before) {
+                return this.crash(Moment::Before);
             }
             let outcome = apply(&draw);
-            if draw.crash == Some(true) {
-                return this.crash();
+            if crash == Some(Moment::After) {
+                return this.crash(Moment::After);
             }
             sleep(draw.after).await;
             if !draw.is_reply_lost {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use check::{At, Broker, Epoch, Event, Observer, Partition, Record, Value};
+use check::{Anomaly, At, Broker, Epoch, Event, Observer, Partition, Record, Value};
 use segment::batch::Batches;
 use segment::record::{DecodeLimits, RecordSet};
 use wire::messages::fetch::{FetchPartition, FetchTopic, PartitionData};
@@ -12,6 +12,7 @@ use wire::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::messages::{FetchRequest, ListOffsetsRequest};
 use wire::{ErrorCode, decode_response};
 
+use super::replay::Replay;
 use super::scene::{Connections, Keeping, Leaders, SMALL_TIMEOUT, Scene};
 use crate::clock::sleep;
 use crate::fault::Fault;
@@ -66,6 +67,8 @@ pub(crate) struct Consumer {
     trimmed: Vec<i32>,
     /// Whether records were deleted of a partition that it had begun to read.
     is_torn: bool,
+    /// The model of the log, where everything is read.
+    replay: Option<Replay>,
 }
 
 impl Consumer {
@@ -95,6 +98,7 @@ impl Consumer {
             leaders: Leaders::default(),
             trimmed: Vec::new(),
             is_torn: false,
+            replay: None,
         }
     }
 
@@ -359,6 +363,14 @@ impl Consumer {
                 return false;
             }
         };
+        if let Some(replay) = &mut self.replay {
+            let bytes = part.records.borrowed().unwrap_or_default();
+            if let Err(wrong) = replay.take(partition.0, position, bytes) {
+                let name = &self.name;
+                let what = format!("{name}: partition {partition}: {wrong}");
+                self.scene.violation(what);
+            }
+        }
         // A batch may begin before the position.
         let records: Vec<Record> = records
             .into_iter()
@@ -368,10 +380,13 @@ impl Consumer {
         for record in &records {
             self.scene.read.set(self.scene.read.get() + 1);
             if record.offset != next && self.scene.topics[self.topic].keeping == Keeping::All {
-                self.scene.violation(format!(
-                    "{}: partition {partition}: skipped from {next} to {}",
-                    self.name, record.offset
-                ));
+                self.scene.broken(
+                    Anomaly::PollSkip,
+                    format!(
+                        "{}: partition {partition}: skipped from {next} to {}",
+                        self.name, record.offset
+                    ),
+                );
             }
             next = record.offset + 1;
         }
@@ -411,7 +426,7 @@ impl Consumer {
         let acknowledged = self.scene.end_at(self.topic, partition.0, At(since));
         if high_watermark < acknowledged {
             let (name, age) = (&self.name, self.scene.age_max);
-            self.scene.violation(format!(
+            self.scene.broken(Anomaly::RealtimeLag, format!(
                 "{name}: partition {partition}: broker {leader} answers that the log ends at {high_watermark}, \
                  {acknowledged} had been acknowledged {age:?} before it was asked"
             ));
@@ -480,7 +495,10 @@ async fn read_once(
         knows_epochs: false,
     };
     let began = scene.now();
-    let consumer = Consumer::new(scene.clone(), diet, observer, topic, seed);
+    let mut consumer = Consumer::new(scene.clone(), diet, observer, topic, seed);
+    // Of a compacted log batches are gone.
+    let is_whole = scene.topics[topic].keeping != Keeping::Latest;
+    consumer.replay = is_whole.then(Replay::default);
     let partitions = scene.topics[topic].partitions as usize;
     let is_done = move |consumer: &Consumer| {
         let at_end = |(partition, end): (&i32, &i64)| consumer.positions[partition] >= *end;

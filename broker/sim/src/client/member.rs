@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use check::{At, Event, Generation, Partition};
 use wire::messages::join_group::JoinGroupRequestProtocol;
 use wire::messages::leave_group::MemberIdentity;
 use wire::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -419,6 +420,17 @@ impl Member {
             (*next, book.generation)
         };
         let is_of_today = share.generation >= newest;
+        self.record(
+            share.generation,
+            partition,
+            |group, generation, partition, at| Event::Committing {
+                group,
+                generation,
+                partition,
+                offset,
+                at,
+            },
+        );
         let (group, id, scene) = (self.group.clone(), self.id.clone(), self.scene.clone());
         let request = OffsetCommitRequest {
             group_id: &group.name,
@@ -472,6 +484,17 @@ impl Member {
         if book.doubts.get(&partition) == Some(&share.generation) {
             return true;
         }
+        self.record(
+            share.generation,
+            partition,
+            |group, generation, partition, at| Event::Committed {
+                group,
+                generation,
+                partition,
+                offset,
+                at,
+            },
+        );
         let mut settled = self.group.settled.borrow_mut();
         let before = settled.entry(partition).or_insert(-1);
         *before = (*before).max(offset);
@@ -485,6 +508,7 @@ impl Member {
         };
         let (group, scene) = (self.group.clone(), self.scene.clone());
         let floor = self.settled(partition);
+        let began = scene.now();
         let request = OffsetFetchRequest {
             group_id: &group.name,
             topics: Some(vec![OffsetFetchRequestTopic {
@@ -513,6 +537,17 @@ impl Member {
         }
         let found = part.committed_offset;
         trace!(self.name, "reads {found} as committed of {partition}");
+        if !self.is_in_doubt(partition) {
+            self.record(Generation::NONE.0, partition, |group, _, partition, at| {
+                Event::CommittedRead {
+                    group,
+                    partition,
+                    offset: (found >= 0).then_some(found),
+                    began,
+                    at,
+                }
+            });
+        }
         let begun = self
             .group
             .book
@@ -527,6 +562,24 @@ impl Member {
                 self.name
             ));
         }
+    }
+
+    /// Whether a commit of the newest generation may yet take effect, after those that were acknowledged since.
+    fn is_in_doubt(&self, partition: i32) -> bool {
+        let book = self.group.book.borrow();
+        let doubt = book.doubts.get(&partition);
+        doubt.is_some_and(|generation| *generation >= book.generation)
+    }
+
+    fn record(
+        &self,
+        generation: i32,
+        partition: i32,
+        event: impl FnOnce(check::Group, Generation, Partition, At) -> Event,
+    ) {
+        let (generation, partition) = (Generation(generation), Partition(partition));
+        let event = event(check::Group(0), generation, partition, self.scene.now());
+        self.scene.record(self.group.topic, event);
     }
 
     /// The last commit of a partition that is known to have been acknowledged; -1 for none.

@@ -8,4 +8,5 @@ pub(crate) mod fleeting;
 pub(crate) mod hostile;
 pub(crate) mod member;
 pub(crate) mod producer;
+mod replay;
 pub(crate) mod scene;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use check::{Broker, Event, Key, Keyed, Kind, Partition, Producer, SendId};
+use check::{Anomaly, Broker, Event, Key, Keyed, Kind, Partition, Producer, SendId};
 use segment::record::{NewRecord, RecordBatchBuilder};
 use segment::{ProducerEpoch, ProducerId, Sequence, TimestampMs};
 use wire::messages::produce::{PartitionProduceData, TopicProduceData};
@@ -466,7 +466,7 @@ impl Lane {
                 Outcome::Acknowledged(again, _) => {
                     if again != base {
                         let name = &self.name;
-                        self.scene.violation(format!(
+                        self.scene.broken(Anomaly::InconsistentOffsets, format!(
                             "{name}: a batch that is stored at {base} is sent again and acknowledged at {again}"
                         ));
                     }
@@ -475,7 +475,7 @@ impl Lane {
                 }
                 Outcome::Refused(code, broker) => {
                     let name = &self.name;
-                    self.scene.violation(format!(
+                    self.scene.broken(Anomaly::ProducerState, format!(
                         "{name}: broker {broker} refuses one of the last {count} batches, stored at {base}: {code:?}"
                     ));
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use check::{At, Event, SendId, Value};
+use check::{Anomaly, At, Event, SendId, Value};
 use tokio::sync::Notify;
 use wire::decode_response;
 use wire::messages::MetadataRequest;
@@ -205,6 +205,11 @@ impl Scene {
             (self.end(*topic, *partition) - position).max(0)
         });
         left.sum()
+    }
+
+    /// A promise is broken that has a name.
+    pub(crate) fn broken(&self, anomaly: Anomaly, what: String) {
+        self.violation(format!("{anomaly}: {what}"));
     }
 
     /// A promise is broken.

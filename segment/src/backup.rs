@@ -26,6 +26,10 @@ const MAGIC: [u8; 4] = *b"KBAK";
 const VERSION: u16 = 1;
 const ENTRY_BYTES: usize = 8;
 const CRC_BYTES: usize = 4;
+/// Magic, version, reserved, revision and time.
+const HEADER_BYTES: usize = 24;
+
+const _: () = assert!(ENTRY_BYTES == 2 * size_of::<u32>());
 
 /// Why bytes are not a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,6 +128,10 @@ impl Backup {
         bytes: &Bytes,
         cursor: &mut Cursor<'_>,
     ) -> Result<Result<Self, BackupFormatError>, Ended> {
+        assert!(
+            cursor.position() + cursor.remaining() + CRC_BYTES == bytes.len(),
+            "the cursor walks these bytes, up to the CRC"
+        );
         let revision = cursor.u64()?;
         let made = TimestampMs::new(cursor.i64()?);
         let cluster_id = read_bytes(bytes, cursor)?;
@@ -177,6 +185,11 @@ impl Backup {
             put_bytes(&mut out, &entry.key);
             put_bytes(&mut out, &entry.value);
         }
+        let names = self.cluster_id.len() + self.cluster.len();
+        assert!(
+            out.len() == HEADER_BYTES + 3 * 4 + names + size,
+            "each length stands before its bytes"
+        );
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_be_bytes());
         out.into()

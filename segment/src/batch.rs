@@ -39,6 +39,28 @@ const DELETE_HORIZON_BIT: i16 = 0x40;
 
 const _: () = assert!(BATCH_HEADER_BYTES == 57 + 4);
 const _: () = assert!(CRC_AT + 4 == BATCH_CRC_START);
+const _: () = assert!(BATCH_LENGTH_OVERHEAD == EPOCH_AT && EPOCH_AT + 4 == MAGIC_AT);
+const _: () = assert!(MAGIC_AT + 1 == CRC_AT);
+const _: () = assert!(MAX_TIMESTAMP_AT == BATCH_CRC_START + 2 + 4 + 8);
+const _: () = assert!(
+    CODEC_MASK + TIMESTAMP_TYPE_BIT + TRANSACTIONAL_BIT + CONTROL_BIT + DELETE_HORIZON_BIT
+        == CODEC_MASK | TIMESTAMP_TYPE_BIT | TRANSACTIONAL_BIT | CONTROL_BIT | DELETE_HORIZON_BIT,
+    "no bit has two meanings"
+);
+const _: () = {
+    let mut number = 0;
+    while number < Codec::ALL.len() {
+        assert!(Codec::ALL[number].number() as usize == number);
+        let read = Codec::from_number(number as u8);
+        assert!(matches!(read, Some(codec) if codec.number() as usize == number));
+        number += 1;
+    }
+    assert!(
+        Codec::from_number(number as u8).is_none(),
+        "ALL has them all"
+    );
+    assert!(number <= CODEC_MASK as usize + 1);
+};
 
 /// Why bytes are not a record batch that may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -485,6 +507,14 @@ impl BatchHeader {
     }
 
     pub(crate) fn encode(&self) -> [u8; BATCH_HEADER_BYTES] {
+        assert!(
+            (BATCH_HEADER_BYTES..=BATCH_BYTES_MAX).contains(&self.total_bytes()),
+            "the batch length is one that a reader takes"
+        );
+        assert!(
+            self.record_count.max(self.last_offset_delta) <= i32::MAX as u32,
+            "both counts fit their signed fields"
+        );
         let mut out = Vec::with_capacity(BATCH_HEADER_BYTES);
         out.extend_from_slice(&self.base_offset.get().to_be_bytes());
         out.extend_from_slice(&self.batch_length.to_be_bytes());
@@ -641,11 +671,15 @@ pub fn assign(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) 
 /// the CRC anew.
 ///
 /// # Panics
-/// When `batch` is shorter than a header: the caller validated it.
+/// When `batch` is shorter than a header or has another magic: the caller validated it.
 pub fn set_log_append_time(batch: &mut [u8], now: TimestampMs) {
     assert!(
         batch.len() >= BATCH_HEADER_BYTES,
         "a validated batch has a header"
+    );
+    assert!(
+        batch[MAGIC_AT] == MAGIC as u8,
+        "a validated batch has this layout"
     );
     let bits = i16::from_be_bytes([batch[BATCH_CRC_START], batch[BATCH_CRC_START + 1]]);
     let attributes = Attributes::new(bits).with_timestamp_type(TimestampType::LogAppendTime);
@@ -745,6 +779,10 @@ impl<'a> Iterator for Batches<'a> {
             let truncated = matches!(error, BatchError::Truncated { .. });
             // Nothing after a batch that cannot be read can be found: stop for good.
             self.bytes = self.bytes.get(..self.position).unwrap_or_default();
+            assert!(
+                self.position == self.bytes.len(),
+                "the walk is over, and stands where it failed"
+            );
             if truncated && self.tail == Tail::End {
                 return None;
             }

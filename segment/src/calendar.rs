@@ -10,6 +10,10 @@ const ERA: i64 = 146_097;
 /// Days from the first of March of year 0 to 1970.
 const EPOCH: i64 = 719_468;
 
+const _: () = assert!(ERA == 400 * 365 + 400 / 4 - 400 / 100 + 1);
+// Of 1969 the days from March on.
+const _: () = assert!(EPOCH == 1_969 * 365 + 1_969 / 4 - 1_969 / 100 + 1_969 / 400 + 306);
+
 /// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01 (Howard Hinnant's
 /// `civil_from_days`).
 pub fn civil(days: i64) -> (i64, i64, i64) {
@@ -26,7 +30,12 @@ pub fn civil(days: i64) -> (i64, i64, i64) {
     };
     assert!((1..=12).contains(&month), "a year has 12 months");
     assert!((1..=31).contains(&day), "a month has 31 days at most");
-    (year + era * 400 + i64::from(month <= 2), month, day)
+    let year = year + era * 400 + i64::from(month <= 2);
+    assert!(
+        days_of(year, month, day) == days - EPOCH,
+        "the date is that of the day"
+    );
+    (year, month, day)
 }
 
 /// Days from 1970-01-01 to a date that exists.
@@ -84,6 +93,10 @@ fn rfc3339(text: &str) -> Option<i64> {
         }
         None => (0, rest),
     };
+    assert!(
+        (0..MS_PER_SECOND).contains(&fraction),
+        "a fraction is less than a second"
+    );
     let seconds = hour * 3_600 + minute * 60 + second - zone_seconds(zone)?;
     Some(days * MS_PER_DAY + seconds * MS_PER_SECOND + fraction)
 }
@@ -134,7 +147,12 @@ fn date_days(date: &str) -> Option<i64> {
     if !(1..=length).contains(&day) {
         return None;
     }
-    Some(days_of(year, month, day))
+    let days = days_of(year, month, day);
+    assert!(
+        civil(days) == (year, month, day),
+        "a date that exists is a day of its own"
+    );
+    Some(days)
 }
 
 /// A timestamp as in RFC 3339, in UTC, to the millisecond; `-` for none.

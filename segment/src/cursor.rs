@@ -104,6 +104,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn varint_raw(&mut self, bits: u32) -> Result<u64, Ended> {
+        assert!(bits <= u64::BITS, "a value has 64 bits at most");
         let mut value = 0_u64;
         let mut shift = 0_u32;
         while shift < bits {
@@ -130,12 +131,14 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: i32) {
 
 /// Appends a zigzag varint of up to 64 bits.
 pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
+    let start = out.len();
     let mut raw = ((value << 1) ^ (value >> 63)) as u64;
     while raw >= 0x80 {
         out.push((raw as u8) | 0x80);
         raw >>= 7;
     }
     out.push(raw as u8);
+    assert!(out.len() - start <= 10, "64 bits take ten bytes at most");
 }
 
 #[cfg(test)]

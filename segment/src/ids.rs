@@ -209,7 +209,9 @@ impl Sequence {
             return self;
         }
         let sum = self.0 as u64 + count as u64;
-        Self((sum % (i32::MAX as u64 + 1)) as i32)
+        let next = (sum % (i32::MAX as u64 + 1)) as i32;
+        assert!(next >= 0, "a sequence goes back to 0, not below");
+        Self(next)
     }
 
     /// The last of `count` sequences of which this is the first; `count` 0 gives this one.
@@ -241,6 +243,9 @@ pub struct TopicId([u8; 16]);
 
 const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const TOPIC_ID_CHARS: usize = 22;
+
+// Four bits are left over: they are zero.
+const _: () = assert!(TOPIC_ID_CHARS * 6 == 128 + 4);
 
 impl TopicId {
     /// Kafka's zero id: "no topic id".
@@ -321,6 +326,8 @@ impl FromStr for TopicId {
 pub struct SessionId([u8; 16]);
 
 const SESSION_ID_CHARS: usize = 32;
+
+const _: () = assert!(SESSION_ID_CHARS * 4 == 128);
 
 impl SessionId {
     /// No session: all bits zero.

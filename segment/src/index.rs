@@ -34,6 +34,9 @@ pub const INDEX_ENTRY_BYTES: usize = 12;
 const MAGIC: [u8; 4] = *b"IDX\0";
 const VERSION: u16 = 1;
 
+const _: () = assert!(INDEX_HEADER_BYTES == 4 + 2 + 4 + 4 + 2);
+const _: () = assert!(INDEX_ENTRY_BYTES == 8 + 4);
+
 /// Why bytes are not an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IndexError {
@@ -148,6 +151,10 @@ impl Index {
         let count = cursor.i32()?;
         let interval = cursor.i32()?;
         let _reserved = cursor.u16()?;
+        assert!(
+            cursor.position() == INDEX_HEADER_BYTES,
+            "the header's fields have 16 bytes"
+        );
         let header_range = IndexError::HeaderRange { count, interval };
         let (Ok(entry_count), Ok(interval)) = (usize::try_from(count), u32::try_from(interval))
         else {
@@ -180,6 +187,7 @@ impl Index {
                 }
             }
         }
+        assert!(cursor.remaining() == 0, "the entries fill the index");
         Ok(Ok(Self { interval, entries }))
     }
 

@@ -27,7 +27,7 @@ use crate::ids::{
     BrokerId, LeaderEpoch, Offset, PartitionIndex, SessionId, TimestampMs, TopicId, TopicPartition,
     WalSequence,
 };
-use crate::topic_name::TopicName;
+use crate::topic_name::{TOPIC_NAME_BYTES_MAX, TopicName};
 
 /// Default prefix of segments.
 pub const SEGMENTS_PREFIX_DEFAULT: &str = "kafscale/";
@@ -38,6 +38,9 @@ pub const NAMESPACE_DEFAULT: &str = "default";
 /// Most bytes of a prefix or namespace. S3 keys have at most 1,024 bytes; a topic takes up to 260
 /// and the rest of a key less than 120.
 pub const PREFIX_BYTES_MAX: usize = 256;
+
+// Prefix, namespace and its '/'; name of a topic, '@' and its generation; the rest.
+const _: () = assert!(2 * PREFIX_BYTES_MAX + 1 + TOPIC_NAME_BYTES_MAX + 1 + 10 + 120 <= 1_024);
 
 const PRODUCERS: &str = "producers";
 const CLUSTER: &str = "cluster";
@@ -282,6 +285,10 @@ impl KeySpace {
                 wal: wal.to_owned(),
             });
         }
+        assert!(
+            !space.segments.starts_with(&space.wal),
+            "a segment's key is not taken for one of the WAL"
+        );
         Ok(space)
     }
 

@@ -39,6 +39,8 @@ const MAGIC: [u8; 4] = *b"KAFS";
 const END_MAGIC: [u8; 4] = *b"END!";
 const VERSION: u16 = 1;
 
+const _: () = assert!(KFS_FOOTER_BYTES == 4 + 8 + END_MAGIC.len());
+
 /// What is wrong with a segment's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KfsError {
@@ -240,6 +242,7 @@ impl KfsFooter {
         let body_crc32c = cursor.u32()?;
         let last_offset = Offset::new(cursor.i64()?);
         let found = cursor.array::<4>()?;
+        assert!(cursor.remaining() == 0, "the footer's fields have 16 bytes");
         if found != END_MAGIC {
             return Ok(Err(KfsError::FooterMagic { found }));
         }
@@ -346,6 +349,14 @@ impl KfsObject {
             body_range(len).is_some_and(|body| body.end == walk.position),
             "the body ends where the batches end"
         );
+        let index = walk.index.finish();
+        assert!(
+            index
+                .entries()
+                .first()
+                .is_some_and(|first| first.position as usize == KFS_HEADER_BYTES),
+            "the index has the first batch"
+        );
         Ok(Self {
             chunks: all,
             len,
@@ -355,7 +366,7 @@ impl KfsObject {
             last_offset,
             record_count,
             max_timestamp: walk.max_timestamp,
-            index: walk.index.finish(),
+            index,
         })
     }
 
@@ -392,11 +403,16 @@ impl BodyWalk {
     }
 
     fn chunk(&mut self, chunk: &[u8]) -> Result<(), KfsError> {
+        let start = self.position;
         for batch in Batches::strict(chunk) {
             let position = self.position;
             let batch = batch.map_err(|source| KfsError::Batch { position, source })?;
             self.batch(&batch)?;
         }
+        assert!(
+            self.position == start + chunk.len() as u64,
+            "every byte of a chunk is one of a batch"
+        );
         Ok(())
     }
 
@@ -497,6 +513,10 @@ pub fn verify(bytes: &[u8]) -> KfsReport {
             len: bytes.len() as u64,
         });
     }
+    assert!(
+        !report.is_sound() || report.header.is_some() && report.footer.is_some(),
+        "what cannot be read is a fault"
+    );
     report
 }
 
@@ -521,6 +541,10 @@ fn verify_body(body: &[u8], report: &mut KfsReport) {
             report.fault(fault);
         }
     }
+    assert!(
+        walk.position == (KFS_HEADER_BYTES + batches.position()) as u64,
+        "each batch is counted once, damaged or not"
+    );
     let complete = batches.position() == body.len();
     report.batch_count = walk.batch_count;
     report.record_count = walk.record_count;

@@ -36,6 +36,8 @@ const VERSION: u16 = 1;
 const SEGMENT_BYTES: usize = 56;
 const POINT_BYTES: usize = 20;
 const CRC_BYTES: usize = 4;
+/// Magic, version, reserved, topic, partition, leader epoch, compacted end and log start.
+const HEADER_BYTES: usize = 48;
 
 /// Why bytes are not a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -240,6 +242,12 @@ impl Manifest {
         self.segments
             .iter()
             .for_each(|segment| put_segment(&mut out, segment));
+        let points: usize = self.segments.iter().map(|own| own.time_points.len()).sum();
+        let rows = self.segments.len() * SEGMENT_BYTES + points * POINT_BYTES;
+        assert!(
+            out.len() == HEADER_BYTES + 4 + rows,
+            "each segment stands once in it"
+        );
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_be_bytes());
         out.into()
@@ -340,6 +348,12 @@ impl TimePointsBuilder {
 
     /// The points of the batches pushed.
     pub fn finish(self) -> Vec<TimePoint> {
+        assert!(
+            self.points.is_sorted_by(|a, b| {
+                u64::from(a.position) + self.block_bytes <= u64::from(b.position)
+            }),
+            "a block that has another behind it is full"
+        );
         self.points
     }
 }
@@ -360,7 +374,14 @@ pub fn time_points(chunks: &[Bytes]) -> Result<Vec<TimePoint>, BatchError> {
         }
         start += chunk.len();
     }
-    Ok(builder.finish())
+    let points = builder.finish();
+    assert!(
+        points
+            .first()
+            .is_none_or(|first| first.position as usize == KFS_HEADER_BYTES),
+        "the first block starts with the body"
+    );
+    Ok(points)
 }
 
 fn read_magic(cursor: &mut Cursor<'_>) -> Result<Result<(), ManifestError>, Ended> {

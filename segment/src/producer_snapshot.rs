@@ -40,6 +40,9 @@ const CRC_BYTES: usize = 4;
 /// Magic, version, reserved, topic, partition and end offset.
 const HEADER_BYTES: usize = 36;
 
+// The field has 16 bits.
+const _: () = assert!(PRODUCER_BATCHES_MAX <= u16::MAX as usize);
+
 /// Why bytes are not a producer snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProducerSnapshotError {

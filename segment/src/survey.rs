@@ -22,6 +22,8 @@ use crate::record::empty_batch;
 const MAGIC_AT: usize = 16;
 const MAGIC: u8 = 2;
 
+const _: () = assert!(MAGIC_AT < BATCH_HEADER_BYTES);
+
 /// A range of offsets of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
@@ -83,6 +85,11 @@ impl Survey {
             None if whole && walk.records > 0 => Some(walk.next),
             None => None,
         };
+        let sound_end = walk.stretches.last().map_or(base, |last| last.next);
+        assert!(
+            sound_end == walk.next,
+            "the stretches reach as far as the walk"
+        );
         Self {
             base,
             stretches: walk.stretches,
@@ -163,7 +170,12 @@ pub fn salvage(
         // A batch that crosses the end is of no use.
         chunks.extend(without_records(reached..stretch.next.min(end), epoch));
     }
-    KfsObject::build(survey.base, created, chunks)
+    let left = KfsObject::build(survey.base, created, chunks)?;
+    assert!(
+        left.last_offset.next() == Some(end),
+        "what is left ends where it should"
+    );
+    Ok(left)
 }
 
 /// Batches without records for these offsets: as log compaction leaves them, so that readers pass over
@@ -234,7 +246,9 @@ impl Walk {
                 None if body.len() - at < BATCH_HEADER_BYTES => break,
                 None => {
                     (self.is_damaged, self.is_after_damage) = (true, true);
-                    at = self.behind(body, at);
+                    let behind = self.behind(body, at);
+                    assert!(at < behind && behind <= body.len(), "the walk goes on");
+                    at = behind;
                 }
             }
         }

@@ -44,6 +44,9 @@ const MAGIC: [u8; 4] = *b"KWAL";
 const VERSION: u16 = 1;
 const NO_SEQUENCE: u64 = u64::MAX;
 
+const _: () = assert!(WAL_HEADER_BYTES == 4 + 2 + 1 + 1 + 16 + 8 + 8 + 16 + 4 + 4);
+const _: () = assert!(WAL_TAIL_BYTES >= WAL_TRAILER_BYTES as u64);
+
 /// Why bytes are not (part of) a WAL object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WalError {
@@ -248,12 +251,16 @@ impl WalHeader {
     }
 
     /// Header of the object by which `fenced_by` ends `session` at `sequence`.
+    ///
+    /// # Panics
+    /// When `fenced_by` is zero, which stands for none.
     pub fn fence(
         broker: BrokerId,
         session: SessionId,
         sequence: WalSequence,
         fenced_by: SessionId,
     ) -> Self {
+        assert!(!fenced_by.is_zero(), "who fences has a session");
         let header = Self {
             kind: WalKind::Fence,
             broker,
@@ -345,7 +352,12 @@ impl WalHeader {
         out.extend_from_slice(&self.broker.get().to_be_bytes());
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_be_bytes());
-        out.try_into().expect("the fields add up to 64 bytes")
+        let out: [u8; WAL_HEADER_BYTES] = out.try_into().expect("the fields add up to 64 bytes");
+        assert!(
+            Self::parse(&out) == Ok(*self),
+            "a header is read as it was written"
+        );
+        out
     }
 
     fn check(&self) -> Result<(), WalError> {

@@ -11,6 +11,8 @@ use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Times
 
 const CRC_AT: usize = 17;
 
+const _: () = assert!(CRC_AT + 4 == BATCH_CRC_START);
+
 /// Why a batch cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
@@ -215,6 +217,10 @@ impl RecordBatchBuilder {
             self.count <= offset_delta.saturating_add(1),
             "each record has an offset of its own"
         );
+        assert!(
+            self.records.len() + BATCH_HEADER_BYTES <= i32::MAX as usize,
+            "records that are not compressed fit a batch"
+        );
         Ok(self)
     }
 
@@ -284,6 +290,7 @@ fn encode_record(
     timestamp_delta: i64,
     record: &NewRecord<'_>,
 ) -> Result<(), BuildError> {
+    assert!(offset_delta >= 0, "a record is not before its batch");
     out.push(0);
     put_varlong(out, timestamp_delta);
     put_varint(out, offset_delta);

@@ -22,6 +22,8 @@ use crate::ids::{Offset, TimestampMs};
 
 const CRC_AT: usize = 17;
 
+const _: () = assert!(CRC_AT + 4 == BATCH_CRC_START);
+
 /// Why a batch is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CleanError {
@@ -87,6 +89,10 @@ pub fn clean_batch(
             kept.push(record);
         }
     }
+    assert!(
+        read == header.record_count as usize,
+        "each record is looked at"
+    );
     let new_horizon = match horizon {
         None if has_tombstone => Some(TimestampMs::new(
             tombstones.now.get().saturating_add(tombstones.retention_ms),

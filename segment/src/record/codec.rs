@@ -132,6 +132,7 @@ pub fn decompress<'a>(
             drain(codec, decoder, bytes, limit)?
         }
     };
+    assert!(out.len() <= limit, "no more comes out than the caps allow");
     Ok(Cow::Owned(out))
 }
 

@@ -52,6 +52,10 @@ pub fn cut_batch(
         }
         start = end;
     }
+    assert!(
+        start == set.uncompressed_bytes(),
+        "the records fill the batch"
+    );
     if kept_count == header.record_count {
         return Ok(Cleaned::Whole);
     }
@@ -69,6 +73,7 @@ pub fn cut_batch(
 }
 
 fn encode(header: BatchHeader, records: &[u8]) -> Result<Bytes, BuildError> {
+    assert!(header.record_count > 0, "an empty batch is made otherwise");
     let codec = header.attributes.codec().unwrap_or(Codec::None);
     let packed = compress(codec, records)?;
     let total = BATCH_HEADER_BYTES + packed.len();

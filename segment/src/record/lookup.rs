@@ -24,6 +24,10 @@ pub fn find_timestamp(
     for record in &RecordSet::decode(batch, limits)? {
         let record = record?;
         if record.timestamp >= target {
+            assert!(
+                (header.base_offset..=header.last_offset()).contains(&record.offset),
+                "a record is inside its batch"
+            );
             return Ok(Some((record.offset, record.timestamp)));
         }
     }
@@ -40,11 +44,16 @@ pub fn max_timestamp_offset(
     limits: &DecodeLimits,
 ) -> Result<Option<(Offset, TimestampMs)>, RecordError> {
     let mut found: Option<(Offset, TimestampMs)> = None;
-    for record in &RecordSet::decode(batch, limits)? {
+    let set = RecordSet::decode(batch, limits)?;
+    for record in &set {
         let record = record?;
         if found.is_none_or(|(_, timestamp)| record.timestamp > timestamp) {
             found = Some((record.offset, record.timestamp));
         }
     }
+    assert!(
+        found.is_some() == (set.header().record_count > 0),
+        "one of the records has the largest timestamp"
+    );
     Ok(found)
 }

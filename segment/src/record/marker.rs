@@ -58,7 +58,12 @@ impl ControlMarker {
         };
         let [a, b] = KEY_VERSION.to_be_bytes();
         let [c, d] = kind.to_be_bytes();
-        [a, b, c, d]
+        let key = [a, b, c, d];
+        assert!(
+            read(&key, &self.value()) == Ok(Some(self)),
+            "a marker is read as it was written"
+        );
+        key
     }
 
     pub(super) fn value(self) -> [u8; 6] {

@@ -119,7 +119,9 @@ impl<'a> Iterator for RecordHeaders<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.count = self.count.checked_sub(1)?;
-        read_header(&mut self.cursor).ok()
+        let header = read_header(&mut self.cursor);
+        assert!(header.is_ok(), "each header was read once with its record");
+        header.ok()
     }
 }
 

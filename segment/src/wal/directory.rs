@@ -51,6 +51,10 @@ impl WalTrailer {
         let covered = cursor.position();
         let stored = cursor.u32()?;
         let found = cursor.array::<4>()?;
+        assert!(
+            cursor.remaining() == 0,
+            "the trailer's fields have 96 bytes"
+        );
         if found != END_MAGIC {
             return Ok(Err(WalError::Magic {
                 part: WalPart::Trailer,

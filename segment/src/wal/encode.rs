@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::directory::{WalDirectory, WalTrailer};
-use super::section::{ENTRY_BYTES, SectionBody, WalEntry, WalSection};
+use super::section::{ENTRY_BYTES, PRODUCER_BATCH_BYTES, SectionBody, WalEntry, WalSection};
 use super::{WAL_HEADER_BYTES, WAL_TRAILER_BYTES, WalHeader};
 
 /// A WAL object ready to be PUT.
@@ -22,10 +22,13 @@ pub struct WalObject {
 impl WalObject {
     /// Directory and trailer: the end of the object, as `encode_directories` takes it.
     pub fn tail(&self) -> Bytes {
-        self.chunks
-            .last()
-            .cloned()
-            .expect("an object ends with its directory and trailer")
+        let tail = self.chunks.last().cloned();
+        let tail = tail.expect("an object ends with its directory and trailer");
+        assert!(
+            tail.len() == self.directory.trailer.directory_len as usize + WAL_TRAILER_BYTES,
+            "nothing else is in its last chunk"
+        );
+        tail
     }
 
     /// The object in one piece (a copy), for tests and small objects.
@@ -112,5 +115,10 @@ fn encode_entries(entries: &[WalEntry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + entries.len() * ENTRY_BYTES + WAL_TRAILER_BYTES);
     out.extend_from_slice(&count.to_be_bytes());
     entries.iter().for_each(|entry| entry.encode(&mut out));
+    let batches: usize = entries.iter().map(|entry| entry.producers.len()).sum();
+    assert!(
+        out.len() == 4 + entries.len() * ENTRY_BYTES + batches * PRODUCER_BATCH_BYTES,
+        "each row stands once in it"
+    );
     out
 }

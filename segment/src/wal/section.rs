@@ -40,12 +40,17 @@ pub enum ProducerBatchKind {
 
 impl ProducerBatchKind {
     fn encode(self) -> (u8, i32) {
-        match self {
+        let (number, epoch) = match self {
             Self::Idempotent => (0, -1),
             Self::Transactional => (1, -1),
             Self::Commit { coordinator_epoch } => (2, coordinator_epoch),
             Self::Abort { coordinator_epoch } => (3, coordinator_epoch),
-        }
+        };
+        assert!(
+            Self::decode(number, epoch) == Some(self),
+            "a kind is read as it was written"
+        );
+        (number, epoch)
     }
 
     fn decode(number: u8, coordinator_epoch: i32) -> Option<Self> {
@@ -138,6 +143,7 @@ impl ProducerBatch {
     }
 
     fn read(cursor: &mut Cursor<'_>) -> Result<Option<Self>, Ended> {
+        let start = cursor.position();
         let producer_id = ProducerId::new(cursor.i64()?);
         let epoch = ProducerEpoch::new(cursor.i16()?);
         let kind = cursor.u8()?;
@@ -148,6 +154,10 @@ impl ProducerBatch {
         let base_offset = Offset::new(cursor.i64()?);
         let last_offset = Offset::new(cursor.i64()?);
         let max_timestamp = TimestampMs::new(cursor.i64()?);
+        assert!(
+            cursor.position() - start == PRODUCER_BATCH_BYTES,
+            "a producer batch has 48 bytes"
+        );
         Ok(kind.filter(|_| reserved == 0).map(|kind| Self {
             producer_id,
             epoch,
@@ -255,6 +265,7 @@ impl WalEntry {
 
     /// Reads a row; the inner error names the rule that a complete row breaks.
     pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Result<Self, &'static str>, Ended> {
+        let start = cursor.position();
         let topic = TopicId::new(cursor.array()?);
         let partition = PartitionIndex::new(cursor.i32()?);
         let leader_epoch = LeaderEpoch::new(cursor.i32()?);
@@ -268,6 +279,10 @@ impl WalEntry {
         let len = cursor.u64()?;
         let crc = cursor.u32()?;
         let producer_count = cursor.count(PRODUCER_BATCH_BYTES)?;
+        assert!(
+            cursor.position() - start == ENTRY_BYTES,
+            "a row has 88 bytes before its producer batches"
+        );
         let mut producers = Vec::with_capacity(producer_count);
         for _ in 0..producer_count {
             match ProducerBatch::read(cursor)? {

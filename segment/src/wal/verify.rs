@@ -162,6 +162,10 @@ pub fn verify(bytes: &[u8]) -> WalReport {
         Ok(directory) => verify_sections(bytes, directory, &mut report),
         Err(error) => report.fault(error),
     }
+    assert!(
+        !report.is_sound() || report.header.is_some() && report.directory.is_some(),
+        "what cannot be read is a fault"
+    );
     report
 }
 
@@ -229,6 +233,10 @@ pub fn verify_section(entry: &WalEntry, bytes: &[u8]) -> Result<u64, WalFault> {
         batch.verify_crc().map_err(source)?;
         walk.batch(&batch)?;
     }
+    assert!(
+        batches.position() == bytes.len(),
+        "the batches fill the section"
+    );
     walk.finish()
 }
 
@@ -292,7 +300,10 @@ impl SectionWalk<'_> {
                 partition: self.partition(),
                 what,
             }),
-            None => Ok(self.batch_count),
+            None => {
+                assert!(self.batch_count > 0, "a batch has the max timestamp");
+                Ok(self.batch_count)
+            }
         }
     }
 }

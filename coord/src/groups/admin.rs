@@ -177,13 +177,18 @@ impl Group {
         self.pending_joins.clear();
         // If the deletion fails the group has been empty since the same time as before.
         self.set_state(GroupState::Dead, self.state_timestamp);
-        self.persist_portions(ops, ctx, |_| match request {
+        let writes = self.persist_portions(ops, ctx, |_| match request {
             Some((wait, entry)) => Purpose::Entries {
                 wait,
                 entries: vec![entry],
             },
             None => Purpose::Silent,
-        })
+        });
+        assert!(
+            writes > 0 || self.offsets.is_empty() && !self.is_durable,
+            "what is stored is deleted by a write"
+        );
+        writes
     }
 
     fn validate_delete_offsets(&self) -> Result<(), GroupError> {

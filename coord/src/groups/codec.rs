@@ -109,6 +109,7 @@ impl StoredGroup {
 
 impl StoredMember {
     fn encode(&self, out: &mut BytesMut) {
+        let start = out.len();
         put_blob(out, self.member.as_str().as_bytes());
         put_text_option(out, self.instance.as_ref().map(InstanceId::as_str));
         put_blob(out, self.client_id.as_bytes());
@@ -117,6 +118,11 @@ impl StoredMember {
         out.put_u32(self.session_timeout_ms);
         put_blob(out, &self.metadata);
         put_blob(out, &self.assignment);
+        assert_eq!(
+            out.len() - start,
+            self.encoded_len(),
+            "the length is predicted exactly"
+        );
     }
 
     fn encoded_len(&self) -> usize {

@@ -61,7 +61,8 @@ impl Coordinator {
     /// Runs all timers that are due: sessions, pending member ids, the two phases of rebalances.
     pub fn on_timer(&mut self, now: Now, out: &mut Effects) {
         for id in self.timers.due(now.monotonic) {
-            self.with_group(&id, now, out, |group, ctx| group.on_timer(ctx));
+            let found = self.with_group(&id, now, out, |group, ctx| group.on_timer(ctx));
+            assert!(found.is_some(), "a group that is armed is there");
         }
     }
 
@@ -146,8 +147,10 @@ impl Coordinator {
         if !self.places.take() {
             return Err(GroupError::TooManyGroups);
         }
-        self.groups
+        let former = self
+            .groups
             .insert(id.clone(), Group::new(id.clone(), now.wall));
+        assert!(former.is_none(), "a group is made once");
         Ok(())
     }
 
@@ -164,6 +167,14 @@ impl Coordinator {
         if let Some(group) = self.groups.get(id) {
             group.assert_consistent();
         }
+        assert!(
+            self.places.taken() == self.groups.len(),
+            "each group has a place"
+        );
+        assert!(
+            self.timers.len() <= self.groups.len(),
+            "a group is armed once"
+        );
         result
     }
 
@@ -192,7 +203,15 @@ impl Coordinator {
             assert!(group.offsets.is_empty(), "a group with offsets stays");
             self.places.give_back();
             self.timers.set(id, group.armed, None);
+            assert!(
+                self.bytes >= group.accounted,
+                "the bytes of each group are counted"
+            );
             self.bytes -= group.accounted;
+            assert!(
+                self.bytes == 0 || !self.groups.is_empty(),
+                "the bytes of groups that are gone are not counted"
+            );
             return Some(result);
         }
         self.timers.set(id, group.armed, group.due);
@@ -267,6 +286,7 @@ impl Group {
         if let WriteOp::PutOffset(key, _) | WriteOp::DeleteOffset(key) = &op {
             let count = self.pending_offsets.get_mut(&key.partition);
             let count = count.expect("operations under way are counted");
+            assert!(*count > 0, "an operation has one outcome");
             *count -= 1;
             if *count == 0 {
                 self.pending_offsets.remove(&key.partition);

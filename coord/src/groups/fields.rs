@@ -106,6 +106,7 @@ pub(super) fn put_blob(out: &mut BytesMut, bytes: &[u8]) {
 
 /// Appends text behind a byte that says whether there is one.
 pub(super) fn put_text_option(out: &mut BytesMut, text: Option<&str>) {
+    let start = out.len();
     match text {
         None => out.put_u8(0),
         Some(text) => {
@@ -113,4 +114,8 @@ pub(super) fn put_text_option(out: &mut BytesMut, text: Option<&str>) {
             put_blob(out, text.as_bytes());
         }
     }
+    assert!(
+        out.len() - start == 1 + text.map_or(0, |text| 4 + text.len()),
+        "a byte, and what it announces"
+    );
 }

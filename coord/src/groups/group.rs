@@ -219,6 +219,10 @@ impl Group {
             self.id,
             self.state
         );
+        assert!(
+            next != GroupState::Empty || self.members.is_empty(),
+            "a group with members is not empty"
+        );
         if next == GroupState::PreparingRebalance {
             self.is_initial_rebalance = self.is(GroupState::Empty);
         }
@@ -284,7 +288,12 @@ impl Group {
             assert!(former.is_none(), "an instance id has one member");
         }
         for name in member.protocol_names() {
-            *self.supported.entry(name).or_insert(0) += 1;
+            let count = self.supported.entry(name).or_insert(0);
+            assert!(
+                *count <= self.members.len(),
+                "each member supports a protocol once"
+            );
+            *count += 1;
         }
         self.awaiting_join += usize::from(member.awaiting_join.is_some());
         self.member_bytes += member.bytes();
@@ -297,13 +306,15 @@ impl Group {
     pub(super) fn take_member(&mut self, id: &MemberId) -> Option<Member> {
         let member = self.members.remove(id)?;
         if let Some(instance) = &member.instance {
-            self.static_members.remove(instance);
+            let former = self.static_members.remove(instance);
+            assert_eq!(former.as_ref(), Some(id), "static members are indexed");
         }
         for name in member.protocol_names() {
             let count = self
                 .supported
                 .get_mut(&name)
                 .expect("its protocols are counted");
+            assert!(*count > 0, "what nobody supports is not counted");
             *count -= 1;
             if *count == 0 {
                 self.supported.remove(&name);
@@ -317,7 +328,9 @@ impl Group {
             self.assignment_bytes >= member.assignment.len(),
             "the bytes of each assignment are counted"
         );
-        self.awaiting_join -= usize::from(member.awaiting_join.is_some());
+        let parked = usize::from(member.awaiting_join.is_some());
+        assert!(self.awaiting_join >= parked, "parked joins are counted");
+        self.awaiting_join -= parked;
         self.member_bytes -= member.bytes();
         self.assignment_bytes -= member.assignment.len();
         Some(member)
@@ -337,6 +350,10 @@ impl Group {
         }
         self.pending_joins.remove(id);
         self.pending_syncs.remove(id);
+        assert!(
+            self.leader.is_some() != self.members.is_empty(),
+            "the members that stay have a leader"
+        );
     }
 
     /// Parks a JoinGroup of a member. A parked one that this replaces (the client has tried again)
@@ -350,6 +367,10 @@ impl Group {
                 ctx.reply(former, refused(GroupError::RebalanceInProgress, id.clone()));
             }
         }
+        assert!(
+            self.awaiting_join <= self.members.len(),
+            "a member is parked once"
+        );
     }
 
     /// Answers a member's parked JoinGroup, if it has one.
@@ -376,6 +397,10 @@ impl Group {
             .members
             .get_mut(id)
             .expect("only members get assignments");
+        assert!(
+            self.assignment_bytes >= member.assignment.len(),
+            "the bytes of each assignment are counted"
+        );
         self.assignment_bytes -= member.assignment.len();
         self.assignment_bytes += assignment.len();
         member.assignment = assignment;
@@ -536,7 +561,12 @@ impl Group {
 
     pub(super) fn remove_offset(&mut self, partition: &TopicPartition) {
         if let Some(former) = self.offsets.remove(partition) {
-            self.offset_bytes -= OFFSET_OVERHEAD + former.metadata.len();
+            let bytes = OFFSET_OVERHEAD + former.metadata.len();
+            assert!(
+                self.offset_bytes >= bytes,
+                "the bytes of each offset are counted"
+            );
+            self.offset_bytes -= bytes;
         }
     }
 
@@ -565,6 +595,15 @@ impl Group {
             self.writes == 0 || self.last_write.is_some(),
             "the last write is known"
         );
+        let assigning = self.assigning.as_ref().map(|assigning| assigning.write);
+        assert!(
+            assigning.is_none() || self.writes > 0 && assigning <= self.last_write,
+            "an assignment is in a write under way"
+        );
+        assert!(
+            self.generation >= Generation::ZERO,
+            "generations count from 0"
+        );
         self.assert_state();
     }
 
@@ -575,18 +614,34 @@ impl Group {
             self.join_timer.is_some() == self.is(GroupState::PreparingRebalance),
             "the wait for JoinGroup ends with its phase"
         );
+        let is_initial = matches!(self.join_timer, Some(JoinTimer::Initial { .. }));
+        assert!(
+            self.is_initial_rebalance || !is_initial,
+            "only the first rebalance waits for members to come"
+        );
+        assert!(
+            self.writes > 0 || !self.is(GroupState::Dead),
+            "a group that goes is written"
+        );
         match self.state {
             GroupState::Empty | GroupState::Dead => {
                 assert!(!has_members, "nobody is in an empty group");
+                assert!(self.assigning.is_none(), "nobody is assigned to");
+                assert!(self.protocol_name.is_none(), "nobody has a protocol");
                 assert!(self.sync_deadline.is_none(), "nobody is waited for");
             }
             GroupState::PreparingRebalance => {
                 assert!(self.assigning.is_none(), "no assignment is under way");
                 assert!(self.pending_syncs.is_empty(), "nobody syncs yet");
+                assert!(self.sync_deadline.is_none(), "no SyncGroup is awaited");
             }
             GroupState::CompletingRebalance => {
                 assert!(has_members, "a generation has members");
                 assert!(self.awaiting_join == 0, "all have joined");
+                assert!(
+                    self.sync_deadline.is_some() || self.assigning.is_some(),
+                    "the wait for SyncGroup ends"
+                );
                 assert!(self.protocol_name.is_some(), "a generation has a protocol");
             }
             GroupState::Stable => {

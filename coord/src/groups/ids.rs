@@ -139,6 +139,11 @@ impl fmt::Display for Generation {
     }
 }
 
+const _: () = assert!(
+    Generation::NONE.0 < Generation::ZERO.0,
+    "no group has the generation that stands for none"
+);
+
 /// Milliseconds of a monotonic clock with an arbitrary start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Millis(u64);

@@ -29,9 +29,10 @@ impl Coordinator {
             return;
         }
         let group = request.group.clone();
-        self.with_group(&group, now, out, |group, ctx| {
+        let found = self.with_group(&group, now, out, |group, ctx| {
             group.join(request, token, ctx)
         });
+        assert!(found.is_some(), "a member that is admitted has a group");
     }
 
     /// Checks what does not need the group, and creates the group if the member may be its first.
@@ -142,6 +143,10 @@ impl Group {
         let at = ctx.now.monotonic.after(session_ms);
         let former = self.pending_joins.insert(id.clone(), at);
         assert!(former.is_none(), "an id is given out once");
+        assert!(
+            self.pending_joins.len() <= ctx.config.members_max,
+            "ids that are given out are bounded"
+        );
         self.wake_at(at);
         ctx.reply(token, refused(GroupError::MemberIdRequired, id));
     }
@@ -234,6 +239,10 @@ impl Group {
     ) {
         let before = protocol_bytes(&self.members[&id].protocols);
         let after = protocol_bytes(&request.protocols);
+        assert!(
+            self.member_bytes >= before,
+            "the bytes of each member are counted"
+        );
         let error = if ctx.slot_full && after > before {
             Some(GroupError::CoordinatorNotAvailable)
         } else {
@@ -281,6 +290,10 @@ impl Group {
             .expect("static members are members");
         answer_join(&mut previous, refused(fenced, former.clone()), ctx);
         answer_sync(&mut previous, Reply::Sync(Err(fenced)), ctx);
+        assert!(
+            previous.awaiting_join.is_none() && previous.awaiting_sync.is_none(),
+            "who is replaced waits no longer"
+        );
         member.assignment = previous.assignment.clone();
         self.insert_member(member);
         self.swap_id(former, &id);
@@ -314,6 +327,10 @@ impl Group {
 
     /// Moves leadership and the duty to sync to the id that replaces another.
     fn swap_id(&mut self, from: &MemberId, to: &MemberId) {
+        assert!(
+            self.members.contains_key(to) && !self.members.contains_key(from),
+            "one member has taken the place of another"
+        );
         if self.is_leader(from) {
             self.leader = Some(to.clone());
         }

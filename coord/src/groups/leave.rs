@@ -68,6 +68,10 @@ impl Group {
 
     fn leave_one(&mut self, leaver: &LeaveMember, ctx: &mut Context<'_>) -> Result<(), GroupError> {
         let id = self.leaver_id(leaver)?;
+        assert!(
+            self.members.contains_key(&id) || self.pending_joins.contains_key(&id),
+            "only who is there leaves"
+        );
         let reason = leaver.reason.as_deref().unwrap_or("not provided");
         tracing::info!(group = %self.id, member = %id, reason, "member leaves");
         self.remove_member(&id, ctx);

@@ -84,7 +84,11 @@ impl Member {
                 metadata: Bytes::copy_from_slice(&protocol.metadata),
             })
             .collect();
-        // The session timeout has been checked; a rebalance timeout below 0 means "the same".
+        assert!(
+            request.session_timeout_ms >= 0,
+            "the session timeout is checked before"
+        );
+        // A rebalance timeout below 0 means "the same".
         self.session_timeout_ms = u32::try_from(request.session_timeout_ms).unwrap_or(0);
         self.rebalance_timeout_ms =
             u32::try_from(request.rebalance_timeout_ms).unwrap_or(self.session_timeout_ms);

@@ -172,7 +172,12 @@ impl Group {
     }
 
     fn start_generation(&mut self, ctx: &mut Context<'_>) {
-        self.generation = self.generation.next();
+        let before = self.generation;
+        self.generation = before.next();
+        assert!(
+            self.generation != before,
+            "each rebalance has a generation of its own"
+        );
         self.pending_syncs.clear();
         if self.members.is_empty() {
             self.protocol_name = None;
@@ -286,6 +291,10 @@ impl Group {
 
     /// The answer to a member's SyncGroup.
     pub(super) fn synced(&self, member: &MemberId) -> SyncedGroup {
+        assert!(
+            self.is(GroupState::CompletingRebalance) || self.is(GroupState::Stable),
+            "only these states have an assignment"
+        );
         let member = self.members.get(member).expect("only members sync");
         SyncedGroup {
             protocol_type: self

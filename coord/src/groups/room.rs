@@ -83,12 +83,12 @@ impl Places {
     /// Gives back that of a group that is gone.
     pub(super) fn give_back(&mut self) {
         assert!(self.taken > 0, "a group that goes has a place");
-        self.room.used.fetch_sub(1, Ordering::Relaxed);
+        let used = self.room.used.fetch_sub(1, Ordering::Relaxed);
+        assert!(used >= self.taken, "the room counts all places");
         self.taken -= 1;
     }
 
     /// Places that are taken.
-    #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
         self.taken
     }

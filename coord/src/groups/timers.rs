@@ -38,7 +38,6 @@ impl Timers {
     }
 
     /// Armed groups.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }

@@ -242,6 +242,11 @@ impl Writes {
         writes_left: usize,
         out: &mut Effects,
     ) {
+        assert!(id.0 < self.next_wait, "the id has been reserved");
+        assert!(
+            writes_left <= self.queue.len(),
+            "only writes under way are waited for"
+        );
         if writes_left == 0 {
             out.push(Effect::Reply {
                 token,

@@ -54,5 +54,10 @@ pub fn parse(space: &Keyspace, key: &Key) -> Result<BrokerId, KeyError> {
 pub fn smallest_free(claimed: impl IntoIterator<Item = BrokerId>) -> BrokerId {
     let claimed: std::collections::BTreeSet<i32> = claimed.into_iter().map(BrokerId::get).collect();
     let free = (0..=i32::MAX).find(|id| !claimed.contains(id));
-    BrokerId::new(free.expect("not every id is in use"))
+    let free = free.expect("not every id is in use");
+    assert!(
+        usize::try_from(free).is_ok_and(|free| free <= claimed.len()),
+        "every id below the smallest free one is claimed"
+    );
+    BrokerId::new(free)
 }

@@ -65,6 +65,7 @@ struct Versioned<'a, T> {
 /// # Panics
 /// When the record breaks its own rules ([`Record::check`]): the caller's mistake.
 pub fn encode<T: Record>(record: &T) -> Value {
+    const { assert!(T::VERSION > 0, "no reader takes version 0") };
     let checked = record.check();
     assert!(
         checked.is_ok(),

@@ -37,6 +37,7 @@ impl GroupRecord {
             state_version: self.state_version,
         };
         let mut bytes = serde_json::to_vec(&header).expect("a header is two numbers");
+        assert!(!bytes.contains(&b'\n'), "the header is one line");
         bytes.push(b'\n');
         bytes.extend_from_slice(&self.state);
         Value::from(bytes)

@@ -14,6 +14,11 @@ use crate::kv::{Key, Span};
 
 const FOLDER: &str = "partitions/";
 
+const _: () = assert!(
+    LeaderEpoch::NONE.get() + 1 == LeaderEpoch::ZERO.get(),
+    "the first to take a partition has epoch 0"
+);
+
 /// One life of a broker, as the owner of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -56,9 +61,11 @@ impl Source {
 
     /// Whether the object of that session with that sequence lies in it, open or closed.
     pub fn contains(&self, session: SessionId, sequence: WalSequence) -> bool {
-        self.session == session
+        let holds = self.session == session
             && sequence >= self.first_sequence
-            && self.end_sequence.is_none_or(|end| sequence < end)
+            && self.end_sequence.is_none_or(|end| sequence < end);
+        assert!(!holds || !self.is_empty(), "an empty source holds nothing");
+        holds
     }
 }
 

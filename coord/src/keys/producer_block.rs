@@ -10,6 +10,8 @@ use crate::kv::Key;
 /// Producer ids taken at once.
 pub const PRODUCER_BLOCK_IDS: i64 = 1_000;
 
+const _: () = assert!(PRODUCER_BLOCK_IDS > 0, "the counter rises with each block");
+
 /// The counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerBlockRecord {

@@ -71,6 +71,7 @@ mod hex {
                 char::from_digit(u32::from(digit), 16).expect("four bits are a digit")
             }));
         }
+        assert!(text.len() == 2 * bytes.len(), "two digits a byte");
         to.serialize_str(&text)
     }
 
@@ -117,5 +118,7 @@ pub fn parse(space: &Keyspace, key: &Key) -> Result<ScramKey, KeyError> {
         key: key.clone(),
         expected: "scram",
     })?;
-    Ok(ScramKey { user, mechanism })
+    let of = ScramKey { user, mechanism };
+    assert!(self::key(space, &of) == *key, "a credential has one key");
+    Ok(of)
 }

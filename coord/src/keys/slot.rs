@@ -13,6 +13,8 @@ const FOLDER: &str = "slots/";
 /// Coordinator slots of a cluster.
 pub const SLOTS: u16 = 64;
 
+const _: () = assert!(SLOTS > 0, "each group has a slot");
+
 /// Number of a coordinator slot, below [`SLOTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(u16);
@@ -50,6 +52,7 @@ impl Record for SlotRecord {
 
 /// The key of a slot.
 pub fn key(space: &Keyspace, slot: SlotId) -> Key {
+    assert!(slot.0 < SLOTS, "there is no slot {}", slot.0);
     space.key(format_args!("{FOLDER}{:05}", slot.0))
 }
 
@@ -67,6 +70,10 @@ pub fn parse(space: &Keyspace, key: &Key) -> Result<SlotId, KeyError> {
     let digits = rest.len() == 5 && rest.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.then(|| rest.parse().ok()).flatten();
     let slot = number.and_then(SlotId::new);
+    assert!(
+        slot.is_none_or(|slot| self::key(space, slot) == *key),
+        "a slot has one key"
+    );
     slot.ok_or_else(|| KeyError {
         key: key.clone(),
         expected: "slot",

@@ -90,7 +90,12 @@ pub(super) fn parse_exact<T: FromStr + Display>(text: &str) -> Option<T> {
 /// A number of ten digits, as partitions and broker ids are written in keys.
 pub(super) fn parse_ten_digits(text: &str) -> Option<i32> {
     let digits = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten()
+    let number: Option<i32> = digits.then(|| text.parse().ok()).flatten();
+    assert!(
+        number.is_none_or(|number| number >= 0),
+        "digits have no sign"
+    );
+    number
 }
 
 /// The key part of a name that may hold anything, '/' included: bytes outside `a-z A-Z 0-9 . _ -`

@@ -34,6 +34,8 @@ pub use watch::{WATCH_QUEUE_BATCHES, Watch, WatchBatch, WatchError, WatchEvent};
 /// Keys of one page of [`range_all`].
 pub const PAGE_KEYS: usize = 1_000;
 
+const _: () = assert!(PAGE_KEYS > 0, "0 would be all keys in one page");
+
 /// How often [`range_all`] starts again when the revision it reads at is compacted under it.
 pub const RANGE_RESTARTS_MAX: usize = 8;
 

@@ -12,6 +12,8 @@ use crate::rules::{self, Rule};
 /// Depth of nesting: a transaction and the transactions in it.
 pub const NESTING_MAX: usize = 2;
 
+const _: () = assert!(NESTING_MAX > 1, "a batch holds transactions");
+
 /// How a stored number is compared with the one in the request: stored `op` given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompareOp {

@@ -19,6 +19,11 @@ pub(crate) const HISTORY_EVENTS: usize = 512;
 /// Bytes of keys and values kept for watches that start at an earlier revision.
 pub(crate) const HISTORY_BYTES: usize = 1 << 20;
 
+const _: () = assert!(
+    HISTORY_EVENTS <= WATCH_QUEUE_BATCHES,
+    "a watch from the near past does not fall behind at its start"
+);
+
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
@@ -262,6 +267,10 @@ impl WatchHub {
             self.history_bytes -= oldest.events.iter().map(WatchEvent::bytes).sum::<usize>();
             self.forgotten = oldest.revision;
         }
+        assert!(
+            !self.history.is_empty() || (self.history_events, self.history_bytes) == (0, 0),
+            "what is forgotten is not counted"
+        );
     }
 }
 

@@ -9,11 +9,16 @@ use super::session_lives;
 use crate::keys::acl::{self, AclKey, AclRecord};
 use crate::keys::codec::encode;
 use crate::keys::space::Keyspace;
-use crate::kv::{Op, Txn};
+use crate::kv::{KvLimits, Op, Txn};
 use crate::rules::Rule;
 
 /// Rules of one transaction at most.
 pub const ACLS_MAX: usize = 32;
+
+const _: () = assert!(
+    ACLS_MAX <= KvLimits::ETCD.operations_max,
+    "etcd takes all rules of a transaction"
+);
 
 fn by(space: &Keyspace, writer: SessionId) -> Txn {
     Txn::new().rule(Rule::WriterLives, session_lives(space, writer))

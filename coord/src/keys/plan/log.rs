@@ -116,6 +116,10 @@ pub fn finish_compaction(
     }
     record.sources.retain(|source| !source.is_empty());
     assert!(
+        record.sources.len() <= seen.record.sources.len(),
+        "a compaction adds no source"
+    );
+    assert!(
         record.compacted_end >= seen.record.compacted_end,
         "the compacted end never falls"
     );
@@ -182,6 +186,10 @@ pub fn raise_log_start(
     if let Some(covers) = covers {
         record.epochs.drain(..covers);
     }
+    assert!(
+        record.epochs.is_empty() == seen.record.epochs.is_empty(),
+        "the epoch that covers the log start is kept"
+    );
     let key = partition::key(space, partition);
     Ok(guarded(space, writer, key, Some(seen), record))
 }

@@ -37,6 +37,7 @@ pub fn begin_restore(
     }
     let next = record.generation.checked_add(1);
     let next = next.ok_or(PlanError::Exhausted { what })?;
+    assert!(next > lowest, "a generation is used once");
     let key = restore::key(space, name);
     let counter_key = topic_generation::key(space, name);
     let txn = Txn::new()
@@ -49,6 +50,11 @@ pub fn begin_restore(
             encode(&TopicGenerationRecord { next }),
         ))
         .or_else(Op::Get(key));
+    assert_eq!(
+        txn.validate(),
+        Ok(()),
+        "announcement and counter are two keys"
+    );
     Ok(Planned {
         txn,
         record,
@@ -94,6 +100,8 @@ pub fn finish_restore(
     let guard = unchanged(&restore_key, Some(announced));
     let mut planned = put(topic::key(space, name), None, record, [guard]);
     planned.txn = planned.txn.and_then(Op::Delete(restore_key));
+    let valid = planned.txn.validate();
+    assert_eq!(valid, Ok(()), "topic and announcement are two keys");
     planned
 }
 
@@ -157,6 +165,7 @@ pub fn adopt_topic(
             encode(&TopicGenerationRecord { next: 1 }),
         ))
         .or_else(Op::Get(key));
+    assert_eq!(txn.validate(), Ok(()), "topic and counter are two keys");
     Planned {
         txn,
         record,
@@ -180,6 +189,10 @@ fn put<T: Record>(
 ) -> Planned<T> {
     let txn = Txn::new().when(unchanged(&key, seen));
     let txn = guards.into_iter().fold(txn, Txn::when);
+    assert!(
+        txn.compares.len() > 1,
+        "a tool has no session: two things that it has read guard it"
+    );
     Planned {
         txn: txn
             .and_then(Op::put(key.clone(), encode(&record)))

@@ -204,11 +204,19 @@ fn guarded<T: Record>(
     seen: Option<&Seen<T>>,
     record: T,
 ) -> Planned<T> {
+    assert!(
+        key.as_bytes().starts_with(space.prefix().as_bytes()),
+        "a plan writes keys of its own cluster"
+    );
     let txn = Txn::new()
         .rule(Rule::WrittenAsRead, unchanged(&key, seen))
         .rule(Rule::WriterLives, session_lives(space, writer))
         .and_then(Op::put(key.clone(), encode(&record)))
         .or_else(Op::Get(key));
+    assert!(
+        !txn.compares.is_empty(),
+        "a write has a guard, whichever rule is taken out"
+    );
     Planned {
         txn,
         record,

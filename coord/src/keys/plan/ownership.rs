@@ -10,11 +10,16 @@ use crate::keys::floor::{self, FloorRecord};
 use crate::keys::partition::{self, EpochStart, Owner, PartitionRecord, Source};
 use crate::keys::space::Keyspace;
 use crate::keys::topic;
-use crate::kv::{Compare, Op, Revision, Txn, TxnReply};
+use crate::kv::{Compare, KvLimits, Op, Revision, Txn, TxnReply};
 use crate::rules::{self, Rule};
 
 /// Partitions of one request ([`Txn::batch`]): each is atomic on its own.
 pub const PARTITIONS_MAX: usize = 32;
+
+const _: () = assert!(
+    PARTITIONS_MAX < KvLimits::ETCD.operations_max,
+    "etcd takes a transaction for each partition, and what is in them"
+);
 
 /// A partition to take.
 #[derive(Clone, Debug)]
@@ -107,6 +112,10 @@ pub fn take_partition(space: &Keyspace, take: Take<'_>) -> Result<TakePlan, Plan
     for session in &to_fence {
         txn = txn.and_then(Op::Get(floor::key(space, *session)));
     }
+    assert!(
+        txn.then.len() == 1 + to_fence.len(),
+        "the floors are answered behind the put, in the order of the sessions"
+    );
     let planned_on = revision_of(take.seen);
     let planned = Planned {
         txn: txn.or_else(Op::Get(key)),

@@ -27,6 +27,10 @@ pub fn put_quotas(
         .rule(Rule::WriterLives, session_lives(space, writer))
         .and_then(Op::Delete(key.clone()))
         .or_else(Op::Get(key));
+    assert!(
+        !txn.compares.is_empty(),
+        "a deletion has a guard, whichever rule is taken out"
+    );
     Planned {
         txn,
         record,

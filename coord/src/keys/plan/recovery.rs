@@ -64,6 +64,7 @@ pub fn finish_recovery(
         .and_then(Op::put(key.clone(), encode(&record)))
         .and_then(Op::Delete(mark))
         .or_else(Op::Get(key));
+    assert_eq!(txn.validate(), Ok(()), "cluster and recovery are two keys");
     Planned {
         txn,
         record,

@@ -27,6 +27,9 @@ pub struct Registration {
 /// Begins a session: its record for ever, its key and its claim of the broker id bound to the
 /// lease. The id was never used and no live session has the broker id. On failure the claim is
 /// read.
+///
+/// # Panics
+/// When the lease is 0, which no store grants: a key that is bound to it would outlive its session.
 pub fn open_session(space: &Keyspace, registration: Registration) -> Planned<SessionRecord> {
     let Registration {
         session,
@@ -34,6 +37,7 @@ pub fn open_session(space: &Keyspace, registration: Registration) -> Planned<Ses
         record,
         started_ms,
     } = registration;
+    assert!(lease != SessionLease(0), "lease 0 means none");
     let broker = record.broker;
     let key = session::key(space, session);
     let history_key = session_record::key(space, session);
@@ -51,6 +55,7 @@ pub fn open_session(space: &Keyspace, registration: Registration) -> Planned<Ses
             lease,
         ))
         .or_else(Op::Get(claim_key));
+    assert_eq!(txn.validate(), Ok(()), "the three keys of a session differ");
     Planned {
         txn,
         record,
@@ -63,6 +68,9 @@ pub fn open_session(space: &Keyspace, registration: Registration) -> Planned<Ses
 ///
 /// # Errors
 /// [`PlanError::Conflict`] if the broker id would change.
+///
+/// # Panics
+/// When the lease is 0, which no store grants: the key would be bound to none.
 pub fn update_session(
     space: &Keyspace,
     session: SessionId,
@@ -74,6 +82,7 @@ pub fn update_session(
         let reason = "a session keeps its broker id".to_string();
         return Err(PlanError::Conflict { reason });
     }
+    assert!(lease != SessionLease(0), "lease 0 means none");
     let key = session::key(space, session);
     let txn = Txn::new()
         .rule(Rule::WrittenAsRead, unchanged(&key, Some(seen)))

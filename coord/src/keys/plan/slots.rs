@@ -16,11 +16,16 @@ use crate::keys::group_offset::{self, GroupOffsetRecord};
 use crate::keys::partition::Owner;
 use crate::keys::slot::{self, SlotId, SlotRecord};
 use crate::keys::space::Keyspace;
-use crate::kv::{Compare, Key, Op, Revision, Txn};
+use crate::kv::{Compare, Key, KvLimits, Op, Revision, Txn};
 use crate::rules::Rule;
 
 /// Changes in one transaction of a slot: with the slot itself and the compares, within etcd's 128.
 pub const SLOT_CHANGES_MAX: usize = 100;
+
+const _: () = assert!(
+    SLOT_CHANGES_MAX + 2 <= KvLimits::ETCD.operations_max,
+    "a compare for each change, one of the slot and one of our session"
+);
 
 /// The slot that guards a change, as the last change left it.
 #[derive(Clone, Debug)]
@@ -101,6 +106,7 @@ pub fn take_slot(
         "each taking over has an epoch of its own"
     );
     record.unfenced.extend(old_owner);
+    assert!(record.owner == Some(me), "who takes it owns it");
     let key = slot::key(space, slot);
     let mut planned = guarded(space, me.session, key, seen, record);
     if let Some(owner) = old_owner {
@@ -122,6 +128,10 @@ pub fn finish_slot_take(
     let mut record = owned_slot(guard)?;
     record.unfenced.clear();
     bump(&mut record)?;
+    assert!(
+        record.owner == guard.seen.record.owner && record.epoch == guard.seen.record.epoch,
+        "who has taken it keeps it, in the same epoch"
+    );
     let key = slot::key(space, guard.slot);
     Ok(guarded(space, guard.writer, key, Some(guard.seen), record))
 }
@@ -137,6 +147,10 @@ pub fn release_slot(
     let mut record = owned_slot(guard)?;
     record.owner = None;
     bump(&mut record)?;
+    assert!(
+        record.unfenced == guard.seen.record.unfenced,
+        "who is not fenced yet is not forgotten"
+    );
     let key = slot::key(space, guard.slot);
     Ok(guarded(space, guard.writer, key, Some(guard.seen), record))
 }
@@ -173,6 +187,10 @@ pub fn slot_changes(
     }
     assert!(offsets.len() <= count, "an offset changes once");
     assert!(
+        record.owner == guard.seen.record.owner && record.epoch == guard.seen.record.epoch,
+        "a change of groups changes no owner"
+    );
+    assert!(
         record.commit_counter > guard.seen.record.commit_counter,
         "each change has a number of its own"
     );
@@ -180,7 +198,7 @@ pub fn slot_changes(
     txn.validate().map_err(|error| PlanError::Conflict {
         reason: error.to_string(),
     })?;
-    let max = crate::kv::KvLimits::ETCD.operations_max;
+    let max = KvLimits::ETCD.operations_max;
     if txn.operations() > max {
         return Err(PlanError::TooMany {
             count: txn.operations(),

@@ -70,6 +70,7 @@ pub fn create_topic(
         ))
         .or_else(Op::Get(key))
         .or_else(Op::Get(counter_key));
+    assert_eq!(txn.validate(), Ok(()), "topic and counter are two keys");
     Ok(Planned {
         txn,
         record,
@@ -140,6 +141,7 @@ pub fn delete_topic(
         .and_then(Op::Delete(key.clone()))
         .and_then(Op::put(tombstone, encode(&record)))
         .or_else(Op::Get(key));
+    assert_eq!(txn.validate(), Ok(()), "a tombstone has a key of its own");
     Planned {
         txn,
         record,

@@ -30,11 +30,16 @@ pub fn delete_scram(
     seen: &Seen<ScramRecord>,
 ) -> Txn {
     let key = scram::key(space, of);
-    Txn::new()
+    let txn = Txn::new()
         .rule(Rule::WrittenAsRead, unchanged(&key, Some(seen)))
         .rule(Rule::WriterLives, session_lives(space, writer))
         .and_then(Op::Delete(key.clone()))
-        .or_else(Op::Get(key))
+        .or_else(Op::Get(key));
+    assert!(
+        !txn.compares.is_empty(),
+        "a deletion has a guard, whichever rule is taken out"
+    );
+    txn
 }
 
 /// Writes the secret from which unknown users are answered, where there is none yet.

@@ -24,6 +24,7 @@ pub(super) const KEYS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition:
 pub(super) const BOUND: TableDefinition<'static, &[u8], i64> = TableDefinition::new("bound");
 
 const FORMAT: i64 = 1;
+const _: () = assert!(FORMAT != 0, "0 stands for a file that names no format");
 const FORMAT_ROW: &str = "format";
 const REVISION_ROW: &str = "revision";
 
@@ -33,6 +34,11 @@ const CACHE_BYTES: usize = 1 << 20;
 
 /// Create revision, mod revision and lease before the value.
 const ENTRY_HEADER_BYTES: usize = 24;
+
+const _: () = assert!(
+    ENTRY_HEADER_BYTES == 3 * size_of::<i64>(),
+    "the header is two revisions and a lease"
+);
 
 /// Bytes read and written back at a time when a file is made durable again.
 const RESYNC_CHUNK_BYTES: usize = 1 << 20;
@@ -88,6 +94,7 @@ fn resync(path: &Path) -> io::Result<()> {
         file.write_all_at(block, position)?;
         position += block.len() as u64;
     }
+    assert!(position == length, "every block has been written back");
     file.sync_all()
 }
 
@@ -197,6 +204,10 @@ impl Table for SessionTables<'_, '_> {
     }
 
     fn put(&mut self, stored: &KeyValue) -> Result<(), TableFault> {
+        assert!(
+            stored.session.is_none_or(|it| self.session_lives(it)),
+            "a transaction that binds keys to a dead session is refused before it writes"
+        );
         let entry = encode_entry(stored);
         let key = stored.key.as_bytes();
         self.tables.keys.insert(key, entry.as_slice())?;
@@ -275,6 +286,10 @@ fn encode_entry(stored: &KeyValue) -> Vec<u8> {
         "a stored key was created"
     );
     assert!(lease != 0 || stored.session.is_none(), "lease 0 means none");
+    assert!(
+        entry.len() == ENTRY_HEADER_BYTES + stored.value.len(),
+        "an entry is a header and the value"
+    );
     entry
 }
 
@@ -416,7 +431,8 @@ fn prepare(database: &Database, sessions: Sessions) -> Result<Revision, TableFau
     set_durable(&mut txn)?;
     let mut tables = Tables::open(&txn)?;
     tables.meta.insert(FORMAT_ROW, FORMAT)?;
-    let mut revision = tables.revision()?;
+    let before = tables.revision()?;
+    let mut revision = before;
     if revision < Revision::ZERO {
         return Err(TableFault::Corrupt(format!(
             "revision {revision} in the meta table"
@@ -433,6 +449,10 @@ fn prepare(database: &Database, sessions: Sessions) -> Result<Revision, TableFau
             revision = batch.revision;
         }
     }
+    assert!(
+        revision == before || revision == before.next(),
+        "all keys of sessions go with one change"
+    );
     tables.set_revision(revision)?;
     drop(tables);
     txn.commit()

@@ -48,6 +48,15 @@ pub const JOINED_TXNS_MAX: usize = 1_024;
 /// Bytes of keys and values joined into one commit at most (a single larger one goes alone).
 pub const JOINED_BYTES_MAX: usize = 16 << 20;
 
+const _: () = assert!(
+    JOINED_TXNS_MAX <= COMMANDS_MAX,
+    "as many transactions can wait as are joined"
+);
+const _: () = assert!(
+    JOINED_BYTES_MAX >= 2 * KvLimits::ETCD.bytes_max,
+    "what is within etcd's limits is joined with others"
+);
+
 /// What a keep-alive answers: embedded sessions do not expire.
 pub const SESSION_FOREVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 

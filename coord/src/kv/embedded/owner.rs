@@ -96,6 +96,7 @@ struct Turn {
 
 impl Turn {
     fn add(&mut self, command: Command) {
+        assert!(self.close.is_none(), "nothing is served behind a close");
         match command {
             Command::Txn(txn, reply) => {
                 self.write_bytes += txn.bytes();
@@ -162,6 +163,10 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn open(source: Source, watch_queue_batches: usize) -> Result<Self, OpenError> {
         let (database, revision) = file::open(&source, Sessions::End)?;
+        assert!(
+            revision >= Revision::ZERO,
+            "a file with a negative revision is refused when sessions end"
+        );
         Ok(Self {
             source,
             database: Some(database),
@@ -199,6 +204,10 @@ impl Owner {
                 };
                 turn.add(command);
             }
+            assert!(
+                turn.writes.len() + turn.others.len() <= JOINED_TXNS_MAX,
+                "a turn is bounded"
+            );
             let close = turn.close.take();
             self.serve_caught(turn);
             if close.is_some() {
@@ -271,6 +280,7 @@ impl Owner {
     }
 
     fn write(&mut self, writes: Vec<Write>) {
+        assert!(!writes.is_empty(), "a commit has writes");
         let before = self.revision;
         match self.commit(&writes) {
             Ok(joined) => self.committed(writes, joined),
@@ -300,6 +310,10 @@ impl Owner {
         fault: &TableFault,
         reopened: Result<(), OpenError>,
     ) {
+        assert!(
+            joined.outcomes.len() == writes.len(),
+            "each write has its outcome"
+        );
         if reopened.is_ok() && self.revision == joined.revision && before < joined.revision {
             // The file was written back and synced: what it holds is durable after all.
             return self.committed(writes, joined);

@@ -82,6 +82,7 @@ fn op(op: &Op) -> TxnOp {
             session,
         } => {
             let lease = session.map_or(0, |session| session.0);
+            assert!(lease != 0 || session.is_none(), "lease 0 means none");
             let options = PutOptions::new().with_lease(lease);
             TxnOp::put(key.as_bytes(), value.as_bytes(), Some(options))
         }

@@ -34,6 +34,12 @@ const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How often an idle watch looks whether its watcher is still there.
 const ABANDONED_CHECK: Duration = Duration::from_secs(1);
 
+const _: () = assert!(
+    REOPEN_PAUSE_MIN.as_millis() <= REOPEN_PAUSE_MAX.as_millis()
+        && REOPEN_PAUSE_MAX.as_millis() < WATCH_REOPEN_MAX.as_millis(),
+    "pauses grow, and a watch is reopened more than once"
+);
+
 /// Opens a stream of the changes from `next` on. `reopened`: changes before `next` have been seen, so
 /// a store that has not come that far is another one, or has lost some.
 pub(super) async fn open(
@@ -208,6 +214,8 @@ impl Follow {
 
     fn close_batch(&mut self) {
         if let Some(batch) = self.open.take() {
+            assert!(batch.revision >= self.next, "a revision is delivered once");
+            assert!(!batch.events.is_empty(), "a batch begins with an event");
             self.next = batch.revision.next();
             self.sender = self.sender.take().and_then(|sender| sender.send(batch));
         }

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::fault::{Effect, Fault, Kind};
-use super::options::{ConnectError, EtcdOptions, Password};
+use super::options::{ConnectError, ENDPOINTS_MAX, EtcdOptions, Password};
 
 /// Whether a request may be sent again when it may already have been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,10 @@ impl Members {
         for url in options.urls()? {
             all.push(Member::new(url, options).await?);
         }
+        assert!(
+            (1..=ENDPOINTS_MAX).contains(&all.len()),
+            "the number of endpoints has been checked"
+        );
         Ok(Self {
             all,
             preferred: AtomicUsize::new(0),
@@ -179,6 +183,7 @@ impl Members {
 
     /// The next member is preferred, unless someone else has moved on already.
     fn avoid(&self, index: usize) {
+        assert!(index < self.all.len(), "the index is of a member");
         let next = (index + 1) % self.all.len();
         let ordering = Ordering::Relaxed;
         // Losing the race means that another request has chosen.

@@ -49,6 +49,11 @@ pub const WATCHES_MAX: usize = 1_024;
 /// Bytes of one reply at most. A page of a reading that is larger is cut short instead.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+const _: () = assert!(
+    MESSAGE_BYTES_MAX > 2 * KvLimits::ETCD.bytes_max,
+    "what is written can be read"
+);
+
 /// The oldest etcd that has everything used here: (3, 4).
 const VERSION_MIN: (u32, u32) = (3, 4);
 
@@ -401,7 +406,12 @@ impl Shared {
     async fn ask_all(&self) -> Vec<Result<EtcdStatus, Fault>> {
         let limit = self.members.request_timeout();
         let members = self.members.all.iter();
-        join_all(members.map(|member| member.attempt(limit, status))).await
+        let answers = join_all(members.map(|member| member.attempt(limit, status))).await;
+        assert!(
+            answers.len() == self.members.all.len(),
+            "each member has an answer"
+        );
+        answers
     }
 }
 

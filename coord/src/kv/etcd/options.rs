@@ -143,6 +143,10 @@ impl EtcdOptions {
             Some(("http" | "https", _)) => given.to_owned(),
             Some(_) => return Err(refuse("it must begin http:// or https://")),
         };
+        assert!(
+            self.tls.is_none() || url.starts_with("https://"),
+            "where certificates are given nothing is sent in clear text"
+        );
         match url.split_once("://") {
             Some((_, rest)) if !rest.is_empty() && !rest.contains(['/', '@', ' ', ',']) => Ok(url),
             _ => Err(refuse("it must be http://host:port or https://host:port")),

@@ -80,10 +80,10 @@ impl Survey {
             u64::from(header.record_count) == walk.records && !walk.is_damaged
         });
         let by_footer = footer.and_then(|footer| footer.last_offset.next());
-        let stated_end = match by_footer.filter(|end| *end >= walk.next && *end > base) {
-            Some(end) => Some(end),
-            None if whole && walk.records > 0 => Some(walk.next),
-            None => None,
+        // No checksum covers the footer: where every record is there, they tell.
+        let stated_end = match whole && walk.records > 0 {
+            true => Some(walk.next),
+            false => by_footer.filter(|end| *end >= walk.next && *end > base),
         };
         let sound_end = walk.stretches.last().map_or(base, |last| last.next);
         assert!(
@@ -395,6 +395,13 @@ mod tests {
             survey(&footer).stated_end,
             Some(Offset::new(110)),
             "by the count"
+        );
+        let mut footer = bytes.clone();
+        footer[len - KFS_FOOTER_BYTES + 4] ^= 0x40;
+        assert_eq!(
+            survey(&footer).stated_end,
+            Some(Offset::new(110)),
+            "not by a last offset that no batch has"
         );
         let mut header = bytes.clone();
         header[0] ^= 1;

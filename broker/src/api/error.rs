@@ -8,6 +8,7 @@ use segment::topic_name::TopicNameError;
 use wire::ErrorCode;
 
 use super::fetch_session::SessionError;
+use crate::control::unpack::UnpackError;
 use crate::control::{AclChangeError, LoadError, QuotaError, ReassignError, TopicError, UserError};
 use crate::logging::LevelError;
 use crate::partition::AppendError;
@@ -163,6 +164,16 @@ pub(super) const fn batch_code(error: &BatchError) -> ErrorCode {
         | BatchError::ControlFromClient
         | BatchError::Producer { .. } => ErrorCode::INVALID_RECORD,
         BatchError::Timestamp | BatchError::TimestampTooLate { .. } => ErrorCode::INVALID_TIMESTAMP,
+    }
+}
+
+/// The code of a batch that is refused for what its records are (Kafka's `LogValidator`).
+pub(super) const fn unpack_code(error: &UnpackError) -> ErrorCode {
+    match error {
+        UnpackError::TooOld => ErrorCode::INVALID_TIMESTAMP,
+        UnpackError::Malformed | UnpackError::WithoutKey { .. } => ErrorCode::INVALID_RECORD,
+        UnpackError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        UnpackError::Recode(_) => ErrorCode::CORRUPT_MESSAGE,
     }
 }
 

@@ -419,7 +419,7 @@ mod tests {
         let settings = [("memory.budget_bytes", "16MiB"), ("shard.count", "1")];
         let config = Config::with(&settings).expect("valid settings");
         let sessions = FetchSessions::new(&config, ShardId(0), 7);
-        let max = (16 << 20) / 8 / (PARTITION_BYTES as i32 + 1);
+        let max = config.memory_bytes_per_shard() as i32 / 8 / (PARTITION_BYTES as i32 + 1);
         let of = |from: i32, count: i32| {
             let all = (from..from + count).map(|it| wanted(it, 0));
             all.collect::<Vec<_>>()

@@ -39,7 +39,8 @@ use wire::messages::produce::{
 use wire::{DecodeError, ErrorCode, Records, VersionRange};
 
 use super::{Reply, RequestContext, Reserved, Slot, error, throttle_ms};
-use crate::control::{ControlMsg, Recode};
+use crate::control::ControlMsg;
+use crate::control::unpack::{Look, Unpack, UnpackError, WITHOUT_KEY};
 use crate::metadata::{Metadata, Topic};
 use crate::partition::producers::SequenceError;
 use crate::partition::{AppendError, PartitionHandle};
@@ -59,10 +60,6 @@ const BATCHES_FROM: i16 = 3;
 const ZSTD_FROM: i16 = 7;
 /// First version with topic ids instead of names.
 const TOPIC_IDS_FROM: i16 = 13;
-/// Records of a refused batch that the reply names; a client fails the others all the same.
-const RECORD_ERRORS_MAX: usize = 1024;
-/// What is said of each record without a key in a compacted topic.
-const WITHOUT_KEY: &str = "Compacted topic cannot accept message without key in topic partition";
 
 /// The topic as the reply names it.
 struct TopicPlan {
@@ -97,6 +94,21 @@ impl From<(ErrorCode, String)> for Refused {
     }
 }
 
+impl From<UnpackError> for Refused {
+    fn from(error: UnpackError) -> Self {
+        let (code, message) = (error::unpack_code(&error), error.to_string());
+        let records = match error {
+            UnpackError::WithoutKey { records, .. } => records,
+            _ => Vec::new(),
+        };
+        Refused {
+            code,
+            message,
+            records,
+        }
+    }
+}
+
 enum PartOutcome {
     Refused(Refused),
     /// Where its batch lies in the frame.
@@ -111,6 +123,8 @@ struct Accepted {
     /// Where it lies in the frame.
     range: Range<usize>,
     header: BatchHeader,
+    /// What is to be found out of what is compressed; nothing for most.
+    look: Look,
     /// The codec that it is to be brought into; none for most.
     recode: Option<Compression>,
     /// Largest batch that its topic takes.
@@ -322,9 +336,7 @@ fn check(
         }
         error => (error::batch_code(&error), error.to_string()).into(),
     })?;
-    if !append_time {
-        check_age(cx, config, bytes, &header, now)?;
-    }
+    let look = look(config, &header, now)?;
     if header.attributes.is_transactional() {
         return Err((
             ErrorCode::INVALID_TXN_STATE,
@@ -332,23 +344,12 @@ fn check(
         )
             .into());
     }
-    if config.compaction().is_some() {
-        match without_keys(bytes, &decode_limits(cx)) {
-            None => return Err(invalid("the records of the batch are malformed")),
-            Some((0, _)) => {}
-            Some((count, records)) => {
-                let text = format!(
-                    "One or more records have been rejected due to {count} record errors in total: {WITHOUT_KEY}"
-                );
-                return Err(Refused {
-                    records,
-                    ..invalid(&text)
-                });
-            }
+    let is_compressed = header.attributes.codec() != Ok(Codec::None);
+    if !is_compressed {
+        look.at(bytes, &DecodeLimits::default())?;
+        if !has_whole_records(bytes) {
+            return Err(UnpackError::Malformed.into());
         }
-    }
-    if header.attributes.codec() == Ok(Codec::None) && !has_whole_records(bytes) {
-        return Err(invalid("the records of the batch are malformed"));
     }
     if header.attributes.codec() == Ok(Codec::Zstd) && cx.version < ZSTD_FROM {
         let text = "zstd needs Produce version 7 or later".to_owned();
@@ -363,43 +364,11 @@ fn check(
         handle: handle.clone(),
         range,
         header,
+        look: if is_compressed { look } else { Look::default() },
         recode,
         bytes_max: config.max_message_bytes(),
     };
     Ok((PartOutcome::Accepted(accepted), time))
-}
-
-/// Refuses a batch with a record that is older than its topic takes.
-fn check_age(
-    cx: &RequestContext,
-    config: &TopicConfig,
-    batch: &[u8],
-    header: &BatchHeader,
-    now: TimestampMs,
-) -> Result<(), (ErrorCode, String)> {
-    let Some(before) = config.timestamp_before_max_ms() else {
-        return Ok(());
-    };
-    let earliest = now.get().saturating_sub(before);
-    if is_too_old(batch, header, earliest, &decode_limits(cx)) {
-        let text = "the batch's timestamps are too old".to_owned();
-        return Err((ErrorCode::INVALID_TIMESTAMP, text));
-    }
-    Ok(())
-}
-
-/// Whether a record is older than `earliest`. The first one decides for batches whose records cannot be read: others
-/// may be older than the first, so all are looked at where the topic bounds their age.
-fn is_too_old(batch: &[u8], header: &BatchHeader, earliest: i64, limits: &DecodeLimits) -> bool {
-    let is_old = |time: TimestampMs| time.get() >= 0 && time.get() < earliest;
-    if is_old(header.base_timestamp) {
-        return true;
-    }
-    let records = RecordSet::decode(batch, limits);
-    records.is_ok_and(|records| {
-        let mut records = records.iter().flatten();
-        records.any(|record| is_old(record.timestamp))
-    })
 }
 
 /// Whether every record of an uncompressed batch can be read, so that no consumer is handed one that it cannot
@@ -409,20 +378,20 @@ fn has_whole_records(batch: &[u8]) -> bool {
     records.is_ok_and(|records| records.iter().all(|record| record.is_ok()))
 }
 
-/// How many records of a batch have no key, as a compacted topic demands (Kafka's `LogValidator`), and the
-/// indexes of the first [`RECORD_ERRORS_MAX`] of them; `None` where a record cannot be read.
-fn without_keys(batch: &[u8], limits: &DecodeLimits) -> Option<(usize, Vec<i32>)> {
-    let records = RecordSet::decode(batch, limits).ok()?;
-    let (mut count, mut indexes) = (0, Vec::new());
-    for (index, record) in (0..).zip(records.iter()) {
-        if record.ok()?.key.is_none() {
-            count += 1;
-            if indexes.len() < RECORD_ERRORS_MAX {
-                indexes.push(index);
-            }
-        }
+/// What of a batch is looked at: a producer's timestamps may be too old, a compacted topic has keys. The header decides
+/// where it can.
+fn look(config: &TopicConfig, header: &BatchHeader, now: TimestampMs) -> Result<Look, UnpackError> {
+    let append_time = config.timestamp_type() == TimestampType::LogAppendTime;
+    let before = config.timestamp_before_max_ms().filter(|_| !append_time);
+    let earliest = before.map(|before| TimestampMs::new(now.get().saturating_sub(before)));
+    let first = header.base_timestamp;
+    if first.get() >= 0 && earliest.is_some_and(|earliest| first < earliest) {
+        return Err(UnpackError::TooOld);
     }
-    Some((count, indexes))
+    Ok(Look {
+        with_keys: config.compaction().is_some(),
+        earliest,
+    })
 }
 
 type Answer = oneshot::Receiver<ProduceOutcome>;
@@ -452,16 +421,17 @@ async fn send(
         let mut bytes = frame.split_to(range.len());
         position = range.end;
         let copied = bytes.len() < COPY_BELOW_BYTES || accepted.recode.is_some();
-        if let Some(to) = accepted.recode {
-            match recoded(cx, bytes, header, to, accepted.bytes_max).await {
-                Ok(recoded) => (bytes, header) = recoded,
-                Err((code, text)) => {
+        if accepted.look.is_wanted() || accepted.recode.is_some() {
+            match unpacked(cx, bytes, accepted).await {
+                Ok(unpacked) => (bytes, header) = unpacked,
+                Err(refused) => {
                     cx.shard.metrics.produce_invalid.increment();
-                    part.outcome = PartOutcome::Refused((code, text).into());
+                    part.outcome = PartOutcome::Refused(refused);
                     continue;
                 }
             }
-        } else if copied {
+        }
+        if copied && accepted.recode.is_none() {
             bytes = BytesMut::from(&bytes[..]);
         }
         if part.log_append_time != TimestampMs::NONE {
@@ -496,43 +466,30 @@ async fn send(
     answers
 }
 
-/// How much a batch may decompress to where its records are looked into: as much as a request may take.
-fn decode_limits(cx: &RequestContext) -> DecodeLimits {
-    let memory = cx.shard.shared.config.memory_bytes_per_shard() / 2;
-    let limits = DecodeLimits::default();
-    DecodeLimits {
-        bytes_max: usize::try_from(memory).map_or(limits.bytes_max, |it| it.min(limits.bytes_max)),
-        ..limits
-    }
-}
-
-/// A batch in the codec of its topic (`compression.type`), and its header. Threads of the control thread do it: a batch
-/// of 1 MiB takes them from milliseconds to a second, and the shard serves others meanwhile. The connection waits,
-/// which keeps the order of its requests; how much a batch may decompress to is bounded.
-async fn recoded(
+/// A compressed batch whose records have been looked at, in the codec of its topic (`compression.type`), and its header.
+/// Threads of the control thread do it: a batch of 1 MiB takes them from milliseconds to a second, and the shard serves
+/// others meanwhile. The connection waits, which keeps the order of its requests.
+async fn unpacked(
     cx: &RequestContext,
     batch: BytesMut,
-    header: BatchHeader,
-    to: Compression,
-    bytes_max: usize,
-) -> Result<(BytesMut, BatchHeader), (ErrorCode, String)> {
-    let recode = Recode {
+    accepted: &Accepted,
+) -> Result<(BytesMut, BatchHeader), Refused> {
+    let unpack = Unpack {
         batch,
-        header,
-        to,
-        limits: decode_limits(cx),
+        header: accepted.header,
+        look: accepted.look,
+        to: accepted.recode,
     };
     let control = &cx.shard.shared.control;
-    let recoded = control.ask(|reply| ControlMsg::Recode(recode, reply)).await;
-    let recoded = recoded.map_err(|gone| (ErrorCode::NOT_LEADER_OR_FOLLOWER, gone.to_string()))?;
-    let (batch, header) =
-        recoded.map_err(|error| (ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
-    if batch.len() > bytes_max {
+    let done = control.ask(|reply| ControlMsg::Unpack(unpack, reply)).await;
+    let done = done.map_err(|gone| (ErrorCode::NOT_LEADER_OR_FOLLOWER, gone.to_string()))?;
+    let (batch, header) = done?;
+    if batch.len() > accepted.bytes_max {
         let error = BatchError::TooLarge {
             bytes: batch.len(),
-            limit: bytes_max,
+            limit: accepted.bytes_max,
         };
-        return Err((error::batch_code(&error), error.to_string()));
+        return Err((error::batch_code(&error), error.to_string()).into());
     }
     Ok((batch, header))
 }

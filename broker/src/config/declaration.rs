@@ -160,7 +160,7 @@ sections! {
         budget_bytes: Maybe<Bytes> {
             Some("memory-bytes"), ["KAFSCALE_MEMORY_BYTES"], "memory.budget_bytes",
             default "" or "half of memory", in Allowed::Bytes(16 * MIB, 16 * TIB),
-            "Bytes that requests, unacknowledged batches and unsent replies may hold."
+            "Bytes that requests, unacknowledged batches and unsent replies hold; an eighth is to decompress."
         }
         cache_bytes: Maybe<Bytes> {
             Some("cache-size"), ["KAFSCALE_CACHE_SIZE", "KAFSCALE_CACHE_BYTES"], "memory.cache_bytes",

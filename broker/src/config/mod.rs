@@ -54,6 +54,8 @@ const FLUSH_INTERVAL_S3: Duration = Duration::from_millis(250);
 const SHARDS_AUTO_MAX: usize = 256;
 /// Smallest budget that is chosen without being asked for.
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
+/// One part in so many of the memory budget is for batches that are decompressed.
+const UNPACK_MEMORY: u64 = 8;
 
 /// Where the log and its metadata live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,9 +300,14 @@ impl Config {
             .unwrap_or(quarter.max(MEMORY_BYTES_MIN))
     }
 
+    /// The part of the memory budget that is set aside for batches which are decompressed: an eighth.
+    pub fn unpack_bytes(&self) -> u64 {
+        self.memory_bytes() / UNPACK_MEMORY
+    }
+
     /// Memory budget of one shard.
     pub fn memory_bytes_per_shard(&self) -> u64 {
-        self.memory_bytes() / self.shards() as u64
+        (self.memory_bytes() - self.unpack_bytes()) / self.shards() as u64
     }
 
     /// Cache budget of one shard.

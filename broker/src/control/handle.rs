@@ -8,7 +8,6 @@ use coord::groups::{GroupWrite, Persisted};
 use coord::keys::quota::{QuotaEntity, QuotaRecord};
 use futures_channel::oneshot;
 use segment::batch::BatchHeader;
-use segment::record::{Compression, DecodeLimits, RecodeError};
 use segment::{Offset, TopicId, TopicName, TopicPartition};
 use store::local::VolumeSpace;
 
@@ -18,6 +17,7 @@ use super::missing::Missing;
 use super::quotas::{QuotaChange, QuotaError};
 use super::reassign::{Moving, ReassignError, Reassignment};
 use super::time_index::{TimeBlock, TimeTarget};
+use super::unpack::{Unpack, UnpackError};
 use super::users::UsersMsg;
 use crate::metadata::Topic;
 use crate::namespace::Full;
@@ -98,19 +98,6 @@ pub struct NewConfig {
     pub config: TopicConfig,
     /// The settings that they were derived from: others refuse the change. None: whatever holds.
     pub based_on: Option<TopicConfig>,
-}
-
-/// A batch that is to be brought into another codec.
-#[derive(Debug)]
-pub struct Recode {
-    /// The batch.
-    pub batch: BytesMut,
-    /// Its header.
-    pub header: BatchHeader,
-    /// The codec, and its level.
-    pub to: Compression,
-    /// How much it may decompress to.
-    pub limits: DecodeLimits,
 }
 
 /// A request to the control thread.
@@ -209,10 +196,10 @@ pub enum ControlMsg {
     Acls(AclsMsg),
     /// How large the volume of the data directory is; none where it is unknown, as for a bucket.
     Volume(oneshot::Sender<Option<VolumeSpace>>),
-    /// Bring a batch into another codec. The header is that of the result then.
-    Recode(
-        Recode,
-        oneshot::Sender<Result<(BytesMut, BatchHeader), RecodeError>>,
+    /// Look into a batch, or bring it into another codec. The header is that of the result then.
+    Unpack(
+        Unpack,
+        oneshot::Sender<Result<(BytesMut, BatchHeader), UnpackError>>,
     ),
     /// Raise the log start of a partition (DeleteRecords); gives the log start that is durable.
     RaiseLogStart(

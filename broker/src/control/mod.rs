@@ -89,14 +89,14 @@ pub mod takeover;
 pub(crate) mod testing;
 pub mod time_index;
 pub mod tokens;
+pub mod unpack;
 pub mod users;
 pub mod view;
 
 pub use acls::{AclChangeError, AclsMsg};
 pub use broker_configs::BrokerConfigChange;
 pub use handle::{
-    ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, Recode,
-    TopicError,
+    ControlGone, ControlHandle, ControlMsg, FlushSignal, LoadError, NewConfig, NewTopic, TopicError,
 };
 pub use missing::Missing;
 pub use quotas::{QuotaChange, QuotaError};

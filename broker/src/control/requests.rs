@@ -7,12 +7,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use coord::keys::plan;
 use coord::keys::producer_block::{self, ProducerBlockRecord};
 use coord::keys::seen;
-use segment::batch::BatchHeader;
-use segment::record::{RecodeError, recode_batch};
 use store::local::{VolumeSpace, volume_space};
 use tokio::sync::Semaphore;
 
@@ -20,22 +17,20 @@ use super::acls::AclsMsg;
 use super::catalog::Catalog;
 use super::commit::CommitError;
 use super::context::Context;
-use super::handle::{ControlMsg, Recode, TopicError};
+use super::handle::{ControlMsg, TopicError};
 use super::keeper::ProofRequest;
 use super::loads::{load_run, load_spans};
 use super::log_start::raise_log_start;
 use super::reassign::{reassign, under_way};
 use super::slots::Slots;
 use super::time_index::time_block;
+use super::unpack::Unpacker;
 use super::users::UsersMsg;
-use super::{acls, broker_configs, missing, pool, quarantine, quotas, users};
+use super::{acls, broker_configs, missing, quarantine, quotas, users};
 use crate::config::Mode;
 
 /// Requests carried out at a time; more wait in the channel, and then with their senders.
 const AT_ONCE: usize = 1_024;
-/// Batches that are brought into another codec at a time: half of the threads for blocking and heavy work, so that
-/// files are written meanwhile.
-const RECODED_AT_ONCE: usize = 2;
 /// Tries of a block of producer ids.
 const BLOCK_TRIES_MAX: usize = 8;
 
@@ -56,7 +51,7 @@ impl Requests {
     /// Serves until the shards have gone.
     pub async fn serve(self, requests: flume::Receiver<ControlMsg>) {
         let permits = Arc::new(Semaphore::new(AT_ONCE));
-        let recoding = Arc::new(Semaphore::new(RECODED_AT_ONCE));
+        let unpacker = Unpacker::new(self.context.config.unpack_bytes());
         while let Ok(request) = requests.recv_async().await {
             // The order of a slot is that of its requests: no task in between.
             if let ControlMsg::PersistGroups(slot, write, reply) = request {
@@ -64,14 +59,13 @@ impl Requests {
                 continue;
             }
             // A connection has one of these at a time, and they wait for threads, not for a store.
-            if let ControlMsg::Recode(recode, reply) = request {
-                let recoding = recoding.clone();
+            if let ControlMsg::Unpack(unpack, reply) = request {
+                let unpacker = unpacker.clone();
                 tokio::task::spawn_local(async move {
-                    let Ok(_permit) = recoding.acquire_owned().await else {
-                        return;
-                    };
                     // A panic inside fails that batch: the answer never comes.
-                    let _ = pool::run(move || reply.send(recoded(recode))).await;
+                    if let Some(done) = unpacker.unpack(unpack).await {
+                        drop(reply.send(done));
+                    }
                 });
                 continue;
             }
@@ -164,7 +158,7 @@ impl Requests {
             ControlMsg::RaiseLogStart(id, to, reply) => {
                 drop(reply.send(raise_log_start(context, id, to).await));
             }
-            ControlMsg::PersistGroups(..) | ControlMsg::Recode(..) => {
+            ControlMsg::PersistGroups(..) | ControlMsg::Unpack(..) => {
                 unreachable!("these have a way of their own")
             }
         }
@@ -204,17 +198,6 @@ impl Requests {
             _ => unreachable!("only what is about quotas comes here"),
         }
     }
-}
-
-fn recoded(recode: Recode) -> Result<(BytesMut, BatchHeader), RecodeError> {
-    let Recode {
-        batch,
-        mut header,
-        to,
-        limits,
-    } = recode;
-    let batch = recode_batch(&batch, &mut header, to, &limits)?;
-    Ok((batch, header))
 }
 
 /// The volume of the data directory, where there is one that can be looked at.

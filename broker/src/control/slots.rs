@@ -20,7 +20,7 @@ use coord::keys::partition::Owner;
 use coord::keys::plan::{self, GroupChange, SLOT_CHANGES_MAX, SlotGuard};
 use coord::keys::slot::{SlotId, SlotRecord};
 use coord::keys::{CodecError, Seen, floor, group, group_offset, seen, slot};
-use coord::kv::{KvError, Revision, range_all};
+use coord::kv::{KvError, KvLimits, Revision, range_all};
 use futures_channel::oneshot;
 use segment::{SessionId, WalSequence};
 
@@ -31,6 +31,8 @@ use crate::shard::{Shard, ShardGone, ShardHandle, ShardId, slot_of_group};
 
 /// Slots of one request where the store sets a limit.
 const SLOTS_A_REQUEST: usize = 32;
+/// About how many bytes go into one transaction at most: keys are counted once and stand in it twice.
+const JOINED_BYTES_MAX: usize = KvLimits::ETCD.bytes_max / 2;
 /// A release waits this long for writes that are under way.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it looks.
@@ -371,17 +373,28 @@ impl Slots {
     }
 }
 
-/// Takes writes that go into one transaction off the queue: whole writes, in order. A group that is
-/// deleted is not changed by the same transaction, since its offsets go with it.
+/// Operations of a transaction that a change of groups takes: a group is deleted with the span of its offsets.
+fn operations(write: &GroupWrite) -> usize {
+    let of_op = |op: &WriteOp| match op {
+        WriteOp::DeleteGroup(_) => 2,
+        WriteOp::PutGroup(_) | WriteOp::PutOffset(..) | WriteOp::DeleteOffset(_) => 1,
+    };
+    write.ops.iter().map(of_op).sum()
+}
+
+/// Takes writes that go into one transaction off the queue: whole writes, in order, as many as etcd takes at a time. A
+/// group that is deleted is not changed by the same transaction, since its offsets go with it.
 fn join(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
-    let (mut joined, mut ops) = (Vec::new(), 0);
+    let (mut joined, mut ops, mut bytes) = (Vec::new(), 0, 0_usize);
     let mut deleted: HashSet<GroupId> = HashSet::new();
     while let Some((write, _)) = queue.front() {
         let meets = write.ops.iter().any(|op| deleted.contains(group_of(op)));
-        if !joined.is_empty() && (meets || ops + write.ops.len() > SLOT_CHANGES_MAX) {
+        ops += operations(write);
+        bytes = bytes.saturating_add(write.bytes);
+        let is_full = ops > SLOT_CHANGES_MAX || bytes > JOINED_BYTES_MAX;
+        if !joined.is_empty() && (meets || is_full) {
             break;
         }
-        ops += write.ops.len();
         deleted.extend(write.ops.iter().filter_map(|op| match op {
             WriteOp::DeleteGroup(group) => Some(group.clone()),
             _ => None,
@@ -605,6 +618,21 @@ mod tests {
         assert_eq!(join(&mut queue).len(), 2);
         assert_eq!(join(&mut queue).len(), 1);
         assert!(join(&mut queue).is_empty());
+    }
+
+    #[test]
+    fn what_is_joined_fits_a_transaction() {
+        let delete = |i| WriteOp::DeleteGroup(GroupId::new(format!("g{i}")));
+        let mut many = queue((0..120).map(|i| vec![delete(i)]).collect());
+        let sizes: Vec<usize> = (0..3).map(|_| join(&mut many).len()).collect();
+        assert_eq!(sizes, [50, 50, 20], "each takes two operations");
+        let large = |i| GroupWrite {
+            ops: vec![put("g", i)],
+            bytes: JOINED_BYTES_MAX - 1,
+        };
+        let waiting = |write| (write, oneshot::channel().0);
+        let mut many: VecDeque<Waiting> = (0..3).map(large).map(waiting).collect();
+        assert_eq!(join(&mut many).len(), 1, "two are too many bytes");
     }
 
     #[test]

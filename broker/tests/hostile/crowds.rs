@@ -20,7 +20,7 @@ use wire::messages::{
 use wire::{ErrorCode, Request};
 
 use crate::common::{Connection, Fetch, PRODUCE_TIMEOUT, Wanted, batch, numbered, produce_request};
-use crate::defects::{bomb, large_arrays, tagged_fields};
+use crate::defects::{BOMBS_MAX, bomb, large_arrays, tagged_fields};
 use crate::victim::{Answer, GROWTH_MAX, MEMORY_BYTES, MOMENT, Victim, ask, prefixed, request};
 
 /// What others may be slowed down by.
@@ -290,8 +290,7 @@ fn decompression_bombs_slow_nobody_down() {
         }
     };
     while_attacked(attack, || others_are_served(&victim, &calm));
-    // What is being decompressed is beside the budget: two batches at a time, each of half a shard's memory at most.
-    victim.is_well(GROWTH_MAX + MEMORY_BYTES / 2);
+    victim.is_well(BOMBS_MAX);
 }
 
 /// Producers that promise much, send a part of it and go on with the next connection.

@@ -7,6 +7,9 @@ use crate::batch::Codec;
 
 /// Bytes that a decoder is asked for at a time.
 const STEP_BYTES: usize = 64 * 1024;
+/// From so many bytes on a decoder gets room for all that may come out, if that is no more than so many.
+const WHOLE_FROM_BYTES: usize = 1 << 20;
+const WHOLE_BYTES_MAX: usize = 64 << 20;
 /// Snappy writes at most 64 bytes for 3, so a stated length beyond this ratio is a lie.
 const SNAPPY_RATIO_MAX: usize = 32;
 /// Blocks that the Java client's snappy stream writes.
@@ -154,9 +157,14 @@ fn drain(
             });
         }
         if out.capacity() < filled + STEP_BYTES {
-            // Twice as much, as vectors grow, but no more than the caps let come out.
             let most = limit.saturating_add(STEP_BYTES).max(filled + STEP_BYTES);
-            out.reserve_exact((filled + STEP_BYTES).max(filled * 2).min(most) - filled);
+            // Twice as much, as vectors grow, but no more than the caps let come out; all of that where it is moderate and
+            // much has come out already: an allocator keeps each buffer that was outgrown for a while.
+            let wanted = match filled >= WHOLE_FROM_BYTES && most <= WHOLE_BYTES_MAX {
+                true => most,
+                false => (filled + STEP_BYTES).max(filled * 2).min(most),
+            };
+            out.reserve_exact(wanted - filled);
         }
         out.resize(filled + STEP_BYTES, 0);
         let room = out.get_mut(filled..).unwrap_or_default();

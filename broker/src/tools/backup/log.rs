@@ -278,7 +278,8 @@ async fn cover(
                         let note = format!("{key} is damaged: {reason}; see `kafscale fsck`");
                         covered.notes.push(note);
                         let survey = &damaged.survey;
-                        survey.stated_end.or(next).or(Some(survey.sound_end()))
+                        let stated = survey.stated_end.map(|end| end.min(next.unwrap_or(end)));
+                        stated.or(next).or(Some(survey.sound_end()))
                     }
                     None => None,
                 }

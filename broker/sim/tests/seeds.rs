@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sim::CrashPoint;
-use sim::many::{self, Each, Many};
+use sim::many::{self, Each, Many, Summary};
 
 /// Seeds of the short form, and the longest time that they may take.
 const SEEDS: u64 = 500;
@@ -29,6 +29,20 @@ fn program() -> &'static Path {
 
 fn jobs() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Which rare branches no seed has taken, for whoever reads the output of `.ci/run`.
+fn report(summary: &Summary) {
+    let told = format!(
+        "{} seeds, {:.1} simulated hours, {} failed; faults never injected: {:?}; marks never hit: {:?}\n",
+        summary.seeds,
+        summary.hours(),
+        summary.failed.len(),
+        summary.faults_never_injected(),
+        summary.marks_never_hit(),
+    );
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seeds.txt");
+    std::fs::write(path, told).expect("the folder of the tests");
 }
 
 #[test]
@@ -63,6 +77,7 @@ fn seeds_keep_every_promise() {
         stops_at_first: false,
     };
     let summary = many::run(&many, |_, _| ());
+    report(&summary);
     assert!(summary.failed.is_empty(), "{:#?}", summary.failed);
     assert!(summary.acknowledged > 10 * summary.seeds, "{summary:?}");
     assert!(

@@ -61,12 +61,7 @@ pub fn span(space: &Keyspace) -> Span {
 pub fn parse(space: &Keyspace, key: &Key) -> Result<AclKey, KeyError> {
     let rest = space.rest(key, FOLDER, "acl")?;
     let parts: Vec<&str> = rest.split('/').collect();
-    let rule = parse_parts(&parts);
-    assert!(
-        rule.as_ref().is_none_or(|of| self::key(space, of) == *key),
-        "a rule has one key"
-    );
-    rule.ok_or_else(|| KeyError {
+    parse_parts(&parts).ok_or_else(|| KeyError {
         key: key.clone(),
         expected: "acl",
     })

@@ -117,12 +117,7 @@ pub fn span(space: &Keyspace) -> Span {
 /// [`KeyError`] if it is not the key of quotas.
 pub fn parse(space: &Keyspace, key: &Key) -> Result<QuotaEntity, KeyError> {
     let rest = space.rest(key, FOLDER, "quota")?;
-    let entity = parse_entity(rest);
-    assert!(
-        entity.as_ref().is_none_or(|it| it.to_string() == rest),
-        "an entity has one key"
-    );
-    entity.ok_or_else(|| KeyError {
+    parse_entity(rest).ok_or_else(|| KeyError {
         key: key.clone(),
         expected: "quota",
     })

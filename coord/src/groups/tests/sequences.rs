@@ -2,7 +2,7 @@
 //! after each event both must have answered the same requests in the same way, at the same millisecond,
 //! and have the same groups and the same writes under way.
 //!
-//! `KAFSCALE_GROUP_SEQUENCES` is the number of sequences (3,000 by default). A sequence that fails is made
+//! `KAFSCALE_GROUP_SEQUENCES` is the number of sequences (20,000 by default). A sequence that fails is made
 //! shorter for as long as it fails, and printed with what was answered at each step.
 
 mod driver;
@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use driver::Driver;
 use event::{Event, Random, Setup, sequence};
 
-const SEQUENCES: u64 = 3_000;
+const SEQUENCES: u64 = 20_000;
 /// Most runs that making a failing sequence shorter may take.
 const SHRINK_RUNS_MAX: usize = 20_000;
 

@@ -18,8 +18,8 @@ const ONCE_BROKEN: [u64; 6] = [4_150, 6_938, 8_352, 13_703, 16_568, 20_903];
 /// difference: with groups, compaction, merging, takeovers, fences, and other faults; the first without any.
 const CRASHED: [u64; 8] = [39, 54, 7, 103, 117, 13, 65, 28];
 /// How many of its places, and the longest time that they may take.
-const CRASHES: u64 = 80;
-const CRASH_TIME: Duration = Duration::from_secs(40);
+const CRASHES: u64 = 40;
+const CRASH_TIME: Duration = Duration::from_secs(20);
 /// Planted defects that one run of the short form looks at; they take turns by the day.
 const ROTATING: usize = 3;
 

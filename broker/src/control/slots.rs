@@ -17,10 +17,10 @@ use coord::keys::cluster::CommitMode;
 use coord::keys::group::GroupRecord;
 use coord::keys::group_offset::GroupOffsetRecord;
 use coord::keys::partition::Owner;
-use coord::keys::plan::{self, GroupChange, SLOT_CHANGES_MAX, SlotGuard};
+use coord::keys::plan::{self, GroupChange, SlotGuard};
 use coord::keys::slot::{SlotId, SlotRecord};
 use coord::keys::{CodecError, Seen, floor, group, group_offset, seen, slot};
-use coord::kv::{KvError, KvLimits, Revision, range_all};
+use coord::kv::{KvError, Revision, range_all};
 use futures_channel::oneshot;
 use segment::{SessionId, WalSequence};
 
@@ -31,8 +31,6 @@ use crate::shard::{Shard, ShardGone, ShardHandle, ShardId, slot_of_group};
 
 /// Slots of one request where the store sets a limit.
 const SLOTS_A_REQUEST: usize = 32;
-/// About how many bytes go into one transaction at most: keys are counted once and stand in it twice.
-const JOINED_BYTES_MAX: usize = KvLimits::ETCD.bytes_max / 2;
 /// A release waits this long for writes that are under way.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it looks.
@@ -248,12 +246,12 @@ impl Slots {
                 let Some(slot) = slots.get_mut(&number) else {
                     return;
                 };
-                let waiting = join(&mut slot.waiting);
-                if waiting.is_empty() {
+                // One at a time: shards join what fits a transaction, and wait for it.
+                let Some(waiting) = slot.waiting.pop_front() else {
                     slot.busy = false;
                     return;
-                }
-                let revisions = touched(&waiting).map(|id| {
+                };
+                let revisions = waiting.0.ops.iter().map(group_of).map(|id| {
                     (
                         id.clone(),
                         slot.groups.get(id).copied().unwrap_or(Revision::ZERO),
@@ -262,10 +260,11 @@ impl Slots {
                 let revisions: HashMap<GroupId, Revision> = revisions.collect();
                 (waiting, slot.id, slot.seen.clone(), revisions)
             };
-            let changes = changes(waiting.iter().map(|(write, _)| write), &revisions);
+            let (write, reply) = waiting;
+            let changes = changes(&write, &revisions);
             let persisted = match self.commit(id, &before, changes).await {
                 Ok(seen) => {
-                    self.adopt(number, seen, &waiting);
+                    self.adopt(number, seen, &write);
                     Persisted::Done
                 }
                 Err(error) if error.is_ambiguous() => return,
@@ -275,10 +274,8 @@ impl Slots {
                     Persisted::Failed
                 }
             };
-            for (_, reply) in waiting {
-                // The slot may be closed: then nobody waits.
-                let _ = reply.send(persisted);
-            }
+            // The slot may be closed: then nobody waits.
+            let _ = reply.send(persisted);
         }
     }
 
@@ -308,14 +305,14 @@ impl Slots {
     }
 
     /// Remembers what a transaction left.
-    fn adopt(&self, number: u16, seen: Seen<SlotRecord>, written: &[Waiting]) {
+    fn adopt(&self, number: u16, seen: Seen<SlotRecord>, written: &GroupWrite) {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(&number) else {
             return;
         };
         let revision = seen.mod_revision;
         slot.seen = seen;
-        for op in written.iter().flat_map(|(write, _)| &write.ops) {
+        for op in &written.ops {
             match op {
                 WriteOp::PutGroup(group) => drop(slot.groups.insert(group.group.clone(), revision)),
                 WriteOp::DeleteGroup(group) => drop(slot.groups.remove(group)),
@@ -373,37 +370,6 @@ impl Slots {
     }
 }
 
-/// Operations of a transaction that a change of groups takes: a group is deleted with the span of its offsets.
-fn operations(write: &GroupWrite) -> usize {
-    let of_op = |op: &WriteOp| match op {
-        WriteOp::DeleteGroup(_) => 2,
-        WriteOp::PutGroup(_) | WriteOp::PutOffset(..) | WriteOp::DeleteOffset(_) => 1,
-    };
-    write.ops.iter().map(of_op).sum()
-}
-
-/// Takes writes that go into one transaction off the queue: whole writes, in order, as many as etcd takes at a time. A
-/// group that is deleted is not changed by the same transaction, since its offsets go with it.
-fn join(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
-    let (mut joined, mut ops, mut bytes) = (Vec::new(), 0, 0_usize);
-    let mut deleted: HashSet<GroupId> = HashSet::new();
-    while let Some((write, _)) = queue.front() {
-        let meets = write.ops.iter().any(|op| deleted.contains(group_of(op)));
-        ops += operations(write);
-        bytes = bytes.saturating_add(write.bytes);
-        let is_full = ops > SLOT_CHANGES_MAX || bytes > JOINED_BYTES_MAX;
-        if !joined.is_empty() && (meets || is_full) {
-            break;
-        }
-        deleted.extend(write.ops.iter().filter_map(|op| match op {
-            WriteOp::DeleteGroup(group) => Some(group.clone()),
-            _ => None,
-        }));
-        joined.extend(queue.pop_front());
-    }
-    joined
-}
-
 fn group_of(op: &WriteOp) -> &GroupId {
     match op {
         WriteOp::PutGroup(stored) => &stored.group,
@@ -412,20 +378,11 @@ fn group_of(op: &WriteOp) -> &GroupId {
     }
 }
 
-fn touched(waiting: &[Waiting]) -> impl Iterator<Item = &GroupId> {
-    waiting
-        .iter()
-        .flat_map(|(write, _)| write.ops.iter().map(group_of))
-}
-
 /// The changes of a transaction: of several on one key the last counts.
-fn changes<'a>(
-    writes: impl Iterator<Item = &'a GroupWrite>,
-    revisions: &HashMap<GroupId, Revision>,
-) -> Vec<GroupChange> {
+fn changes(write: &GroupWrite, revisions: &HashMap<GroupId, Revision>) -> Vec<GroupChange> {
     let mut groups: BTreeMap<&GroupId, Option<&StoredGroup>> = BTreeMap::new();
     let mut offsets: BTreeMap<&OffsetKey, Option<&CommittedOffset>> = BTreeMap::new();
-    for op in writes.flat_map(|write| &write.ops) {
+    for op in &write.ops {
         match op {
             WriteOp::PutGroup(stored) => drop(groups.insert(&stored.group, Some(stored))),
             WriteOp::DeleteGroup(group) => drop(groups.insert(group, None)),
@@ -603,45 +560,13 @@ mod tests {
         WriteOp::PutOffset(key(group), committed)
     }
 
-    fn queue(writes: Vec<Vec<WriteOp>>) -> VecDeque<Waiting> {
-        let waiting = |ops| (GroupWrite { ops, bytes: 0 }, oneshot::channel().0);
-        writes.into_iter().map(waiting).collect()
-    }
-
-    #[test]
-    fn writes_are_joined_up_to_the_bound_and_never_past_a_deletion() {
-        let mut many = queue((0..150).map(|i| vec![put("g", i)]).collect());
-        assert_eq!(join(&mut many).len(), SLOT_CHANGES_MAX);
-        assert_eq!(join(&mut many).len(), 50);
-        let delete = WriteOp::DeleteGroup(GroupId::new("g"));
-        let mut queue = queue(vec![vec![delete], vec![put("h", 1)], vec![put("g", 1)]]);
-        assert_eq!(join(&mut queue).len(), 2);
-        assert_eq!(join(&mut queue).len(), 1);
-        assert!(join(&mut queue).is_empty());
-    }
-
-    #[test]
-    fn what_is_joined_fits_a_transaction() {
-        let delete = |i| WriteOp::DeleteGroup(GroupId::new(format!("g{i}")));
-        let mut many = queue((0..120).map(|i| vec![delete(i)]).collect());
-        let sizes: Vec<usize> = (0..3).map(|_| join(&mut many).len()).collect();
-        assert_eq!(sizes, [50, 50, 20], "each takes two operations");
-        let large = |i| GroupWrite {
-            ops: vec![put("g", i)],
-            bytes: JOINED_BYTES_MAX - 1,
-        };
-        let waiting = |write| (write, oneshot::channel().0);
-        let mut many: VecDeque<Waiting> = (0..3).map(large).map(waiting).collect();
-        assert_eq!(join(&mut many).len(), 1, "two are too many bytes");
-    }
-
     #[test]
     fn the_last_operation_on_a_key_counts() {
         let write = GroupWrite {
             ops: vec![put("g", 1), WriteOp::DeleteOffset(key("g")), put("g", 7)],
             bytes: 0,
         };
-        let all = changes(std::iter::once(&write), &HashMap::new());
+        let all = changes(&write, &HashMap::new());
         assert_eq!(all.len(), 1);
         let GroupChange::Commit { record, .. } = &all[0] else {
             panic!("{all:?}")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use segment::batch::BatchHeader;
-use segment::keys::{KeySpace, TopicDir};
+use segment::keys::{KeySpace, PartitionDir, TopicDir};
 use segment::manifest::ManifestSegment;
 use segment::record::{NewRecord, RecordBatchBuilder};
 use segment::{
@@ -97,6 +97,25 @@ fn flush(log: &mut PartitionLog, sequence: u64) -> Vec<Completion> {
         sequence,
     )
     .completions
+}
+
+fn dir() -> PartitionDir {
+    let dir = TopicDir::new(TopicName::new("orders").unwrap(), 0);
+    KeySpace::default().partition_dir(&dir, PartitionIndex::ZERO)
+}
+
+/// The segment that a plan comes to.
+fn stored(plan: &SegmentPlan) -> ManifestSegment {
+    ManifestSegment {
+        base: plan.base,
+        end: plan.end,
+        bytes: plan.bytes + 48,
+        crc32: 0,
+        created: TimestampMs::ZERO,
+        max_timestamp: plan.max_timestamp,
+        max_timestamp_offset: None,
+        time_points: Vec::new(),
+    }
 }
 
 fn visible(log: &PartitionLog) -> i64 {
@@ -289,19 +308,8 @@ fn a_segment_replaces_the_sections_that_it_was_planned_from() {
         "the bytes are still in memory"
     );
     assert!(log.plan_segment(one).is_none(), "one plan at a time");
-    let dir = TopicDir::new(TopicName::new("orders").unwrap(), 0);
-    let dir = KeySpace::default().partition_dir(&dir, PartitionIndex::ZERO);
-    let segment = ManifestSegment {
-        base: plan.base,
-        end: plan.end,
-        bytes: plan.bytes + 48,
-        crc32: 0,
-        created: TimestampMs::ZERO,
-        max_timestamp: plan.max_timestamp,
-        max_timestamp_offset: None,
-        time_points: Vec::new(),
-    };
-    log.compacted(SegmentRef::new(dir, &segment));
+    let segment = stored(&plan);
+    log.compacted(SegmentRef::new(dir(), &segment));
     assert_eq!(log.uncompacted_bytes(), one);
     assert!(matches!(
         log.place(Offset::new(3)),
